@@ -1,0 +1,297 @@
+"""The built-in message format: what clients may say and how events are written down, for both ends of a worker's link.
+
+The session core sees only `Inbound`, `Refusal` and bytes, so another format can be put in this module's place; it
+knows nothing of sockets, sessions or paths.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+CONTENT_CHARACTERS = 4000
+MESSAGE_ID_CHARACTERS = 128
+
+Text = Annotated[str, Meta(min_length=1, max_length=CONTENT_CHARACTERS)]
+Id = Annotated[str, Meta(min_length=1, max_length=MESSAGE_ID_CHARACTERS)]
+
+Terminal: TypeAlias = Literal["agent_completed", "agent_stopped", "thread_history", "thread_switched", "error"]
+ErrorCode: TypeAlias = Literal[
+    "invalid_json",
+    "unknown_type",
+    "invalid_payload",
+    "too_large",
+    "rate_limited",
+    "busy",
+    "duplicate",
+    "access_denied",
+    "timeout",
+    "interrupted",
+    "internal",
+]
+
+# What a client may usefully send again as it is. `interrupted` left the duplicate window, so its retry runs.
+RETRYABLE: frozenset[str] = frozenset({"rate_limited", "busy", "timeout", "interrupted", "internal"})
+
+
+class ContentPayload(Struct, frozen=True):
+    """One text under any of the names clients have used for it; `content` wins."""
+
+    content: Text | None = None
+    text: Text | None = None
+    message: Text | None = None
+
+    @property
+    def words(self) -> str | None:
+        return self.content or self.text or self.message
+
+
+class AgentPayload(Struct, frozen=True):
+    user_request: Text
+    agent: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
+class StopPayload(Struct, frozen=True):
+    message_id: Id | None = None
+
+
+class HistoryPayload(Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=100)] | None = None
+
+
+class SwitchPayload(Struct, frozen=True):
+    thread_id: Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class _Envelope(Struct, frozen=True, tag_field="type", kw_only=True):
+    message_id: Id | None = None
+    thread_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+
+
+class UserMessage(_Envelope, tag="user_message", frozen=True, kw_only=True):
+    payload: ContentPayload
+
+
+class Chat(UserMessage, tag="chat", frozen=True):
+    pass
+
+
+class User(UserMessage, tag="user", frozen=True):
+    pass
+
+
+class Message(UserMessage, tag="message", frozen=True):
+    pass
+
+
+class ChatMessage(UserMessage, tag="chat_message", frozen=True):
+    pass
+
+
+class StartAgent(_Envelope, tag="start_agent", frozen=True, kw_only=True):
+    payload: AgentPayload
+
+
+class ExecuteAgent(StartAgent, tag="execute_agent", frozen=True):
+    pass
+
+
+class StopAgent(_Envelope, tag="stop_agent", frozen=True, kw_only=True):
+    payload: StopPayload = StopPayload()
+
+
+class GetThreadHistory(_Envelope, tag="get_thread_history", frozen=True, kw_only=True):
+    payload: HistoryPayload = HistoryPayload()
+
+
+class SwitchThread(_Envelope, tag="switch_thread", frozen=True, kw_only=True):
+    payload: SwitchPayload
+
+
+class Ping(_Envelope, tag="ping", frozen=True, kw_only=True):
+    pass
+
+
+ClientMessage: TypeAlias = (
+    UserMessage
+    | Chat
+    | User
+    | Message
+    | ChatMessage
+    | StartAgent
+    | ExecuteAgent
+    | StopAgent
+    | GetThreadHistory
+    | SwitchThread
+    | Ping
+)
+TYPES = (
+    "user_message, chat, user, message, chat_message, start_agent, execute_agent, stop_agent, "
+    "get_thread_history, switch_thread, ping"
+)
+
+_decoder = msgspec.json.Decoder(ClientMessage)
+_encoder = msgspec.json.Encoder()
+
+
+class Inbound(Struct, frozen=True):
+    """A readable frame. `kind` says how the session treats it: `work` is numbered and queued, the others are not."""
+
+    kind: Literal["work", "ping", "stop"]
+    message_id: str | None
+    thread_id: str | None = None
+    """The thread that the client named and whose owner must be checked; for `switch_thread` the new one."""
+    target: str | None = None
+    """For `stop`: the message to stop; none: the running one."""
+
+
+class Refusal(Struct, frozen=True):
+    """Why a frame was not accepted; becomes one `error` event without a number."""
+
+    code: ErrorCode
+    message: str
+    message_id: str | None = None
+
+
+class Request(Struct, frozen=True):
+    """What a supervisor is asked to do: one accepted message, aliases resolved."""
+
+    kind: Literal["message", "agent", "history", "switch"]
+    content: str = ""
+    agent: str | None = None
+    limit: int | None = None
+    thread_id: str | None = None
+
+
+def read(frame: str | bytes) -> Inbound | Refusal:
+    """Check one client frame; its size has been checked before. Never raises."""
+    try:
+        message = _decoder.decode(frame)
+    except msgspec.ValidationError as error:
+        return _refuse(frame, str(error))
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return Refusal("invalid_json", "the message is not valid JSON")
+    if isinstance(message, UserMessage):
+        if message.payload.words is None:
+            return Refusal("invalid_payload", "payload.content is missing: 1..4000 characters", message.message_id)
+    elif isinstance(message, Ping):
+        return Inbound("ping", message.message_id)
+    elif isinstance(message, StopAgent):
+        return Inbound("stop", message.message_id, target=message.payload.message_id)
+    elif isinstance(message, SwitchThread):
+        return Inbound("work", message.message_id, message.payload.thread_id)
+    return Inbound("work", message.message_id, message.thread_id)
+
+
+def request_of(frame: str | bytes) -> Request:
+    """The request in a frame that `read` accepted as work. Raises `msgspec.DecodeError` on any other."""
+    message = _decoder.decode(frame)
+    if isinstance(message, UserMessage):
+        return Request("message", message.payload.words or "", thread_id=message.thread_id)
+    if isinstance(message, StartAgent):
+        payload = message.payload
+        return Request("agent", payload.user_request, payload.agent, thread_id=message.thread_id)
+    if isinstance(message, GetThreadHistory):
+        return Request("history", limit=message.payload.limit, thread_id=message.thread_id)
+    if isinstance(message, SwitchThread):
+        return Request("switch", thread_id=message.payload.thread_id)
+    raise msgspec.DecodeError("no work in this frame")
+
+
+class _Loose(Struct, frozen=True):
+    type: object = None
+    message_id: object = None
+
+
+def _refuse(frame: str | bytes, reason: str) -> Refusal:
+    """Tell an unknown type from a bad payload, and find the id to answer to. Cold path."""
+    try:
+        loose = msgspec.json.decode(frame, type=_Loose)
+    except msgspec.MsgspecError:
+        return Refusal("invalid_payload", "a message is a JSON object with a type and a payload")
+    identity = loose.message_id if isinstance(loose.message_id, str) else None
+    if identity is not None and not 1 <= len(identity) <= MESSAGE_ID_CHARACTERS:
+        identity = None
+    if not isinstance(loose.type, str) or loose.type not in TYPES.split(", "):
+        return Refusal("unknown_type", f"type is one of {TYPES}", identity)
+    return Refusal("invalid_payload", reason, identity)
+
+
+class Event(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a client hears, without `seq`, which the gateway stamps."""
+
+    type: str
+    payload: object
+    user_id: str
+    thread_id: str
+    timestamp: str
+    message_id: str | UnsetType = UNSET
+    number: int | UnsetType = UNSET
+    run_id: str | UnsetType = UNSET
+
+
+def render(
+    type: str,
+    payload: object,
+    user_id: str,
+    thread_id: str,
+    message_id: str | None = None,
+    number: int | None = None,
+    run_id: str | None = None,
+    now: float | None = None,
+) -> bytes:
+    """One event as JSON bytes that begin after the brace, so that `stamp` can put `seq` first. `now` is Unix time."""
+    return _encoder.encode(
+        Event(
+            type=type,
+            payload=payload,
+            user_id=user_id,
+            thread_id=thread_id,
+            timestamp=timestamp(time.time() if now is None else now),
+            message_id=UNSET if message_id is None else message_id,
+            number=UNSET if number is None else number,
+            run_id=UNSET if run_id is None else run_id,
+        )
+    )[1:]
+
+
+def stamp(seq: int, body: bytes) -> bytes:
+    """The frame a client gets: `body` of `render` with its number in the connection."""
+    return b'{"seq":%d,%b' % (seq, body)
+
+
+def error_payload(code: ErrorCode, message: str, reference: str = "") -> dict[str, object]:
+    """Payload of an `error` event; `reference` is the id under which the log has the details, made when not given."""
+    return {
+        "code": code,
+        "message": message,
+        "retryable": code in RETRYABLE,
+        "reference": reference or new_reference(),
+    }
+
+
+def new_reference() -> str:
+    """An id for a log entry that a client may quote."""
+    return secrets.token_hex(6)
+
+
+def new_message_id() -> str:
+    """An id for a message whose client gave none."""
+    return "m-" + secrets.token_hex(8)
+
+
+_second: tuple[int, str] = (0, "")
+
+
+def timestamp(now: float) -> str:
+    """Unix seconds as ISO 8601 UTC with milliseconds; the text of the running second is kept."""
+    global _second  # noqa: PLW0603 - a cache of one; formatting costs more than the rest of an event
+    whole = int(now)
+    if _second[0] != whole:
+        _second = (whole, datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+    return f"{_second[1]}.{int((now - whole) * 1000):03d}Z"
