@@ -1,0 +1,195 @@
+"""What a page, the control API and the command line may see of a rollout: declared values, no behaviour.
+
+The service fills them; templates see nothing else. All times are Unix seconds (UTC), all durations carry their unit.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+Path = Literal["v2", "v3"]
+
+
+class PathFigures(Struct, frozen=True, kw_only=True):
+    """One path in all cells, since `since`; None: no data, which is neither good nor bad."""
+
+    path: Path
+    role: Literal["stable", "canary"]
+    available: bool
+    unavailable_reason: str | None
+    build: str | None
+    sessions: int
+    users: int
+    messages: int
+    """Finished messages of the window, the denominator of `error_rate`; interrupted and rejected are not among them."""
+    errors: int
+    interrupted: int
+    rejected: int
+    error_rate: float | None
+    messages_per_second: float
+    p50_ms: float | None
+    p99_ms: float | None
+    memory_bytes: int | None
+    """PSS of the worker."""
+    session_memory_bytes: float | None
+    """Anonymous PSS above the warm baseline, per session."""
+    restarts: int
+    uptime_s: float | None
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    guardrail: str
+    verdict: Literal["pass", "fail", "inconclusive", "insufficient_data"]
+    words: str
+    evidence: float | None
+    limit: float | None
+    detail: str
+
+
+class Lock(Struct, frozen=True, kw_only=True):
+    generation: int
+    since: float
+    by: str
+    reason: str
+
+
+class CellState(Struct, frozen=True, kw_only=True):
+    name: str
+    revision: int
+    sessions: int
+    silent_s: float
+    has_lock: bool
+
+
+class Rollback(Struct, frozen=True, kw_only=True):
+    """What a rollback did, by observation. `verified_at` None: in force, not (yet) verified."""
+
+    id: str
+    at: float
+    by: str
+    reason: str
+    new_stopped_ms: float | None
+    existing_moved_ms: float | None
+    sessions_to_move: int
+    sessions_moved: int
+    closed: int
+    interrupted: int
+    verified_at: float | None
+    cells: list[str]
+    silent_cells: list[str]
+
+
+class StageView(Struct, frozen=True, kw_only=True):
+    percentage: int
+    bake_s: float
+    advance: Literal["person", "automatic"]
+
+
+class PlanView(Struct, frozen=True, kw_only=True):
+    name: str
+    stages: list[StageView]
+
+
+class RolloutView(Struct, frozen=True, kw_only=True):
+    """`GET /api/rollout`."""
+
+    phase: Literal["idle", "progressing", "paused", "completed", "rolled_back"]
+    percentage: int
+    stage: int | None
+    """Index into `plan.stages`; None when off the plan's clock."""
+    stage_started_at: float | None
+    next_percentage: int | None
+    next_at: float | None
+    plan: PlanView
+    revision: int
+    reason: str
+    changed_by: str
+    changed_at: float
+    environment: str
+    flag: str
+    flag_age_s: float
+    unleash: Literal["embedded", "in step", "pending", "changed outside", "unreachable"]
+    forced: bool | None
+    """`USE_WEBSOCKET_SUPERVISOR_V3`, if it is set."""
+    lock: Lock | None
+    last_rollback: Rollback | None
+    paths: list[PathFigures]
+    verdicts: list[Verdict]
+    cells: list[CellState]
+    moving: int
+    """Sessions that still wait for the end of a message to be handed over."""
+    allowed: dict[str, str]
+    """Verb → empty when it is possible now, else the reason why it is not."""
+    undo_until: float | None
+    now: float
+
+
+class AuditEntry(Struct, frozen=True, kw_only=True):
+    id: int
+    at: float
+    who: str
+    role: str
+    source: str
+    """From where: cli, page, api, schedule, the address."""
+    what: str
+    reason: str
+    revision: int
+    before: dict[str, object]
+    after: dict[str, object]
+    figures: dict[str, object]
+
+
+class AuditPage(Struct, frozen=True, kw_only=True):
+    """`GET /api/rollout/events`; `next` is the id to go on from, None at the end."""
+
+    items: list[AuditEntry]
+    next: int | None
+
+
+class Preview(Struct, frozen=True, kw_only=True):
+    """`GET /api/rollout/preview`: what a percentage would do, before anyone clicks. Users are those seen here."""
+
+    percentage: int
+    users_to_v3: int
+    users_to_v2: int
+    sessions_to_v3: int
+    sessions_to_v2: int
+
+
+class SessionView(Struct, frozen=True, kw_only=True):
+    connection_id: str
+    user_id: str
+    path: Path
+    reason: str
+    state: str
+    cell: str
+    connected_at: float
+    messages: int
+    queued: int
+    epoch: int
+
+
+class UserView(Struct, frozen=True, kw_only=True):
+    """`GET /api/users/{id}`: where this user is, and why."""
+
+    user_id: str
+    path: Path
+    reason: str
+    bucket: int
+    percentage: int
+    pin: Path | None
+    sessions: list[SessionView]
+
+
+class ErrorGroup(Struct, frozen=True, kw_only=True):
+    code: str
+    fingerprint: str
+    path: Path
+    count: int
+    users: int
+    only_on_v3: bool
+    first_at: float
+    last_at: float
+    reference: str
