@@ -1,0 +1,110 @@
+"""Where the control loop meets the gateway: what a cell can be told and asked, and the values that cross.
+
+Whoever implements `Cell` needs nothing else of `app.control`; it must not know of the API, of the store or of sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from dashboards.views import SessionView
+
+if TYPE_CHECKING:
+    from rollout.assign import View
+
+Path = Literal["v2", "v3"]
+PATHS: tuple[Path, Path] = ("v2", "v3")
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one change of the view set in motion in a cell, when `Cell.apply` returned. Times are monotonic seconds."""
+
+    id: int
+    """Counts the sweeps of this cell; a later one overtakes the earlier."""
+    at: float
+    """When the view was set: no session is admitted by the old one after this."""
+    rollback: bool
+    decided: int
+    """Sessions that were decided again."""
+    to_move: int
+    """Sessions whose decision differs from where they are: moved at once, paced, or at the end of their message."""
+    moved: int
+    """Of these, the ones that were idle and stand on their new path already."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """What a cell observed of a rollback's sweep; never an estimate. The clocks start at `Sweep.at`."""
+
+    new_stopped_ms: float
+    """Until the last admission to v3; after it there was none."""
+    existing_moved_ms: float
+    """Until the registry was empty of v3 and v3's worker had answered a later barrier with zero (or was dead)."""
+    sessions_moved: int
+    closed: int
+    """Client sockets that were closed because of it; the promise is zero."""
+    interrupted: int
+    """Running messages that were cancelled at the deadline."""
+    verified: bool
+    """False: a later sweep overtook this one before all of it was seen."""
+
+
+class BucketRow(NamedTuple):
+    """One user of this cell, for previews: where the hash puts them, and where they are."""
+
+    user_id: str
+    bucket: int
+    path: Path
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class PathState:
+    """One path of a cell as its host sees it now; None: not known (yet)."""
+
+    available: bool
+    reason: str | None
+    """Why it is not available, for a person; None when it is."""
+    build: str | None
+    sessions: int
+    users: int
+    memory_bytes: int | None
+    session_memory_bytes: float | None
+    restarts: int
+    uptime_s: float | None
+
+
+class Cell(Protocol):
+    """One gateway with its path workers. All calls but `verify` are synchronous and take at most milliseconds."""
+
+    @property
+    def name(self) -> str: ...
+
+    def apply(self, view: View, *, rollback: bool = False, per_second: int = 0, move_existing: bool = True) -> Sweep:
+        """Take this view for every new decision, then decide every live session again, in this order.
+
+        `rollback` cancels what still runs on v3 at the drain's deadline; `per_second` paces the handovers (0: at
+        once, and always so for a rollback); without `move_existing` only new connections follow the view.
+        """
+        ...
+
+    async def verify(self, sweep: Sweep) -> SweepReport:
+        """Wait until that rollback was seen complete, or was overtaken. May be cancelled; a caller sets the limit."""
+        ...
+
+    def sessions(self) -> Iterable[SessionView]: ...
+
+    def sessions_of(self, user_id: str) -> list[SessionView]: ...
+
+    def buckets(self) -> Iterable[BucketRow]:
+        """One row per connected user; the bucket is the one kept at admission, nothing is hashed again."""
+        ...
+
+    def path_state(self, path: Path) -> PathState: ...
+
+    def moving(self) -> int:
+        """Sessions that still wait for the end of a message, or for their turn, to be handed over."""
+        ...
