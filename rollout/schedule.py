@@ -1,0 +1,49 @@
+"""When nothing may advance by itself: windows of absolute time, and windows that come back every week. All UTC.
+
+Knows the calendar only; must not know what would have advanced. The time is an argument, in Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAY_MINUTES: Final = 24 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeOnce:
+    """From one moment until another (Unix seconds), the end excluded."""
+
+    from_s: float
+    until_s: float
+
+    def holds(self, now: float) -> bool:
+        """Whether `now` lies in the window."""
+        return self.from_s <= now < self.until_s
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeWeekly:
+    """On these days from a minute of the day until another, UTC, the end excluded; 1440 is the end of the day."""
+
+    days: tuple[str, ...]
+    from_minute: int = 0
+    until_minute: int = DAY_MINUTES
+
+    def holds(self, now: float) -> bool:
+        """Whether `now` lies in the window."""
+        moment = datetime.fromtimestamp(now, UTC)
+        minute = moment.hour * 60 + moment.minute
+        return DAYS[moment.weekday()] in self.days and self.from_minute <= minute < self.until_minute
+
+
+Freeze = FreezeOnce | FreezeWeekly
+
+
+def frozen(windows: Iterable[Freeze], now: float) -> bool:
+    """Whether any window holds now."""
+    return any(window.holds(now) for window in windows)
