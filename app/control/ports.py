@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from dashboards.views import SessionView
-
-if TYPE_CHECKING:
-    from rollout.assign import View
-
-Path = Literal["v2", "v3"]
-PATHS: tuple[Path, Path] = ("v2", "v3")
+from rollout.assign import View
+from rollout.names import Path
 
 
 @dataclass(frozen=True, slots=True)
