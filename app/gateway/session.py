@@ -1,0 +1,656 @@
+"""One client's session as a state machine: what it was sent, which message runs where, and how it changes paths.
+
+It does no I/O and knows no message format: a `Socket`, a `Codec` and its `Surroundings` are handed in, every call is
+synchronous, and time is asked of the surroundings. The rules are "Life of a message" in the design.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Literal, Protocol
+
+from app.errors import IllegalTransition
+from app.gateway.outcomes import Recent
+from app.messages import ErrorCode, Inbound, Refusal
+from app.paths.frames import Cancel, Close, Done, Open, Run, ToWorker
+from rollout.names import Path
+
+# A worker that was told to cancel answers within a turn; one that does not is busy or gone, and is fenced.
+CANCEL_GRACE_S = 0.25
+
+
+class Socket(Protocol):
+    """The client's end. `send` never blocks and never raises; after `close` it does nothing."""
+
+    def send(self, frame: bytes) -> None: ...
+    def close(self, code: int, reason: str) -> None: ...
+    def buffered_bytes(self) -> int: ...
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Codec(Protocol):
+    """Reads what clients send and writes what the gateway itself says; see `app.messages` for the built-in one."""
+
+    def read(self, frame: str | bytes) -> Inbound | Refusal: ...
+    def new_message_id(self) -> str: ...
+    def stamp(self, seq: int, body: bytes) -> bytes: ...
+    def ack(self, session: Session, message: Message) -> bytes: ...
+    def pong(self, session: Session, message_id: str | None) -> bytes: ...
+    def stopped(self, session: Session, message: Message) -> bytes: ...
+    def error(
+        self, session: Session, code: ErrorCode, words: str, message: Message | None, message_id: str | None
+    ) -> bytes: ...
+    def duplicate(self, session: Session, message_id: str, outcome: str | None) -> bytes: ...
+
+
+Charge = Literal["ok", "error", "interrupted"]
+
+
+class Worker(Protocol):
+    """The process a session was opened in. `send` never blocks; after the process is gone it does nothing."""
+
+    def send(self, frame: ToWorker) -> None: ...
+
+
+class Surroundings(Protocol):
+    """What a session needs of its cell."""
+
+    locked: bool
+    workers: dict[Path, Worker | None]
+    """Where each path is served now; None: it is down."""
+
+    def clock(self) -> float: ...
+    def later(self, seconds: float, call: Callable[[], None]) -> Timer: ...
+    def owns_thread(self, user_id: str, thread_id: str) -> bool: ...
+    def may_send(self, session: Session) -> bool: ...
+    def behaves(self, session: Session) -> bool: ...
+    def rejected(self, session: Session) -> None: ...
+    def dispatched(self, session: Session) -> None: ...
+    def finished(self, session: Session, message: Message, charge: Charge, done: Done | None) -> None: ...
+    def committed(self, session: Session) -> None: ...
+    def rebound(self, session: Session, source: Path, outcome: str, waited_s: float) -> None: ...
+    def rerun(self, session: Session) -> None: ...
+    def ended(self, session: Session) -> None: ...
+
+
+class Limits(Protocol):
+    message_bytes: int
+    queue_messages: int
+    queue_bytes: int
+    send_buffer_bytes: int
+    stop_s: float
+    hold_s: float
+
+
+class State(Enum):
+    ACTIVE = "active"
+    """Bound to its path; messages are dispatched as they come."""
+    DRAINING = "draining"
+    """To be handed over: waits for the running message's terminal event; nothing new is dispatched."""
+    MOVING = "moving"
+    """The running message was told to stop for the handover; waits for the answer, or fences without it."""
+    HELD = "held"
+    """Its path is down and will come back; nothing is dispatched until then."""
+    CLOSING = "closing"
+    """Its socket is gone: the running message finishes, then the session ends (or a resume takes it up)."""
+
+
+class Message:
+    """One accepted message."""
+
+    __slots__ = (
+        "accepted_at",
+        "body",
+        "dispatched_at",
+        "events",
+        "message_id",
+        "number",
+        "path",
+        "started",
+        "stopping",
+    )
+
+    def __init__(self, number: int, message_id: str, body: bytes, accepted_at: float) -> None:
+        self.number = number
+        self.message_id = message_id
+        self.body = body
+        self.accepted_at = accepted_at
+        self.dispatched_at = 0.0
+        self.path: Path = "v2"
+        self.started = False
+        self.events = 0
+        """Events of it handed to the transport."""
+        self.stopping = False
+        """The client asked for its end."""
+
+
+class Session:
+    """See the module; `key` is the session's number in its cell, `epoch` grows with every binding and fences late events."""
+
+    __slots__ = (
+        "bucket",
+        "bucket_key",
+        "cell",
+        "codec",
+        "connected_at",
+        "connection_id",
+        "document",
+        "epoch",
+        "expires_at",
+        "forced_timer",
+        "heard_at",
+        "key",
+        "last_number",
+        "limits",
+        "path",
+        "queue",
+        "queued_bytes",
+        "reason",
+        "recent",
+        "resume_token",
+        "running",
+        "seq",
+        "socket",
+        "state",
+        "target",
+        "target_reason",
+        "thread_id",
+        "timer",
+        "transport",
+        "user_id",
+        "wanted_at",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        *,
+        key: int,
+        connection_id: str,
+        user_id: str,
+        thread_id: str,
+        connected_at: float,
+        path: Path,
+        reason: str,
+        bucket: int,
+        socket: Socket,
+        codec: Codec,
+        cell: Surroundings,
+        limits: Limits,
+        transport: Literal["websocket", "http"] = "websocket",
+    ) -> None:
+        self.key = key
+        self.connection_id = connection_id
+        self.user_id = user_id
+        self.thread_id = thread_id
+        self.connected_at = connected_at
+        self.path: Path = path
+        self.reason = reason
+        self.bucket = bucket
+        self.bucket_key: object = None
+        self.socket: Socket | None = socket
+        self.codec = codec
+        self.cell = cell
+        self.limits = limits
+        self.transport: Literal["websocket", "http"] = transport
+        self.state = State.ACTIVE if cell.workers[path] is not None else State.HELD
+        self.epoch = 1
+        self.worker: Worker | None = None
+        """Where this epoch was opened; None: nowhere yet."""
+        self.queue: deque[Message] = deque()
+        self.queued_bytes = 0
+        self.running: Message | None = None
+        self.document: bytes | None = None
+        self.seq = 0
+        self.last_number = 0
+        self.recent = Recent()
+        self.target: Path | None = None
+        self.target_reason = ""
+        self.wanted_at = 0.0
+        self.timer: Timer | None = None
+        """Of the handover or the hold."""
+        self.forced_timer: Timer | None = None
+        """Of `stop_agent`."""
+        self.heard_at = cell.clock()
+        self.expires_at: float | None = None
+        self.resume_token = ""
+
+    # -- what the client does -----------------------------------------------------------------------------------------
+
+    def receive(self, frame: str | bytes) -> None:
+        """One whole message of the client, however it was framed."""
+        if self.state is State.CLOSING:
+            return
+        cell = self.cell
+        self.heard_at = cell.clock()
+        if not cell.behaves(self):
+            self.close(1008, "too many messages")
+            return
+        if len(frame) > self.limits.message_bytes:
+            self._refuse("too_large", f"a message is at most {self.limits.message_bytes} bytes", None)
+            return
+        body = frame.encode() if isinstance(frame, str) else frame
+        if len(body) > self.limits.message_bytes:
+            self._refuse("too_large", f"a message is at most {self.limits.message_bytes} bytes", None)
+            return
+        inbound = self.codec.read(body)
+        if isinstance(inbound, Refusal):
+            self._refuse(inbound.code, inbound.message, inbound.message_id)
+        elif inbound.kind == "work":
+            self._accept(inbound, body)
+        elif inbound.kind == "ping":
+            self.say(self.codec.pong(self, inbound.message_id))
+        else:
+            self._stop(inbound)
+
+    def refuse(self, code: ErrorCode, words: str) -> None:
+        """Answer a frame that never became a message (binary, not UTF-8, over the framing's own limit)."""
+        if self.state is not State.CLOSING:
+            self._refuse(code, words, None)
+
+    def _refuse(self, code: ErrorCode, words: str, message_id: str | None) -> None:
+        self.cell.rejected(self)
+        self.say(self.codec.error(self, code, words, None, message_id))
+
+    def _accept(self, inbound: Inbound, body: bytes) -> None:
+        cell, limits = self.cell, self.limits
+        message_id = inbound.message_id
+        if not cell.may_send(self):
+            return self._refuse("rate_limited", "too many messages; slow down", message_id)
+        if len(self.queue) >= limits.queue_messages or self.queued_bytes + len(body) > limits.queue_bytes:
+            return self._refuse("busy", "too many messages are waiting; send again later", message_id)
+        if message_id is None:
+            message_id = self.codec.new_message_id()
+        elif message_id in self.recent:
+            cell.rejected(self)
+            return self.say(self.codec.duplicate(self, message_id, self.recent.outcome(message_id)))
+        thread_id = inbound.thread_id
+        if thread_id is not None and thread_id != self.thread_id and not cell.owns_thread(self.user_id, thread_id):
+            return self._refuse("access_denied", "this thread is not yours", message_id)
+        self.last_number += 1
+        message = Message(self.last_number, message_id, body, self.heard_at)
+        self.recent.begin(message_id)
+        self.queue.append(message)
+        self.queued_bytes += len(body)
+        self.say(self.codec.ack(self, message))
+        if self.state is State.ACTIVE:
+            self._pump()
+        elif self.state is State.HELD and self.timer is None:
+            self._hold()
+        return None
+
+    def _stop(self, inbound: Inbound) -> None:
+        running, target = self.running, inbound.target
+        if running is not None and target in (None, running.message_id):
+            if not running.stopping:
+                running.stopping = True
+                if self.state is not State.MOVING:  # there it is cancelled already
+                    self._tell_cancel(running)
+                self.forced_timer = self.cell.later(self.limits.stop_s, self._stop_by_force)
+            return
+        for message in self.queue:
+            if target == message.message_id:
+                self.queue.remove(message)
+                self.queued_bytes -= len(message.body)
+                self._terminate(message, "agent_stopped", self.codec.stopped(self, message), "ok")
+                return
+        self._refuse("invalid_payload", "nothing to stop", inbound.message_id)
+
+    def _stop_by_force(self) -> None:
+        self.forced_timer = None
+        message = self.running
+        if message is None or not message.stopping:
+            return
+        self._fence()
+        self._terminate(message, "agent_stopped", self.codec.stopped(self, message), "ok")
+        self._go_on()
+
+    # -- what the worker says -----------------------------------------------------------------------------------------
+
+    def on_started(self, number: int) -> None:
+        message = self._current(number)
+        message.started = True
+
+    def on_event(self, number: int, body: bytes) -> None:
+        message = self._current(number)
+        message.events += 1
+        self.say(body)
+
+    def on_done(self, done: Done) -> None:
+        """The terminal event, or the answer to `Cancel`."""
+        message = self._current(done.number)
+        if done.document is not None:
+            self.document = done.document
+            self.cell.committed(self)
+        if done.thread_id is not None:
+            self.thread_id = done.thread_id
+        cancelled = done.terminal == "agent_stopped" and not message.stopping
+        if not cancelled:
+            if message.stopping and self.forced_timer is not None:
+                self.forced_timer.cancel()
+                self.forced_timer = None
+            charge: Charge = "error" if done.terminal == "error" else "ok"
+            self._terminate(message, done.terminal, done.body, charge, done)
+        elif not done.started or (done.rerun_safe and message.events == 0):
+            self._requeue(message)
+        else:
+            self._interrupt(message, "interrupted")
+        self._go_on()
+
+    def _current(self, number: int) -> Message:
+        message = self.running
+        if message is None or message.number != number:
+            running = None if message is None else message.number
+            raise IllegalTransition(f"session {self.key}: expected an event of message {running}, got one of {number}")
+        return message
+
+    # -- changing paths -----------------------------------------------------------------------------------------------
+
+    def move(self, path: Path, reason: str, cancel_after_s: float | None = None) -> bool:
+        """Hand over to `path` at the next message boundary; true when that is now.
+
+        `cancel_after_s`: seconds after which a running message is cancelled (rollback); None: it is waited for.
+        """
+        if self.state is State.CLOSING:
+            # Nobody is there to be served; only a rollback ends what still runs, so that the path becomes empty.
+            if self.running is not None and cancel_after_s is not None and path != self.path:
+                self._cancel_after(path, reason, cancel_after_s)
+                return False
+            if self.running is None and path != self.path:
+                self._bind(path, reason, "moved")
+            return self.running is None
+        if self.state in (State.DRAINING, State.MOVING):
+            if path == self.target and (cancel_after_s is None or self.timer is not None):
+                self.target_reason = reason
+                return False
+            if path == self.path and self.state is State.DRAINING:
+                self._clear_target()
+                self.reason = reason
+                self.state = State.ACTIVE
+                return True
+            self.target, self.target_reason = path, reason
+            if cancel_after_s is not None and self.timer is None:
+                self._cancel_after(path, reason, cancel_after_s)
+            return False
+        if path == self.path:
+            self.reason = reason
+            return True
+        if self.running is None:
+            self._bind(path, reason, "moved")
+            self._settle()
+            return True
+        self.target, self.target_reason, self.wanted_at = path, reason, self.cell.clock()
+        self.state = State.DRAINING
+        if cancel_after_s is not None:
+            self._cancel_after(path, reason, cancel_after_s)
+        return False
+
+    def renew(self) -> bool:
+        """Hand over to a new worker of the same path: a new epoch now, or at the terminal event."""
+        if self.running is None:
+            self._fence()
+            return True
+        if self.state is State.ACTIVE:
+            self.target, self.target_reason, self.wanted_at = self.path, self.reason, self.cell.clock()
+            self.state = State.DRAINING
+        return False
+
+    def _cancel_after(self, path: Path, reason: str, seconds: float) -> None:
+        self.target, self.target_reason = path, reason
+        if self.wanted_at == 0.0:
+            self.wanted_at = self.cell.clock()
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = self.cell.later(seconds, self._cancel)
+
+    def _cancel(self) -> None:
+        """The deadline of a rollback: tell the worker to stop, and do not wait long for its answer."""
+        self.timer = None
+        message = self.running
+        if message is None:
+            return
+        if self.state is not State.CLOSING:
+            self._expect(State.DRAINING)
+            self.state = State.MOVING
+        self._tell_cancel(message)
+        self.timer = self.cell.later(CANCEL_GRACE_S, self._give_up)
+
+    def _tell_cancel(self, message: Message) -> None:
+        if self.worker is not None:
+            self.worker.send(Cancel(self.key, self.epoch, message.number))
+
+    def _give_up(self) -> None:
+        """No answer to the cancel: fence. Whether the message was touched is unknown, so it is not run again."""
+        self.timer = None
+        message = self.running
+        if message is None:
+            return
+        self._fence()
+        self._interrupt(message, "interrupted")
+        self._go_on()
+
+    def on_path_lost(self, path: Path | None, reason: str) -> None:
+        """The worker of this session is gone and all that it said was read: go on on `path`, or hold (None).
+
+        A started message is the culprit: it is interrupted and never run on the other path. One that was not
+        started (each `Started` reaches the kernel before its message is touched) is run again.
+        """
+        message = self.running
+        self.worker = None
+        self._fence()
+        if message is not None:
+            if message.stopping:
+                self._terminate(message, "agent_stopped", self.codec.stopped(self, message), "ok")
+            elif message.started:
+                self._interrupt(message, "error")
+            else:
+                self._requeue(message)
+        target = self.target or self.path
+        if path is not None:
+            self.target, self.target_reason = path, reason
+        elif self.state in (State.DRAINING, State.MOVING) and target != self.path and self.cell.workers[target] is not None:
+            pass  # on its way to a path that is up: go there
+        else:
+            self._clear_target()
+        self._go_on()
+
+    def release(self) -> None:
+        """The path is back: a new epoch, from the last committed document."""
+        if self.state is State.HELD:
+            self._settle()
+
+    def _hold(self) -> None:
+        self.state = State.HELD
+        if self.timer is None:
+            self.timer = self.cell.later(self.limits.hold_s, self._hold_over)
+
+    def _hold_over(self) -> None:
+        """Too long without the path: what waits is interrupted, the socket stays."""
+        self.timer = None
+        if self.state is State.HELD:
+            self._interrupt_queue("error")
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def on_detached(self) -> None:
+        """The socket is gone: what runs finishes, what waits is interrupted."""
+        if self.socket is None:
+            return
+        self.socket = None
+        waiting_for_boundary = self.state in (State.DRAINING, State.MOVING)
+        if self.timer is not None and not waiting_for_boundary:
+            self.timer.cancel()
+            self.timer = None
+        self.state = State.CLOSING
+        self._interrupt_queue("interrupted")
+        if self.running is None:
+            self.end()
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the socket from this side; the same as the client going away."""
+        socket = self.socket
+        if socket is not None:
+            self.on_detached()
+            socket.close(code, reason)
+
+    def end(self) -> None:
+        """Forget the session here and in its worker. What still runs is fenced and interrupted."""
+        message = self.running
+        if message is not None:
+            self._fence()
+            self._interrupt(message, "interrupted")
+        self.state = State.CLOSING
+        for timer in (self.timer, self.forced_timer):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self.forced_timer = None
+        self._forget()
+        self.cell.ended(self)
+
+    def attach(self, socket: Socket, connection_id: str, now: float) -> None:
+        """A resume: a new socket takes up a session whose old one is gone. `seq` begins again at 1."""
+        self._expect(State.CLOSING)
+        self.socket, self.connection_id, self.connected_at = socket, connection_id, now
+        self.seq = 0
+        self.heard_at = self.cell.clock()
+        if self.running is not None and self.target is not None:
+            self.state = State.DRAINING
+        else:
+            self._settle()
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def say(self, body: bytes) -> None:
+        """Number and send one event; a reader too slow for its buffer is closed with 1013."""
+        socket = self.socket
+        if socket is None:
+            return
+        self.seq += 1
+        socket.send(self.codec.stamp(self.seq, body))
+        if socket.buffered_bytes() > self.limits.send_buffer_bytes:
+            self.close(1013, "too slow")
+
+    def _pump(self) -> None:
+        if self.running is not None or self.state is not State.ACTIVE or not self.queue:
+            return
+        if self.path == "v3" and self.cell.locked:
+            self._bind("v2", "rolled_back", "moved")
+        serving = self.cell.workers[self.path]
+        if serving is None:
+            self._hold()
+            return
+        message = self.queue.popleft()
+        self.queued_bytes -= len(message.body)
+        message.path = self.path
+        message.started = False
+        message.dispatched_at = self.cell.clock()
+        self.running = message
+        worker = self.worker
+        if worker is None:
+            worker = self.worker = serving
+            worker.send(
+                Open(
+                    self.key,
+                    self.epoch,
+                    self.connection_id,
+                    self.user_id,
+                    self.thread_id,
+                    self.connected_at,
+                    self.transport,
+                    self.document,
+                ),
+            )
+        self.cell.dispatched(self)
+        worker.send(Run(self.key, self.epoch, message.number, message.message_id, message.body))
+
+    def _terminate(
+        self, message: Message, terminal: str, body: bytes, charge: Charge, done: Done | None = None
+    ) -> None:
+        """The one place where an accepted message ends."""
+        if message is self.running:
+            self.running = None
+        self.recent.finish(message.message_id, terminal)
+        self.cell.finished(self, message, charge, done)
+        self.say(body)
+
+    def _interrupt(self, message: Message, charge: Charge) -> None:
+        words = "the message was interrupted; it may have had effects; send it again"
+        body = self.codec.error(self, "interrupted", words, message, None)
+        self._terminate(message, "error", body, charge)
+        self.recent.forget(message.message_id, "interrupted")
+
+    def _interrupt_queue(self, charge: Charge) -> None:
+        while self.queue:
+            message = self.queue.popleft()
+            self.queued_bytes -= len(message.body)
+            self._interrupt(message, charge)
+
+    def _requeue(self, message: Message) -> None:
+        """It was not touched: first in the queue again, under its number."""
+        self.running = None
+        if self.state is State.CLOSING:
+            self._interrupt(message, "interrupted")
+            return
+        message.started = False
+        self.queue.appendleft(message)
+        self.queued_bytes += len(message.body)
+        self.cell.rerun(self)
+
+    def _fence(self) -> None:
+        """From here on whatever the old epoch says is thrown away."""
+        self._forget()
+        self.epoch += 1
+
+    def _forget(self) -> None:
+        if self.worker is not None:
+            self.worker.send(Close([(self.key, self.epoch)]))
+            self.worker = None
+
+    def _bind(self, path: Path, reason: str, outcome: str) -> None:
+        source = self.path
+        self._fence()
+        self.path, self.reason = path, reason
+        waited_s = self.cell.clock() - self.wanted_at if self.wanted_at else 0.0
+        self._clear_target()
+        self.cell.rebound(self, source, outcome, waited_s)
+
+    def _clear_target(self) -> None:
+        self.target, self.wanted_at = None, 0.0
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def _go_on(self) -> None:
+        """After a message boundary: hand over if that is wanted, then the next message."""
+        target = self.target
+        if target is not None and target != self.path:
+            self._bind(target, self.target_reason, "moved")
+        elif target is not None:
+            self._fence()
+            self._clear_target()
+        if self.state is State.CLOSING:
+            if self.running is None:
+                self.end()
+            return
+        self._settle()
+
+    def _settle(self) -> None:
+        """Active when the path is up, else held."""
+        if self.cell.workers[self.path] is not None:
+            if self.state is State.HELD and self.timer is not None:
+                self.timer.cancel()
+                self.timer = None
+            self.state = State.ACTIVE
+            self._pump()
+        else:
+            self._hold()
+
+    def _expect(self, *states: State) -> None:
+        if self.state not in states:
+            expected = " or ".join(state.value for state in states)
+            raise IllegalTransition(f"session {self.key}: expected {expected}, is {self.state.value}")
