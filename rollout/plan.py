@@ -1,6 +1,6 @@
 """The plan of a rollout: its stages, and what it says about holding back, ramping and freezing.
 
-Knows values and the two seeds; must not know TOML (plan_file.py reads and writes that), nor where a rollout stands.
+Knows values and the two seeds; must not know TOML (plan_reader.py and plan_writer.py do), nor where a rollout stands.
 """
 
 from __future__ import annotations
