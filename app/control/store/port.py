@@ -1,0 +1,135 @@
+"""What the service asks of a store, and the values it keeps; records are text here, whatever they mean.
+
+Every call raises `StoreUnavailable` when the store cannot be reached. It must not know of SQL or of any phase or verb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from app.errors import CrossfadeError
+from dashboards.views import AuditEntry, AuditPage
+from rollout.names import Path
+
+TokenRole = Literal["viewer", "oncall", "manager"]
+TokenKind = Literal["bearer", "code"]
+
+
+class RevisionTaken(CrossfadeError):
+    """Another writer saved a record since the one this change is based on was read; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """The control record as its owner wrote it."""
+
+    revision: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRollback:
+    """What is known of one rollback; `text` is rewritten when more of it was observed."""
+
+    id: str
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A way in: a bearer token, or a sign-in code that is good once. Only the digest of its secret is kept."""
+
+    digest: str
+    name: str
+    role: TokenRole
+    kind: TokenKind
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+    def valid(self, now: float) -> bool:
+        """Whether it opens anything at `now` (Unix seconds)."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What a client that lost its socket may come back to; both parts are written and read by the gateway only."""
+
+    digest: str
+    """Of the resume token."""
+    document: bytes | None
+    """The session's last committed state document."""
+    outcomes: bytes
+    """The rest of the session: its last outcomes, known ids and the like."""
+    expires_at: float
+
+
+class Store(Protocol):
+    """One store for all cells that belong together."""
+
+    async def open(self) -> None:
+        """Make the tables that are not there and check that it answers."""
+        ...
+
+    async def close(self) -> None:
+        """Give everything back; every later call raises `StoreUnavailable`."""
+        ...
+
+    async def load_record(self) -> StoredRecord | None:
+        """The control record; None before the first was saved."""
+        ...
+
+    async def save_record(
+        self, record: StoredRecord, expected: int | None, entry: AuditEntry, rollback: StoredRollback | None = None
+    ) -> None:
+        """Replace the record of revision `expected` (None: there is none) and write the audit entry, both or neither.
+
+        Raises `RevisionTaken` when the stored revision is another one.
+        """
+        ...
+
+    async def append_audit(self, entry: AuditEntry) -> None:
+        """Add an entry; its `id` is given by the store. Entries are never changed."""
+        ...
+
+    async def load_audit(self, before: int | None = None, limit: int = 50) -> AuditPage:
+        """Entries, the newest first, older than id `before`."""
+        ...
+
+    async def save_rollback(self, rollback: StoredRollback) -> None: ...
+
+    async def load_rollback(self, id: str | None = None) -> StoredRollback | None:
+        """One rollback, or the last one."""
+        ...
+
+    async def load_pins(self) -> Mapping[str, Path]: ...
+
+    async def save_pin(self, user_id: str, path: Path | None, entry: AuditEntry) -> None:
+        """Pin a user, or with None unpin; the audit entry is written with it."""
+        ...
+
+    async def save_token(self, token: Token) -> None: ...
+
+    async def load_tokens(self) -> Sequence[Token]:
+        """All bearer tokens, revoked and expired ones too."""
+        ...
+
+    async def find_token(self, digest: str) -> Token | None: ...
+
+    async def revoke_token(self, digest: str, now: float) -> bool:
+        """Whether this call revoked it: of several at the same time, exactly one is told yes."""
+        ...
+
+    async def save_resumes(self, resumes: Sequence[Resume]) -> None: ...
+
+    async def take_resume(self, digest: str, now: float) -> Resume | None:
+        """The document, once: who takes it has it alone. None: unknown, taken or expired."""
+        ...
+
+    async def delete_resumes(self, now: float) -> int:
+        """Forget those that expired; how many they were."""
+        ...
