@@ -1,0 +1,171 @@
+"""What each event does to a rollout: one pure function from record, event and time to record and effects.
+
+Must not know stores, flags, sessions or clocks; what time does by itself stands in ticks.py, who may do what in
+permissions.py, and the changes both make in transitions.py. A rollback wins over everything, which is why it is looked at first and refused by no phase or revision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from rollout.errors import FlagNotZero, NotInPhase
+from rollout.events import (
+    Actor,
+    ApplyPlan,
+    Audit,
+    Command,
+    Event,
+    LockFound,
+    Pause,
+    Promote,
+    Resume,
+    Rollback,
+    SetPercentage,
+    Start,
+    Tick,
+    Transition,
+    Undo,
+    Unlock,
+)
+from rollout.permissions import LAST_STAGE, admit, require_role
+from rollout.state import Lock, Rollout
+from rollout.ticks import tick
+from rollout.transitions import at_stage, complete, moved, next_stage, roll_back, stamp, start
+
+
+def advance(state: Rollout, event: Event, now: float) -> Transition:
+    """The record after `event` at `now` (Unix seconds), and the effects to carry out once it is saved.
+
+    Raises Refused (NotAllowed, RevisionMissing, StaleRevision, NotInPhase, BadPercentage, ReasonMissing); then nothing
+    changed.
+    """
+    match event:
+        case Rollback():
+            require_role(event.actor, "oncall", "roll back")
+            return roll_back(state, event.actor, event.reason, now)
+        case LockFound():
+            return _merge(state, event.lock)
+        case Tick():
+            return tick(state, event, now)
+        case _:
+            admit(state, event, now)
+            return _command(state, event, now)
+
+
+def _command(
+    state: Rollout,
+    event: Start | SetPercentage | Promote | Pause | Resume | Undo | Unlock | ApplyPlan,
+    now: float,
+) -> Transition:
+    match event:
+        case Start():
+            return start(state, event.actor, event.percentage, event.reason, now)
+        case SetPercentage():
+            return _set(state, event, now)
+        case Promote():
+            return _promote(state, event, now)
+        case Pause():
+            paused = replace(state, phase="paused", baked_s=state.baked(now), stage_started_at=None)
+            return _quiet(paused, event, "pause", now)
+        case Resume():
+            return _quiet(_resumed(state, now), event, "resume", now)
+        case Undo():
+            return _undo(state, event, now)
+        case Unlock():
+            return _unlock(state, event, now)
+        case ApplyPlan():
+            return _apply_plan(state, event, now)
+        case _:
+            assert_never(event)
+
+
+def _quiet(state: Rollout, command: Command, what: str, now: float) -> Transition:
+    audit = Audit(command.actor, what, command.reason)
+    return Transition(stamp(state, command.actor, what, command.reason, now), (audit,))
+
+
+def _merge(state: Rollout, lock: Lock) -> Transition:
+    """A lock made without the store is in force if its generation is current; else it was lifted meanwhile."""
+    actor = Actor(lock.by, "oncall" if lock.by_person else "system")
+    if lock.generation < state.generation:
+        what = f"rollback superseded (generation {lock.generation}, now {state.generation})"
+        return Transition(state, (Audit(actor, what, lock.reason),))
+    if state.phase == "rolled_back":
+        return Transition(state)
+    return roll_back(state, actor, lock.reason, lock.since)
+
+
+def _set(state: Rollout, event: SetPercentage, now: float) -> Transition:
+    if state.phase == "idle":
+        return start(state, event.actor, event.percentage, event.reason, now)
+    off_clock = replace(
+        state, phase="paused", percentage=event.percentage, stage=None, stage_started_at=None, baked_s=0.0
+    )
+    return moved(off_clock, event.actor, f"set {event.percentage} %", event.reason, now)
+
+
+def _promote(state: Rollout, event: Promote, now: float) -> Transition:
+    last = len(state.plan.stages) - 1
+    done = state.stage == last and state.percentage >= state.plan.stages[-1].percentage
+    if event.full and not (done and state.percentage == 100):
+        return moved(at_stage(state, last, 100, now), event.actor, "promote to 100 %", event.reason, now)
+    if state.in_last_stage:
+        if not state.bake_over(now):
+            raise NotInPhase("promote", state.phase, LAST_STAGE)
+        return complete(state, event.actor, event.reason, now)
+    return next_stage(state, event.actor, event.reason, now)
+
+
+def _resumed(state: Rollout, now: float) -> Rollout:
+    """Back on the plan's clock; after `set` that is the whole bake of the stage the percentage belongs to."""
+    stage = state.plan.stage_at(state.percentage) if state.stage is None else state.stage
+    return replace(state, phase="progressing", stage=stage, stage_started_at=now - state.baked_s, baked_s=0.0)
+
+
+def _undo(state: Rollout, event: Undo, now: float) -> Transition:
+    last = state.last_rollback
+    assert last is not None  # permissions.admit refuses an undo without a rollback to undo
+    place = last.place
+    running = place.phase == "progressing"
+    back = replace(
+        state,
+        phase=place.phase,
+        percentage=place.percentage,
+        stage=place.stage,
+        stage_started_at=now - place.baked_s if running else None,
+        baked_s=0.0 if running else place.baked_s,
+        generation=state.generation + 1,
+        lock=None,
+    )
+    return moved(back, event.actor, f"undo, back to {place.percentage} %", event.reason, now)
+
+
+def _unlock(state: Rollout, event: Unlock, now: float) -> Transition:
+    if event.flag_percentage != 0:
+        raise FlagNotZero(event.flag_percentage)
+    idle = replace(state, phase="idle", percentage=0, generation=state.generation + 1, lock=None)
+    return moved(idle, event.actor, "unlock", event.reason, now)
+
+
+def _apply_plan(state: Rollout, event: ApplyPlan, now: float) -> Transition:
+    """The new plan from here on: on its clock the stage of the current percentage begins anew."""
+    plan = event.plan
+    stage = None if state.stage is None else plan.stage_at(state.percentage)
+    due = plan.start_at if state.phase == "idle" and plan.start_at is not None and plan.start_at > now else None
+    running = state.stage_started_at is not None
+    last = state.last_rollback
+    if last is not None and last.place.stage is not None:
+        # An undo goes back to the percentage, in the plan that holds by then.
+        place = replace(last.place, stage=plan.stage_at(last.place.percentage), baked_s=0.0)
+        last = replace(last, place=place)
+    planned = replace(
+        state,
+        plan=plan,
+        stage=stage,
+        baked_s=0.0,
+        stage_started_at=now if running else None,
+        start_at=due,
+        last_rollback=last,
+    )
+    return _quiet(planned, event, f"plan {plan.name}", now)
