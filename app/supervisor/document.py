@@ -1,0 +1,145 @@
+"""The state document that a handover carries: `{schema_version, common, v2, v3}`, versioned, bounded, JSON.
+
+`common` is both paths'; each path owns its part and never looks into the other's, which stays the very bytes it was.
+It must not know who runs messages or where documents travel, and holds no token, socket or handle.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec import Raw, Struct
+
+from app.supervisor.contract import DOCUMENT_BYTES
+from app.supervisor.errors import DocumentTooLarge, UnreadableDocument
+
+SCHEMA_VERSION = 1
+EXCHANGES = 10
+EXCHANGE_CHARACTERS = 1000
+PART_BYTES = 6 * 1024
+"""Largest part of one path; two of them leave `common` its room, so neither path can fill the document up."""
+
+PathName: TypeAlias = Literal["v2", "v3"]
+NOTHING = Raw(b"null")
+
+_encoder = msgspec.json.Encoder()
+
+
+class Exchange(Struct, frozen=True, forbid_unknown_fields=True):
+    """One message and its answer, each cut to `EXCHANGE_CHARACTERS`."""
+
+    run_id: str
+    thread: str
+    content: str
+    answer: str
+
+
+class Common(Struct, frozen=True, forbid_unknown_fields=True):
+    """What both paths know; exchanges oldest first, kept as bytes because a document is written per message."""
+
+    user: str
+    thread: str
+    runs: int
+    exchanges: tuple[Raw, ...] = ()
+
+
+class Document(Struct, frozen=True, forbid_unknown_fields=True):
+    """A state document. A path's part is `null` until that path has something to keep."""
+
+    schema_version: int
+    common: Common
+    v2: Raw = NOTHING
+    v3: Raw = NOTHING
+
+    def part(self, path: PathName) -> Raw:
+        """What `path` keeps of its own."""
+        return self.v2 if path == "v2" else self.v3
+
+
+class _Version(Struct):
+    schema_version: int
+
+
+_decoder = msgspec.json.Decoder(Document)
+_version_decoder = msgspec.json.Decoder(_Version)
+_exchange_decoder = msgspec.json.Decoder(Exchange)
+
+
+def begin(user: str, thread: str) -> Document:
+    """The document of a session that has done nothing yet."""
+    return Document(SCHEMA_VERSION, Common(user, thread, 0))
+
+
+def read(data: bytes) -> Document:
+    """The document in `data`. Raises `UnreadableDocument`, a `ValueError`, when this build cannot go on from it."""
+    if len(data) > DOCUMENT_BYTES:
+        raise UnreadableDocument(f"the document has {len(data)} bytes (limit {DOCUMENT_BYTES})")
+    try:
+        version = _version_decoder.decode(data).schema_version
+        if version != SCHEMA_VERSION:
+            raise UnreadableDocument(f"schema_version {version}; this build reads {SCHEMA_VERSION}")
+        document = _decoder.decode(data)
+        for exchange in document.common.exchanges:
+            _exchange_decoder.decode(exchange)
+        # A Raw is a view that keeps the whole of `data` alive; a session may live for days.
+        common = document.common
+        kept = tuple(exchange.copy() for exchange in common.exchanges)
+        document = Document(
+            version, Common(common.user, common.thread, common.runs, kept), document.v2.copy(), document.v3.copy()
+        )
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise UnreadableDocument(f"no state document: {error}") from None
+    return document
+
+
+def exchanges(document: Document, thread: str) -> list[Exchange]:
+    """The kept exchanges of one thread, oldest first."""
+    every = map(_exchange_decoder.decode, document.common.exchanges)
+    return [exchange for exchange in every if exchange.thread == thread]
+
+
+def advance(document: Document, exchange: Exchange, path: PathName, part: bytes) -> Document:
+    """The document after one more run on `path`, which now keeps `part` (JSON). Raises `DocumentTooLarge`."""
+    if len(part) > PART_BYTES:
+        raise DocumentTooLarge(f"{path} keeps {len(part)} bytes of its own (limit {PART_BYTES})")
+    common = document.common
+    cut = Exchange(exchange.run_id, exchange.thread, _cut(exchange.content), _cut(exchange.answer))
+    kept = (*common.exchanges, Raw(_encoder.encode(cut)))[-EXCHANGES:]
+    after = Common(common.user, common.thread, common.runs + 1, kept)
+    own = Raw(part)
+    if path == "v2":
+        return Document(SCHEMA_VERSION, after, own, document.v3)
+    return Document(SCHEMA_VERSION, after, document.v2, own)
+
+
+def switch(document: Document, thread: str) -> Document:
+    """The document after the session went over to another thread."""
+    common = document.common
+    moved = Common(common.user, thread, common.runs, common.exchanges)
+    return Document(SCHEMA_VERSION, moved, document.v2, document.v3)
+
+
+def write(document: Document) -> tuple[Document, bytes]:
+    """The document as bytes within `DOCUMENT_BYTES`, and as it is after the oldest exchanges went to make it fit.
+
+    Raises `DocumentTooLarge` when it does not fit without any exchange.
+    """
+    data = _encoder.encode(document)
+    if len(data) <= DOCUMENT_BYTES:
+        return document, data
+    common, over = document.common, len(data) - DOCUMENT_BYTES
+    kept = list(common.exchanges)
+    while over > 0 and kept:
+        over -= len(bytes(kept.pop(0))) + 1
+    fitting = Document(
+        SCHEMA_VERSION, Common(common.user, common.thread, common.runs, tuple(kept)), document.v2, document.v3
+    )
+    data = _encoder.encode(fitting)
+    if len(data) > DOCUMENT_BYTES:
+        raise DocumentTooLarge(f"{len(data)} bytes without any exchange (limit {DOCUMENT_BYTES})")
+    return fitting, data
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= EXCHANGE_CHARACTERS else text[: EXCHANGE_CHARACTERS - 1] + "…"

@@ -1,0 +1,101 @@
+"""Imports a supervisor factory named `package.module:factory` and says in one line why that cannot be done.
+
+Also digests what was loaded, for a build's id. It must not know what a factory makes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from pathlib import Path
+from types import ModuleType
+
+from app.errors import FactoryError
+
+OURS = ("app", "rollout", "dashboards", "tests", "ops")
+BUILD_DIGEST_BYTES = 6
+_SPEC = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+def import_factory(spec: str) -> Callable[..., object]:
+    """The factory that `spec` names. Raises `FactoryError`: malformed, shadowed, missing, failing, no callable."""
+    if not _SPEC.fullmatch(spec):
+        raise FactoryError(f"{spec!r} names no factory: `builtin` or `package.module:factory`")
+    name, _, attribute = spec.partition(":")
+    top = name.partition(".")[0]
+    if top in OURS:
+        raise FactoryError(f"{spec}: {_shadowing(top)}")
+    module = _import(spec, name)
+    factory = getattr(module, attribute, None)
+    if factory is None:
+        raise FactoryError(f"{spec}: {name} has no {attribute!r}; it has: {_callables(module)}")
+    if not callable(factory):
+        raise FactoryError(f"{spec}: {attribute!r} is a {type(factory).__qualname__} and cannot be called")
+    return factory  # type: ignore[no-any-return]
+
+
+def build_of_package(spec: str) -> str:
+    """A digest of the source files that the factory's package has loaded, as 12 hexadecimal digits."""
+    top = spec.partition(":")[0].partition(".")[0]
+    loaded = ((name, module) for name, module in list(sys.modules.items()) if name == top or name.startswith(top + "."))
+    files = ((name, Path(module.__file__)) for name, module in loaded if module.__file__)
+    return digest_of_files(files, top)
+
+
+def digest_of_files(files: Iterable[tuple[str, Path]], salt: str) -> str:
+    """blake2b over `salt`, names and contents; the order of the files and where they lie do not matter."""
+    digest = blake2b(salt.encode(), digest_size=BUILD_DIGEST_BYTES)
+    for name, path in sorted(files):
+        if path.is_file():
+            content = path.read_bytes()
+            # Lengths first, so that no other names and contents run together to the same bytes.
+            digest.update(f"\0{name}\0{len(content)}\0".encode())
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def _import(spec: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        if name == missing or name.startswith(missing + "."):
+            raise FactoryError(
+                f"{spec}: there is no module {missing!r} in this interpreter ({sys.executable})"
+            ) from error
+        top = missing.partition(".")[0]
+        if top in OURS:
+            raise FactoryError(f"{spec}: {name} imports {missing!r}, but {_shadowing(top)}") from error
+        raise FactoryError(f"{spec}: {name} needs {missing!r}, which this interpreter does not have") from error
+    except Exception as error:
+        raise FactoryError(f"{spec}: importing {name} failed: {type(error).__name__}: {error}") from error
+
+
+def _shadowing(top: str) -> str:
+    """Why a package called `top` is never people's own."""
+    other = _shadowed(top)
+    if other is None:
+        return f"{top!r} is a package of Crossfade itself; a factory lives in a package of another name"
+    return f"{top!r} is a package of Crossfade itself and shadows the one in {other}; give yours another name"
+
+
+def _shadowed(top: str) -> Path | None:
+    """Another package or module called `top` on the import path than ours."""
+    ours = Path(__file__).resolve().parents[2]
+    for entry in sys.path:
+        folder = Path(entry or ".").resolve()
+        if folder != ours and ((folder / top / "__init__.py").is_file() or (folder / f"{top}.py").is_file()):
+            return folder
+    return None
+
+
+def _callables(module: ModuleType) -> str:
+    found = [
+        name
+        for name, value in vars(module).items()
+        if callable(value) and not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    ]
+    return ", ".join(found) or "nothing that can be called"

@@ -1,0 +1,152 @@
+"""Loads what a path serves, `builtin` or people's own factory, as a `contract.PathServing`.
+
+The one place that knows every way to make a supervisor, v2's among them; it must not know of the link or the gateway.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias, cast
+
+from app.errors import FactoryError
+from app.supervisor.agents import DEFAULT_AGENT, check_agent_setting
+from app.supervisor.builtin import BuiltinAnswerer
+from app.supervisor.context import RequestContext, WebSocketContext
+from app.supervisor.contract import Opening, PathServing, Supervisor
+from app.supervisor.core import Dependencies, create_supervisor_core
+from app.supervisor.document import PathName
+from app.supervisor.faults import Faults
+from app.supervisor.guard import Guarded
+from app.supervisor.http import open_request
+from app.supervisor.importing import build_of_package, digest_of_files, import_factory
+from app.supervisor.isolation import is_code, subject
+from app.supervisor.own import OwnAnswerer
+
+BUILTIN = "builtin"
+MESSAGE_TIMEOUT_S = 300.0
+
+OpenSession: TypeAlias = Callable[[Opening, Dependencies], Supervisor]
+
+# How each path makes a supervisor for a WebSocket. By name, so that a worker imports only its own path's way.
+_WEBSOCKET = {
+    "v2": "app.supervisor.legacy:open_through_mock_request",
+    "v3": "app.supervisor.websocket:open_websocket",
+}
+
+
+def load_path(
+    spec: str,
+    path: PathName,
+    *,
+    thread_secret: bytes,
+    agent: str = DEFAULT_AGENT,
+    faults: Faults | None = None,
+    message_timeout_s: float = MESSAGE_TIMEOUT_S,
+    build: str | None = None,
+) -> PathServing:
+    """What `path` serves: `builtin`, or the factory `package.module:factory`.
+
+    `faults` may be replaced while sessions live. `build` is the build's id; not given, a digest of the code loaded.
+    People's factory is tried here with two scratch contexts, in the running event loop if there is one. An async one
+    cannot be: of it it is taken that it exports state, and a sample's `export_state()` tells.
+    Raises `FactoryError`, or `SettingError` for an agent that there is not.
+    """
+    guard = _Guard(faults or Faults(), message_timeout_s)
+    if spec == BUILTIN:
+        return _load_builtin(path, check_agent_setting(agent), thread_secret, guard, build)
+    return _load_own(spec, path, thread_secret, guard, build)
+
+
+class _Guard:
+    """Puts the path's limit and faults around a supervisor."""
+
+    def __init__(self, faults: Faults, limit_s: float) -> None:
+        self._faults = faults
+        self._limit_s = limit_s
+
+    def around(self, supervisor: Supervisor) -> Supervisor:
+        return Guarded(supervisor, self._faults, self._limit_s)
+
+
+def _load_builtin(path: PathName, agent: str, secret: bytes, guard: _Guard, build: str | None) -> PathServing:
+    target = _WEBSOCKET.get(path)
+    if target is None:
+        raise FactoryError(f"{path}: there is no built-in supervisor of this path any more")
+    open_websocket = _resolve(target)
+
+    async def make(opening: Opening) -> Supervisor:
+        dependencies = Dependencies(path, BuiltinAnswerer(agent), secret)
+        open_session = open_request if opening.transport == "http" else open_websocket
+        return guard.around(open_session(opening, dependencies))
+
+    return PathServing(make, build or _build_of_builtin(path), exports_state=True)
+
+
+def _load_own(spec: str, path: PathName, secret: bytes, guard: _Guard, build: str | None) -> PathServing:
+    factory = import_factory(spec)
+
+    async def make(opening: Opening) -> Supervisor:
+        context = RequestContext.of(opening) if opening.transport == "http" else WebSocketContext.of(opening)
+        made = factory(context)
+        if inspect.isawaitable(made):
+            made = await made
+        return guard.around(create_supervisor_core(context, Dependencies(path, OwnAnswerer(made, spec), secret)))
+
+    exports_state = _try(spec, factory)
+    return PathServing(make, build or build_of_package(spec), exports_state)
+
+
+def _try(spec: str, factory: Callable[..., object]) -> bool:
+    """Make two supervisors for nobody: whether they export state. Raises `FactoryError` when they are not usable."""
+    if inspect.iscoroutinefunction(factory):
+        return True
+    with _naming(spec):
+        first = factory(WebSocketContext("crossfade-check-1", "crossfade-check-1"))
+        if inspect.isawaitable(first):
+            if inspect.iscoroutine(first):
+                first.close()
+            return True
+        second = factory(WebSocketContext("crossfade-check-2", "crossfade-check-2"))
+    answerer = OwnAnswerer(first, spec)
+    if subject(first) is subject(second) and not is_code(first):
+        raise FactoryError(f"{spec} made the same object for two users; it makes one for each session")
+    for made in (first, second):
+        _close_now(made)
+    return answerer.exports_state
+
+
+def _close_now(made: object) -> None:
+    """Close a scratch supervisor as far as it goes without waiting."""
+    close = getattr(made, "close", None)
+    result = close() if callable(close) else None
+    if inspect.iscoroutine(result):
+        try:
+            result.send(None)
+        except StopIteration:
+            return
+        except RuntimeError:
+            # It needs a running task; it was a scratch object, and nobody waits for it.
+            return
+        result.close()
+
+
+@contextmanager
+def _naming(spec: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise FactoryError(f"{spec} failed when it was tried: {type(error).__name__}: {error}") from error
+
+
+def _resolve(target: str) -> OpenSession:
+    module, _, name = target.partition(":")
+    return cast(OpenSession, getattr(importlib.import_module(module), name))
+
+
+def _build_of_builtin(path: PathName) -> str:
+    folder = Path(__file__).parent
+    return digest_of_files(((file.name, file) for file in folder.glob("*.py")), path)

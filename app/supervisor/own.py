@@ -1,0 +1,134 @@
+"""People's own supervisors: makes what their factory returned answer like the built-in agents.
+
+Everything is found by its shape, so their package needs nothing of ours. It must not know how the factory was imported.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+import msgspec
+
+from app.errors import FactoryError
+from app.messages import Request
+from app.supervisor.agents import AgentContext
+from app.supervisor.contract import AgentEvent, EventType
+from app.supervisor.core import close_events
+from app.supervisor.errors import BrokenAgent
+
+_EVENT_TYPES = frozenset(get_args(EventType))
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What people's own supervisor is given of one message; `agent` is the name that the client asked for, if any."""
+
+    content: str
+    kind: Literal["message", "agent"]
+    agent: str | None
+    thread_id: str
+    run_id: str
+
+
+class OwnAnswerer:
+    """Answers with what a factory made for this session; implements `core.Answerer`.
+
+    That is an async generator function, or an object with `run` (or `__call__`) of that shape and, if it likes,
+    `export_state() -> dict`, `restore_state(dict)`, `close()` and `rerun_safe`. What it yields:
+    an event (`AgentEvent`, anything with `type` and `payload`, or a dict with these keys), or a `str`, which is a piece
+    of the answer. Its end is the terminal event: without an `agent_completed` of its own, one is made of the pieces.
+    """
+
+    __slots__ = ("__weakref__", "_made", "_run", "exports_state", "rerun_safe")
+
+    def __init__(self, made: object, origin: str) -> None:
+        """`origin` names the factory in errors. Raises `FactoryError` when `made` cannot answer a message."""
+        self._made = made
+        self._run = _runnable(made, origin)
+        self.rerun_safe = bool(getattr(made, "rerun_safe", False))
+        self.exports_state = callable(getattr(made, "export_state", None))
+
+    async def answer(self, request: Request, context: AgentContext) -> AsyncIterator[AgentEvent]:
+        """The events of one message. Raises `BrokenAgent` for what is no event, else what people's code raised."""
+        kind: Literal["message", "agent"] = "agent" if request.kind == "agent" else "message"
+        message = Message(request.content, kind, request.agent, context.thread_id, context.run_id)
+        items = self._run(message)
+        if not hasattr(items, "__aiter__"):
+            raise BrokenAgent(f"a supervisor gave {type(items).__qualname__} and no async iterator")
+        pieces: list[str] = []
+        completed: AgentEvent | None = None
+        try:
+            async for item in items:
+                if completed is not None:
+                    raise BrokenAgent("a supervisor went on after agent_completed")
+                if isinstance(item, str):
+                    pieces.append(item)
+                    continue
+                event = _event(item)
+                if event.type == "agent_completed":
+                    completed = event
+                else:
+                    yield event
+        finally:
+            await close_events(items)
+        payload = {} if completed is None else completed.payload
+        yield AgentEvent("agent_completed", {"content": "".join(pieces), **payload})
+
+    def part(self, before: bytes, request: Request) -> bytes:
+        """What it exports, as JSON. Raises `BrokenAgent` when that is no JSON object."""
+        if not self.exports_state:
+            return before
+        state = cast(Any, self._made).export_state()
+        if not isinstance(state, Mapping):
+            raise BrokenAgent(f"export_state gave {type(state).__qualname__} and no dict")
+        try:
+            return msgspec.json.encode(state)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BrokenAgent(f"export_state gave what JSON cannot say: {error}") from error
+
+    def restore(self, part: bytes) -> None:
+        """Give it back the dict that it, or another build of it, exported."""
+        restore = getattr(self._made, "restore_state", None)
+        if restore is not None:
+            restore(msgspec.json.decode(part))
+
+    def held(self) -> Iterable[object]:
+        return (self._made,)
+
+    async def close(self) -> None:
+        """Its `close()`, if it has one; sync or async."""
+        close = getattr(self._made, "close", None)
+        if close is not None:
+            result = close()
+            if inspect.isawaitable(result):
+                await result
+
+
+def _runnable(made: object, origin: str) -> Callable[[Message], AsyncIterator[object]]:
+    """What answers one message: `made.run`, else `made` itself."""
+    run = getattr(made, "run", None)
+    if run is None and callable(made) and not isinstance(made, type):
+        run = made
+    if not callable(run):
+        raise FactoryError(
+            f"{origin} made {type(made).__qualname__}; it makes an async generator function, or an object with `run`"
+        )
+    call = getattr(run, "__call__", None)  # noqa: B004 - an object's own `__call__` may be the coroutine function
+    if inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(call):
+        raise FactoryError(f"{origin} made a coroutine function; an async generator function is needed: let it `yield`")
+    return cast("Callable[[Message], AsyncIterator[object]]", run)
+
+
+def _event(item: object) -> AgentEvent:
+    if isinstance(item, AgentEvent):
+        return item
+    if isinstance(item, Mapping):
+        kind, payload = item.get("type"), item.get("payload", {})
+    else:
+        kind, payload = getattr(item, "type", None), getattr(item, "payload", {})
+    if kind not in _EVENT_TYPES or not isinstance(payload, Mapping):
+        raise BrokenAgent(f"a supervisor yielded {type(item).__qualname__}, which is neither text nor an event")
+    return AgentEvent(cast(EventType, kind), payload)

@@ -1,0 +1,20 @@
+"""How v3 makes a supervisor for a WebSocket: from a context that says what a WebSocket has, and nothing else.
+
+It must not know of a web framework, of HTTP or of v2.
+"""
+
+from __future__ import annotations
+
+from app.supervisor.context import WebSocketContext
+from app.supervisor.contract import Opening
+from app.supervisor.core import Dependencies, Supervisor, create_supervisor_core
+
+
+def get_websocket_scoped_supervisor(context: WebSocketContext, dependencies: Dependencies) -> Supervisor:
+    """The supervisor of one WebSocket session. Raises `SharedDependency`."""
+    return create_supervisor_core(context, dependencies)
+
+
+def open_websocket(opening: Opening, dependencies: Dependencies) -> Supervisor:
+    """The same, from what the gateway says of a session. Raises `ValueError` for a missing identity."""
+    return get_websocket_scoped_supervisor(WebSocketContext.of(opening), dependencies)
