@@ -1,4 +1,7 @@
-"""Token buckets: how fast a user may send and an address may connect. Time is an argument; nothing is counted in the background."""
+"""Token buckets: how fast a user may send and an address may connect.
+
+Time is an argument; nothing is counted in the background.
+"""
 
 from __future__ import annotations
 

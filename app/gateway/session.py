@@ -75,16 +75,25 @@ class Surroundings(Protocol):
     def committed(self, session: Session) -> None: ...
     def rebound(self, session: Session, source: Path, outcome: str, waited_s: float) -> None: ...
     def rerun(self, session: Session) -> None: ...
+    def closing(self, session: Session, code: int) -> None: ...
     def ended(self, session: Session) -> None: ...
 
 
 class Limits(Protocol):
-    message_bytes: int
-    queue_messages: int
-    queue_bytes: int
-    send_buffer_bytes: int
-    stop_s: float
-    hold_s: float
+    """The settings that bind one session."""
+
+    @property
+    def message_bytes(self) -> int: ...
+    @property
+    def queue_messages(self) -> int: ...
+    @property
+    def queue_bytes(self) -> int: ...
+    @property
+    def send_buffer_bytes(self) -> int: ...
+    @property
+    def stop_s(self) -> float: ...
+    @property
+    def hold_s(self) -> float: ...
 
 
 class State(Enum):
@@ -130,7 +139,7 @@ class Message:
 
 
 class Session:
-    """See the module; `key` is the session's number in its cell, `epoch` grows with every binding and fences late events."""
+    """See the module; `key` is the session's number in its cell; `epoch` grows with every binding."""
 
     __slots__ = (
         "bucket",
@@ -248,10 +257,10 @@ class Session:
         else:
             self._stop(inbound)
 
-    def refuse(self, code: ErrorCode, words: str) -> None:
-        """Answer a frame that never became a message (binary, not UTF-8, over the framing's own limit)."""
+    def refuse_binary(self) -> None:
+        """Answer a binary frame: messages are text."""
         if self.state is not State.CLOSING:
-            self._refuse(code, words, None)
+            self._refuse("invalid_json", "a message is a text frame that holds a JSON object", None)
 
     def _refuse(self, code: ErrorCode, words: str, message_id: str | None) -> None:
         self.cell.rejected(self)
@@ -279,7 +288,7 @@ class Session:
         self.queued_bytes += len(body)
         self.say(self.codec.ack(self, message))
         if self.state is State.ACTIVE:
-            self._pump()
+            self.pump()
         elif self.state is State.HELD and self.timer is None:
             self._hold()
         return None
@@ -453,7 +462,11 @@ class Session:
         target = self.target or self.path
         if path is not None:
             self.target, self.target_reason = path, reason
-        elif self.state in (State.DRAINING, State.MOVING) and target != self.path and self.cell.workers[target] is not None:
+        elif (
+            self.state in (State.DRAINING, State.MOVING)
+            and target != self.path
+            and self.cell.workers[target] is not None
+        ):
             pass  # on its way to a path that is up: go there
         else:
             self._clear_target()
@@ -495,6 +508,7 @@ class Session:
         """Close the socket from this side; the same as the client going away."""
         socket = self.socket
         if socket is not None:
+            self.cell.closing(self, code)
             self.on_detached()
             socket.close(code, reason)
 
@@ -512,16 +526,28 @@ class Session:
         self._forget()
         self.cell.ended(self)
 
-    def attach(self, socket: Socket, connection_id: str, now: float) -> None:
-        """A resume: a new socket takes up a session whose old one is gone. `seq` begins again at 1."""
+    def release_socket(self) -> None:
+        """The client came back on another socket while the old one looked open: nothing is interrupted."""
+        self.socket = None
+        if self.state is State.ACTIVE or self.state is State.HELD:
+            self._clear_target()
+        self.state = State.CLOSING
+
+    def take_up(self, socket: Socket, connection_id: str, now: float) -> None:
+        """A resume: a new socket for a session whose old one is gone. `seq` begins again at 1.
+
+        What still runs goes on and is heard on the new socket; `pump` starts what waits after `connection_ready`.
+        """
         self._expect(State.CLOSING)
         self.socket, self.connection_id, self.connected_at = socket, connection_id, now
         self.seq = 0
         self.heard_at = self.cell.clock()
         if self.running is not None and self.target is not None:
             self.state = State.DRAINING
+        elif self.cell.workers[self.path] is None:
+            self._hold()
         else:
-            self._settle()
+            self.state = State.ACTIVE
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -535,7 +561,8 @@ class Session:
         if socket.buffered_bytes() > self.limits.send_buffer_bytes:
             self.close(1013, "too slow")
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
+        """Dispatch the next message if one waits and may run."""
         if self.running is not None or self.state is not State.ACTIVE or not self.queue:
             return
         if self.path == "v3" and self.cell.locked:
@@ -646,7 +673,7 @@ class Session:
                 self.timer.cancel()
                 self.timer = None
             self.state = State.ACTIVE
-            self._pump()
+            self.pump()
         else:
             self._hold()
 

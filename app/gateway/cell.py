@@ -1,0 +1,386 @@
+"""One cell: its sessions, the workers they run in, and the view by which they are assigned.
+
+It connects the session machines with the workers' links and the ledger and carries out sweeps; it parses no message,
+knows no web framework, and decides nothing about percentages: the view is given to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from time import monotonic, time
+from typing import Literal, Protocol
+
+from app.control.ledger import Ledger
+from app.control.ports import BucketRow, PathState, Sweep, SweepReport
+from app.gateway.codec import JsonCodec
+from app.gateway.handover import RunningSweep
+from app.gateway.limits import Buckets
+from app.gateway.registry import Registry
+from app.gateway.session import Charge, Message, Session, Socket, State, Timer, Worker
+from app.paths.frames import Done, Event, Started
+from app.paths.ports import Death, Traffic
+from app.settings import Settings
+from dashboards.views import SessionView
+from rollout.assign import View, assign
+from rollout.names import Path
+
+ABUSE = 10
+"""So many times the message rate a client may send of anything (pings, refused frames) before it is closed (1008)."""
+
+BARRIER_TIMEOUT_S = 1.0
+BARRIER_AGAIN_S = 0.02
+"""A worker that still holds sessions, or does not answer, is asked again after this."""
+
+
+class PathWorker(Worker, Protocol):
+    """What the cell asks of a worker's handle."""
+
+    async def barrier(self, timeout_s: float) -> int: ...
+
+
+class PathHost(Protocol):
+    """What the cell asks of the host of its workers."""
+
+    def state_of(self, path: Path) -> PathState: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a socket belongs to. `expires_at`: Unix seconds at which its sign-in ends, None: never."""
+
+    user_id: str
+    thread_id: str
+    expires_at: float | None = None
+
+
+class Cell:
+    """See the module. All methods but `verify` are synchronous; call them in the event loop."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        ledger: Ledger,
+        owns_thread: Callable[[str, str], bool],
+        hash_bucket: Callable[[str, str], int],
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.ledger = ledger
+        self.registry = Registry()
+        self.codec = JsonCodec()
+        self.workers: dict[Path, Worker | None] = {"v2": None, "v3": None}
+        self.locked = False
+        self.clock = monotonic
+        self.owns_thread = owns_thread
+        self.host: PathHost | None = None
+        self.on_available: Callable[[Path, Death | None], None] = lambda path, death: None
+        """Told after a path came up (None) or went down."""
+        self.on_commit: Callable[[Session], None] = lambda session: None
+        self.on_end: Callable[[Session], None] = lambda session: None
+        self._hash_bucket = hash_bucket
+        self._given = View(forced=settings.forced)
+        self.view = self._given
+        self._loop: asyncio.AbstractEventLoop | None = None
+        per_second = settings.rate_messages_per_minute / 60
+        self._rates = Buckets(per_second, settings.rate_messages_burst)
+        self._behaviour = Buckets(per_second * ABUSE, settings.rate_messages_burst * ABUSE)
+        self._sweep: RunningSweep | None = None
+        self._sweeps = 0
+        self._last_canary_admission = 0.0
+        self._canary_left = asyncio.Event()
+        self._unstarted: dict[Path, dict[int, float]] = {"v2": {}, "v3": {}}
+        self._when_finished: dict[int, Callable[[], None]] = {}
+
+    # -- sessions come and go -----------------------------------------------------------------------------------------
+
+    def open(
+        self,
+        identity: Identity,
+        socket: Socket,
+        connection_id: str,
+        transport: Literal["websocket", "http"] = "websocket",
+    ) -> Session:
+        """Assign and register, in one turn without an await."""
+        view, flag = self.view, self.view.flag
+        bucket = self._hash_bucket(flag.group_id if flag else self.settings.flag, identity.user_id)
+        assignment = assign(identity.user_id, view, bucket)
+        session = Session(
+            key=self.registry.new_key(),
+            connection_id=connection_id,
+            user_id=identity.user_id,
+            thread_id=identity.thread_id,
+            connected_at=time(),
+            path=assignment.path,
+            reason=assignment.reason,
+            bucket=bucket,
+            socket=socket,
+            codec=self.codec,
+            cell=self,
+            limits=self.settings,
+            transport=transport,
+        )
+        session.bucket_key = flag.key if flag else None
+        session.expires_at = identity.expires_at
+        self.registry.add(session)
+        if transport == "websocket":
+            self._admitted(session)
+        return session
+
+    def sockets_of(self, user_id: str) -> int:
+        return sum(1 for session in self.registry.of_user(user_id) if session.socket is not None)
+
+    def ended(self, session: Session) -> None:
+        self.registry.remove(session)
+        self._when_finished.pop(session.key, None)
+        self._unstarted["v2"].pop(session.key, None)
+        self._unstarted["v3"].pop(session.key, None)
+        self._note_canary_left()
+        self.on_end(session)
+
+    def when_finished(self, session: Session, call: Callable[[], None]) -> None:
+        """Call this in the turn after the session's next terminal event."""
+        self._when_finished[session.key] = call
+
+    def close_idle(self) -> None:
+        """Close what has been silent too long (1001) or whose sign-in ended (1008); called every few seconds."""
+        idle_before, now = monotonic() - self.settings.idle_s, time()
+        for session in list(self.registry):
+            if session.socket is None or session.transport == "http":
+                continue
+            if session.expires_at is not None and session.expires_at <= now:
+                session.close(1008, "sign-in expired")
+            elif session.heard_at < idle_before and session.running is None and not session.queue:
+                session.close(1001, "idle")
+
+    # -- what sessions ask (Surroundings) -----------------------------------------------------------------------------
+
+    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.call_later(seconds, call)
+
+    def may_send(self, session: Session) -> bool:
+        now = session.heard_at
+        return self._rates.of(session.user_id, now).take(now)
+
+    def behaves(self, session: Session) -> bool:
+        now = session.heard_at
+        return self._behaviour.of(session.user_id, now).take(now)
+
+    def rejected(self, session: Session) -> None:
+        self.ledger.message(session.path, session.transport, "rejected")
+
+    def dispatched(self, session: Session) -> None:
+        self._unstarted[session.path][session.key] = self.clock()
+        if session.transport == "http":
+            self._admitted(session)
+
+    def finished(self, session: Session, message: Message, charge: Charge, done: Done | None) -> None:
+        self.ledger.message(message.path, session.transport, charge, self.clock() - message.accepted_at)
+        self._unstarted[message.path].pop(session.key, None)
+        if charge == "interrupted" and self._sweep is not None and message.path == "v3":
+            self._sweep.interrupted += 1
+        if done is not None and done.error is not None:
+            code, fingerprint, reference = done.error
+            self.ledger.error(message.path, code, fingerprint, reference, session.user_id, now=time())
+        elif charge == "error":
+            self.ledger.error(message.path, "interrupted", "path lost", "", session.user_id, now=time())
+        if (waiter := self._when_finished.pop(session.key, None)) is not None:
+            self.later(0, waiter)
+        if done is not None and not done.restored:
+            other: Path = "v2" if message.path == "v3" else "v3"
+            self.ledger.handover(other, message.path, "identity", 0.0)
+
+    def committed(self, session: Session) -> None:
+        self.on_commit(session)
+
+    def rebound(self, session: Session, source: Path, outcome: str, waited_s: float) -> None:
+        self.registry.moved(session, source)
+        self.ledger.handover(source, session.path, "moved", waited_s)
+        self._unstarted[source].pop(session.key, None)
+        if self._sweep is not None:
+            self._sweep.moved += 1
+        if session.path == "v3":
+            self._last_canary_admission = self.clock()
+            self.ledger.admission("v3", session.reason)
+        else:
+            self._note_canary_left()
+
+    def rerun(self, session: Session) -> None:
+        self._unstarted["v2"].pop(session.key, None)
+        self._unstarted["v3"].pop(session.key, None)
+
+    def closing(self, session: Session, code: int) -> None:
+        """This side closes a socket; counted against a sweep unless the client was idle or the service stops."""
+        if self._sweep is not None and code not in (1001, 1012):
+            self._sweep.closed += 1
+
+    def _admitted(self, session: Session) -> None:
+        self.ledger.admission(session.path, session.reason)
+        if session.path == "v3":
+            self._last_canary_admission = self.clock()
+
+    # -- what workers say (PathEvents) --------------------------------------------------------------------------------
+
+    def path_frames(self, path: Path, frames: list[Traffic]) -> None:
+        by_key, unstarted = self.registry.by_key, self._unstarted[path]
+        for frame in frames:
+            session = by_key.get(frame.session)
+            if session is None or session.epoch != frame.epoch or session.worker is None:
+                self.ledger.stale_event()
+            elif isinstance(frame, Event):
+                session.on_event(frame.number, frame.body)
+            elif isinstance(frame, Started):
+                unstarted.pop(frame.session, None)
+                session.on_started(frame.number)
+            else:
+                session.on_done(frame)
+
+    def path_up(self, path: Path, worker: Worker) -> None:
+        before = self.workers[path]
+        self.workers[path] = worker
+        for session in list(self.registry.on[path]):
+            if session.state is State.HELD:
+                session.release()
+            elif before is not None and before is not worker and session.worker is before:
+                session.renew()
+        self.on_available(path, None)
+        if path == "v3":
+            self._resweep()
+
+    def path_down(self, path: Path, worker: Worker, death: Death) -> None:
+        """The worker is gone: its sessions go on on v2, or hold until v2 is back."""
+        serving = self.workers[path] is worker
+        if serving:
+            self.workers[path] = None
+        if path == "v3" and serving:
+            self.view = self._effective()
+        for session in list(self.registry.on[path]):
+            if session.worker is worker or (serving and session.worker is None):
+                target: Path | None = "v2" if path == "v3" and self.workers["v3"] is None else None
+                session.on_path_lost(target, "v3_unavailable")
+        for session in list(self.registry):
+            if session.worker is worker:  # bound elsewhere meanwhile, still running there
+                session.on_path_lost(None, session.reason)
+        self.on_available(path, death)
+        self._note_canary_left()
+
+    def oldest_unstarted_s(self, path: Path) -> float:
+        waiting = self._unstarted[path]
+        return self.clock() - min(waiting.values()) if waiting else 0.0
+
+    # -- what the control loop says (app.control.ports.Cell) ----------------------------------------------------------
+
+    def apply(self, view: View, *, rollback: bool = False, per_second: int = 0, move_existing: bool = True) -> Sweep:
+        """View first, then sweep; see `app.control.ports.Cell`."""
+        self._given = view
+        self.view = self._effective()
+        self.locked = view.locked
+        sessions: Iterable[Session] = list(self.registry)
+        if not (move_existing or rollback or view.locked):
+            sessions = []
+        cancel_after_s = self.settings.drain_s if rollback or view.locked else None
+        return self._start_sweep(sessions, cancel_after_s, per_second)
+
+    def _effective(self) -> View:
+        return replace(self._given, v3_available=self.workers["v3"] is not None)
+
+    def _resweep(self) -> None:
+        """The canary came back: decide again, with what is in force; a rollback under way stays the same one."""
+        self.view = self._effective()
+        if self._sweep is not None and self._sweep.rollback:
+            self._sweep.add(list(self.registry))
+        else:
+            self._start_sweep(list(self.registry), None, 0)
+
+    def _start_sweep(self, sessions: Iterable[Session], cancel_after_s: float | None, per_second: int) -> Sweep:
+        if self._sweep is not None:
+            self._sweep.overtake()
+            self._canary_left.set()
+        self._sweeps += 1
+        sweep = self._sweep = RunningSweep(
+            self._sweeps,
+            sessions,
+            self._decide,
+            cancel_after_s=cancel_after_s,
+            per_second=per_second,
+            done=self._note_canary_left,
+        )
+        sweep.run_slice()
+        return sweep.snapshot()
+
+    def _decide(self, session: Session) -> tuple[Path, str]:
+        view = self.view
+        flag = view.flag
+        if flag is not None and flag.key != session.bucket_key:
+            session.bucket = self._hash_bucket(flag.group_id, session.user_id)
+            session.bucket_key = flag.key
+        assignment = assign(session.user_id, view, session.bucket)
+        return assignment.path, assignment.reason
+
+    async def verify(self, sweep: Sweep) -> SweepReport:
+        """Wait for what a rollback promises, seen: no session on v3, none admitted, v3's worker says zero."""
+        running = self._sweep
+        if running is None or running.number != sweep.id:
+            return SweepReport(0.0, 0.0, 0, 0, 0, verified=False)
+        while not running.overtaken.is_set():
+            self._canary_left.clear()
+            if self.registry.on["v3"] or running.waiting:
+                await self._canary_left.wait()
+            elif not await self._canary_worker_empty():
+                await asyncio.sleep(BARRIER_AGAIN_S)
+            elif not (self.registry.on["v3"] or running.overtaken.is_set()):
+                return running.report(last_admission_at=self._last_canary_admission, verified=True)
+        return running.report(last_admission_at=self._last_canary_admission, verified=False)
+
+    async def _canary_worker_empty(self) -> bool:
+        worker: PathWorker | None = self.workers["v3"]  # type: ignore[assignment]  # the host gives whole handles
+        if worker is None:
+            return True
+        try:
+            return await worker.barrier(BARRIER_TIMEOUT_S) == 0
+        except (TimeoutError, ConnectionError):
+            return self.workers["v3"] is None
+
+    def _note_canary_left(self) -> None:
+        if not self.registry.on["v3"]:
+            self._canary_left.set()
+
+    def moving(self) -> int:
+        waiting = self._sweep.waiting if self._sweep is not None else 0
+        return waiting + sum(1 for session in self.registry if session.target is not None)
+
+    # -- what pages and calls ask -------------------------------------------------------------------------------------
+
+    def sessions(self) -> Iterator[SessionView]:
+        return (self._session_view(session) for session in list(self.registry))
+
+    def sessions_of(self, user_id: str) -> list[SessionView]:
+        return [self._session_view(session) for session in self.registry.of_user(user_id)]
+
+    def buckets(self) -> Iterator[BucketRow]:
+        for user_id, sessions in self.registry.users():
+            yield BucketRow(user_id, sessions[0].bucket, sessions[0].path, len(sessions))
+
+    def path_state(self, path: Path) -> PathState:
+        count, users = len(self.registry.on[path]), self.registry.users_on(path)
+        if self.host is None:
+            return PathState(self.workers[path] is not None, None, None, count, users, None, None, 0, None)
+        return replace(self.host.state_of(path), sessions=count, users=users)
+
+    def _session_view(self, session: Session) -> SessionView:
+        return SessionView(
+            connection_id=session.connection_id,
+            user_id=session.user_id,
+            path=session.path,
+            reason=session.reason,
+            state=session.state.value,
+            cell=self.name,
+            connected_at=session.connected_at,
+            messages=session.last_number,
+            queued=len(session.queue),
+            epoch=session.epoch,
+        )

@@ -1,0 +1,153 @@
+"""From an identity to a session: a new one, or the one that a resume token takes up again.
+
+Knows the cell, the door and where departed sessions are kept; it must not know the web framework.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from time import time
+from typing import Protocol
+
+import msgspec
+
+from app.gateway.cell import Cell, Identity
+from app.gateway.door import Door
+from app.gateway.framing import FramedSocket
+from app.gateway.session import Session, State
+
+Recovered = bool | str
+
+
+class Departed(msgspec.Struct, frozen=True):
+    """What is kept of a session for a client that comes back."""
+
+    user_id: str
+    thread_id: str
+    document: bytes | None
+    outcomes: list[tuple[str, str]]
+    last_number: int
+    expires_at: float
+    """Unix seconds."""
+    complete: bool
+    """False: saved while the session lived (write-behind); what came after it is not in it."""
+
+
+class Departures(Protocol):
+    """Where departed sessions are kept beyond this cell. A store that is down loses nothing but resumes."""
+
+    def save(self, token: str, departed: Departed) -> None: ...
+    def forget(self, token: str) -> None: ...
+    async def load(self, token: str) -> Departed | None: ...
+
+
+class Entrance:
+    """One for the cell."""
+
+    def __init__(self, cell: Cell, door: Door, departures: Departures) -> None:
+        self.cell = cell
+        self.door = door
+        self._departures = departures
+        self._live: dict[str, Session] = {}
+        self._departed: OrderedDict[str, Departed] = OrderedDict()
+        cell.on_end = self._on_end
+        cell.on_commit = self._on_commit
+
+    def knows(self, token: str | None) -> bool:
+        """Whether this cell itself holds the session of a resume token."""
+        return token is not None and (token in self._live or token in self._departed)
+
+    async def welcome(self, identity: Identity, socket: FramedSocket, connection_id: str, token: str | None) -> Session:
+        """Open or resume a session on a socket whose handshake is done; its first event is `connection_ready`."""
+        departed = None
+        if token is not None and not self.knows(token):
+            departed = await self._departures.load(token)
+        return self.seat(identity, socket, connection_id, token, departed)
+
+    def seat(
+        self,
+        identity: Identity,
+        socket: FramedSocket,
+        connection_id: str,
+        token: str | None,
+        departed: Departed | None,
+    ) -> Session:
+        """The same without waiting: assign and register happen in one turn."""
+        recovered: Recovered = False
+        session = self._live.get(token) if token is not None else None
+        if session is not None and session.user_id == identity.user_id:
+            if session.socket is not None:  # the old socket was half-open: nobody is there
+                session.socket.close(1008, "resumed elsewhere")
+                session.release_socket()
+            recovered = True
+            session.take_up(socket, connection_id, time())
+        else:
+            if token is not None and departed is None:
+                departed = self._departed.get(token)
+            if departed is not None and (departed.user_id != identity.user_id or departed.expires_at < time()):
+                departed = None
+            if departed is not None:
+                identity = Identity(identity.user_id, departed.thread_id, identity.expires_at)
+                recovered = True if departed.complete else "stale"
+            session = self.cell.open(identity, socket, connection_id)
+            if departed is not None:
+                session.document = departed.document
+                session.last_number = departed.last_number
+                session.recent.restore(departed.outcomes)
+        self._retoken(session, token)
+        session.say(self.cell.codec.ready(session, self.cell.settings.heartbeat_s, recovered))
+        if not socket.attach(session):
+            session.on_detached()
+        elif recovered is True and session.state is State.ACTIVE:
+            session.pump()
+        return session
+
+    def _retoken(self, session: Session, used: str | None) -> None:
+        """A token is good for one resume; each connection gets a new one."""
+        if used is not None:
+            self._live.pop(used, None)
+            self._departed.pop(used, None)
+            self._departures.forget(used)
+        self._live.pop(session.resume_token, None)
+        session.resume_token = secrets.token_urlsafe(24)
+        self._live[session.resume_token] = session
+
+    def _on_end(self, session: Session) -> None:
+        token = session.resume_token
+        if self._live.pop(token, None) is None:
+            return
+        departed = self._departure_of(session, complete=True)
+        self._departed[token] = departed
+        self._departures.save(token, departed)
+        now = time()
+        while self._departed and next(iter(self._departed.values())).expires_at < now:
+            self._departed.popitem(last=False)
+
+    def _on_commit(self, session: Session) -> None:
+        if session.resume_token:
+            self._departures.save(session.resume_token, self._departure_of(session, complete=False))
+
+    def _departure_of(self, session: Session, complete: bool) -> Departed:
+        return Departed(
+            session.user_id,
+            session.thread_id,
+            session.document,
+            session.recent.outcomes(),
+            session.last_number,
+            time() + self.cell.settings.resume_s,
+            complete,
+        )
+
+
+class NoDepartures:
+    """Kept in this cell's memory only."""
+
+    def save(self, token: str, departed: Departed) -> None:
+        pass
+
+    def forget(self, token: str) -> None:
+        pass
+
+    async def load(self, token: str) -> Departed | None:
+        return None

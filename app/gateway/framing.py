@@ -1,0 +1,189 @@
+"""WebSocket framing under uvicorn: Litestar does the handshake and the sign-in, then whole messages go to a session
+by one synchronous call each, without a task or a queue per socket.
+
+Built on uvicorn's sans-I/O protocol class (`websockets` does the parsing); it knows sessions only as `Receiver`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+from websockets.protocol import State
+
+EXTENSION = "crossfade.socket"
+"""Key in the ASGI scope's extensions under which the handler of `/ws` finds its `FramedSocket`."""
+
+EARLY_MESSAGES = 64
+BINARY = b"<binary>"
+"""Stands for a binary message, by identity; its content is never looked at."""
+
+
+class Receiver(Protocol):
+    """What a socket feeds; a session is one."""
+
+    def receive(self, frame: str | bytes) -> None: ...
+    def refuse_binary(self) -> None: ...
+    def on_detached(self) -> None: ...
+
+
+class FramedSocket:
+    """A client's open connection, as its session sees it (`app.gateway.session.Socket`).
+
+    Frames sent in one turn of the loop leave in one write; `close` flushes them first.
+    """
+
+    __slots__ = ("_connection", "_outbox", "_outbox_bytes")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._outbox: list[bytes] = []
+        self._outbox_bytes = 0
+
+    def attach(self, receiver: Receiver) -> bool:
+        """After the handshake: messages go to `receiver` from now on. False when the client is gone already."""
+        connection = self._connection
+        if connection.disconnected or connection.conn.state is not State.OPEN:
+            return False
+        connection.receiver = receiver
+        waiting, connection.waiting = connection.waiting, []
+        for data in waiting:
+            if connection.receiver is receiver:
+                connection.deliver(receiver, data)
+        return True
+
+    def send(self, frame: bytes) -> None:
+        connection = self._connection
+        if connection.disconnected or connection.close_sent:
+            return
+        size = len(frame)
+        # An unmasked, unfragmented text frame, RFC 6455 section 5.2: FIN + opcode 1, then the length.
+        if size < 126:
+            head = bytes((0x81, size))
+        elif size < 65_536:
+            head = b"\x81\x7e" + size.to_bytes(2, "big")
+        else:
+            head = b"\x81\x7f" + size.to_bytes(8, "big")
+        if not self._outbox:
+            connection.loop.call_soon(self.flush)
+        self._outbox += (head, frame)
+        self._outbox_bytes += size
+
+    def buffered_bytes(self) -> int:
+        return self._outbox_bytes + self._connection.transport.get_write_buffer_size()
+
+    def close(self, code: int, reason: str) -> None:
+        self._connection.receiver = None
+        self._connection.begin_close(code, reason)
+
+    def flush(self) -> None:
+        if self._outbox:
+            if not self._connection.disconnected:
+                self._connection.transport.write(b"".join(self._outbox))
+            self._outbox = []
+            self._outbox_bytes = 0
+
+
+class Connection(WebSocketsSansIOProtocol):
+    """uvicorn's protocol class (`Config(ws=Connection)`), with a synchronous way for whole messages."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.socket = FramedSocket(self)
+        self.receiver: Receiver | None = None
+        self.waiting: list[bytes] = []
+
+    async def run_asgi(self) -> None:
+        extensions: dict[str, object] = self.scope["extensions"]  # type: ignore[assignment]
+        extensions[EXTENSION] = self.socket
+        try:
+            await self.app(self.scope, self.receive, self.send)
+        except Exception:
+            self.logger.exception("the handshake failed")
+            self.send_500_response()
+        if self.receiver is None and not self.close_sent:
+            self.transport.close()
+
+    def send_receive_event_to_app(self) -> None:
+        frames, self.frames = self.frames, []
+        data = bytes(frames[0]) if len(frames) == 1 else b"".join(frames)
+        receiver = self.receiver
+        if self.close_sent:
+            return
+        if self.curr_msg_data_type == "bytes":
+            data = BINARY
+        if receiver is None:
+            self.early(data)
+            return
+        self.deliver(receiver, data)
+
+    def deliver(self, receiver: Receiver, data: bytes) -> None:
+        if data is BINARY:
+            receiver.refuse_binary()
+            return
+        try:
+            str(data, "utf-8")
+        except UnicodeDecodeError:
+            self.conn.fail(1007, "not UTF-8")
+            self.handle_parser_exception()
+            return
+        receiver.receive(data)
+
+    def early(self, data: bytes) -> None:
+        """A client may send right after its request: its messages wait until there is a session."""
+        self.waiting.append(data)
+        if len(self.waiting) > EARLY_MESSAGES:
+            self.conn.fail(1008, "too many messages before connection_ready")
+            self.handle_parser_exception()
+
+    def begin_close(self, code: int, reason: str) -> None:
+        """Start the closing handshake; a peer that does not answer is cut off after `close_timeout`."""
+        if self.disconnected or self.close_sent:
+            return
+        self.socket.flush()
+        if self.conn.state is State.OPEN:
+            self.conn.send_close(code, reason)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.stop_keepalive()
+        # abort, not close: closing politely waits for a buffer that a peer who does not read never empties.
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+
+    def handle_ping(self) -> None:
+        self.socket.flush()
+        super().handle_ping()
+
+    def handle_close(self, event: Frame) -> None:
+        self.detach()
+        self.socket.flush()
+        super().handle_close(event)
+
+    def handle_parser_exception(self) -> None:
+        self.detach()
+        self.socket.flush()
+        super().handle_parser_exception()
+
+    def keepalive_timeout(self) -> None:
+        """A half-open peer: its session is free for a resume at once."""
+        self.pong_timer = None
+        self.pending_ping_payload = None
+        self.detach()
+        self.begin_close(1001, "no answer to a ping")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.detach()
+
+    def shutdown(self) -> None:
+        """The server stops and this socket was not drained before: 1012."""
+        if self.receiver is not None:
+            self.detach()
+            self.begin_close(1012, "restart")
+        elif not self.close_sent:
+            super().shutdown()
+
+    def detach(self) -> None:
+        receiver, self.receiver = self.receiver, None
+        if receiver is not None:
+            receiver.on_detached()

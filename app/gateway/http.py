@@ -1,0 +1,137 @@
+"""`POST /api/messages`: one message as a session of one message, answered as JSON or as server-sent events.
+
+Same door, decision, limits, fence and ledger as a socket; knows the web framework, no rules of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import Request, Response, post
+from litestar.datastructures import State
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+
+from app.gateway.door import Caller, Refused
+from app.gateway.entrance import Entrance
+from app.gateway.session import Session
+
+STATUS_OF_REFUSAL = {
+    "invalid_json": 400,
+    "unknown_type": 422,
+    "invalid_payload": 422,
+    "too_large": 413,
+    "rate_limited": 429,
+    "busy": 503,
+    "duplicate": 409,
+    "access_denied": 403,
+}
+
+
+class Collector:
+    """A `Socket` that keeps the events of one message for its HTTP answer."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._bytes = 0
+
+    def send(self, frame: bytes) -> None:
+        self._bytes += len(frame)
+        self.events.put_nowait(frame)
+
+    def close(self, code: int, reason: str) -> None:
+        self.finish()
+
+    def buffered_bytes(self) -> int:
+        return self._bytes
+
+    def finish(self) -> None:
+        self.events.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while (event := await self.events.get()) is not None:
+            yield event
+
+
+@post("/api/messages", status_code=200, opt={"exclude_from_csrf": True})
+async def post_message(request: Request[Any, Any, State]) -> Response[Any]:
+    """Run one message and answer with its events. The client going away cancels it."""
+    entrance: Entrance = request.app.state.entrance
+    try:
+        identity = await entrance.door.admit(_caller(request), socket=False)
+    except Refused as refused:
+        return _problem(refused)
+    body = await _bounded_body(request, entrance.cell.settings.message_bytes)
+    collector = Collector()
+    session = entrance.cell.open(identity, collector, "h-" + secrets.token_hex(8), "http")
+    entrance.cell.when_finished(session, collector.finish)
+    session.receive(body)
+    if session.running is None and not session.queue:
+        collector.finish()  # refused, or a ping: answered already
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return ServerSentEvent(_stream(session, collector))
+    return await _collect(request, session, collector)
+
+
+async def _bounded_body(request: Request[Any, Any, State], limit: int) -> bytes:
+    """At most one byte more than allowed, so that the session's own check answers `too_large`."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            break
+    return bytes(body[: limit + 1])
+
+
+async def _collect(request: Request[Any, Any, State], session: Session, collector: Collector) -> Response[Any]:
+    async def gather() -> list[dict[str, Any]]:
+        return [json.loads(event) async for event in collector]
+
+    work = asyncio.ensure_future(gather())
+    gone = asyncio.ensure_future(_client_gone(request))
+    try:
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            return Response({"events": [], "outcome": "interrupted"}, status_code=499)
+        events = work.result()
+    finally:
+        work.cancel()
+        gone.cancel()
+        session.end()
+    last = events[-1]
+    status = 200
+    if last["type"] == "error" and "number" not in last:
+        status = STATUS_OF_REFUSAL[last["payload"]["code"]]
+    return Response({"events": events, "outcome": last["type"]}, status_code=status)
+
+
+async def _client_gone(request: Request[Any, Any, State]) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _stream(session: Session, collector: Collector) -> AsyncIterator[ServerSentEventMessage]:
+    try:
+        async for event in collector:
+            kind = json.loads(event)["type"]
+            yield ServerSentEventMessage(data=event.decode(), event=kind)
+    finally:
+        session.end()
+
+
+def _caller(request: Request[Any, Any, State]) -> Caller:
+    client = request.client
+    return Caller(
+        peer=client.host if client else "",
+        headers=request.headers,
+        forwarded_for=request.headers.getall("x-forwarded-for", []),
+        query=request.query_params,
+    )
+
+
+def _problem(refused: Refused) -> Response[Any]:
+    problem = {"type": "about:blank", "status": refused.status, "detail": refused.words}
+    return Response(json.dumps(problem).encode(), status_code=refused.status, media_type="application/problem+json")
