@@ -1,7 +1,8 @@
 """What each event does to a rollout: one pure function from record, event and time to record and effects.
 
 Must not know stores, flags, sessions or clocks; what time does by itself stands in ticks.py, who may do what in
-permissions.py, and the changes both make in transitions.py. A rollback wins over everything, which is why it is looked at first and refused by no phase or revision.
+permissions.py, the changes that both make in transitions.py. A rollback wins over everything: it is looked at first,
+and no phase and no revision refuse it.
 """
 
 from __future__ import annotations
