@@ -51,6 +51,7 @@ class Entrance:
         self._departures = departures
         self._live: dict[str, Session] = {}
         self._departed: OrderedDict[str, Departed] = OrderedDict()
+        self._changed: set[Session] = set()
         cell.on_end = self._on_end
         cell.on_commit = self._on_commit
 
@@ -115,6 +116,7 @@ class Entrance:
 
     def _on_end(self, session: Session) -> None:
         token = session.resume_token
+        self._changed.discard(session)
         if self._live.pop(token, None) is None:
             return
         departed = self._departure_of(session, complete=True)
@@ -125,8 +127,16 @@ class Entrance:
             self._departed.popitem(last=False)
 
     def _on_commit(self, session: Session) -> None:
-        if session.resume_token:
-            self._departures.save(session.resume_token, self._departure_of(session, complete=False))
+        self._changed.add(session)
+
+    def changed(self, most: int) -> list[tuple[str, Departed]]:
+        """Up to `most` living sessions whose document changed since they were asked for last."""
+        batch = [self._changed.pop() for _ in range(min(most, len(self._changed)))]
+        return [
+            (session.resume_token, self._departure_of(session, complete=False))
+            for session in batch
+            if session.resume_token in self._live
+        ]
 
     def _departure_of(self, session: Session, complete: bool) -> Departed:
         return Departed(

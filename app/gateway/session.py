@@ -512,6 +512,14 @@ class Session:
             self.on_detached()
             socket.close(code, reason)
 
+    def interrupt_all(self) -> None:
+        """What runs and what waits ends as `interrupted`, told to the client: the service stops."""
+        message = self.running
+        if message is not None:
+            self._fence()
+            self._interrupt(message, "interrupted")
+        self._interrupt_queue("interrupted")
+
     def end(self) -> None:
         """Forget the session here and in its worker. What still runs is fenced and interrupted."""
         message = self.running
