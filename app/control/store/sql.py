@@ -193,17 +193,21 @@ def sqlite_store(folder: FilePath, limit_s: float = 5.0) -> SqlStore:
     """
     folder.mkdir(parents=True, exist_ok=True)
     return SqlStore(
-        _sqlite_engine(folder / "control.db", "FULL"), _sqlite_engine(folder / "sessions.db", "NORMAL"), limit_s
+        _sqlite_engine(folder / "control.db", "FULL", limit_s),
+        _sqlite_engine(folder / "sessions.db", "NORMAL", limit_s),
+        limit_s,
     )
 
 
-def _sqlite_engine(file: FilePath, synchronous: str) -> AsyncEngine:
+def _sqlite_engine(file: FilePath, synchronous: str, limit_s: float) -> AsyncEngine:
     engine = create_async_engine(f"sqlite+aiosqlite:///{file}", pool_size=2, max_overflow=0)
+    # The wait happens in a thread that cannot be called off, so it ends before the limit does.
+    patience_ms = int(limit_s * 800)
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: sqlite3.Connection, _record: object) -> None:
         cursor = connection.cursor()
-        cursor.execute("PRAGMA busy_timeout = 4000")
+        cursor.execute(f"PRAGMA busy_timeout = {patience_ms}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute(f"PRAGMA synchronous = {synchronous}")
         cursor.close()
