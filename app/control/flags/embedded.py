@@ -10,7 +10,7 @@ import json
 from typing import Any, Final
 
 from UnleashClient.cache import BaseCache
-from UnleashClient.clients import UnleashClient
+from UnleashClient.clients.unleash_client import UnleashClient
 from UnleashClient.constants import FEATURES_URL
 from UnleashClient.utils import InstanceAllowType
 from yggdrasil_engine.custom_strategy import get_features_json
