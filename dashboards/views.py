@@ -37,6 +37,8 @@ class PathFigures(Struct, frozen=True, kw_only=True):
     """Anonymous PSS above the warm baseline, per session."""
     restarts: int
     uptime_s: float | None
+    since: float | None = None
+    """When the window of these figures began; None: not said."""
 
 
 class Verdict(Struct, frozen=True, kw_only=True):

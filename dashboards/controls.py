@@ -1,0 +1,120 @@
+"""Which buttons a person may press now, what each would do, and why the others cannot be pressed.
+
+The service decides again on every command; this only says beforehand what it will answer. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dashboards import words
+from dashboards.contexts import Control, ControlsSection
+from dashboards.ports import ROLES, Person, Role, Verb
+from dashboards.views import Preview, RolloutView
+
+PRESETS = (0, 10, 100)
+_LEAST: dict[Verb, Role] = {
+    "start": "manager",
+    "set": "manager",
+    "promote": "manager",
+    "pause": "oncall",
+    "resume": "manager",
+    "rollback": "oncall",
+    "undo": "oncall",
+    "unlock": "manager",
+}
+
+
+def why_not(view: RolloutView, person: Person, verb: Verb, percentage: int | None = None) -> str:
+    """Empty when this person may do it now, else the reason, one clause."""
+    if reason := view.allowed.get(verb, "not offered now"):
+        return reason
+    least = _LEAST[verb]
+    if verb == "set" and percentage is not None and percentage < view.percentage:
+        least = "oncall"  # whoever may roll back may also lower
+    if ROLES.index(person.role) < ROLES.index(least):
+        return f"needs the role {least}; you are {person.role}"
+    if verb == "undo" and person.role != "manager":
+        own = view.last_rollback is not None and view.last_rollback.by == person.name
+        return "" if own else "only a manager may undo someone else's rollback"
+    return ""
+
+
+def effect(preview: Preview) -> str:
+    """`moves 1,480 users and 276 open sessions to v3, none back`."""
+    there = _moves(preview.users_to_v3, preview.sessions_to_v3)
+    back = _moves(preview.users_to_v2, preview.sessions_to_v2)
+    if there and back:
+        return f"moves {there} to v3, {back} back to v2"
+    if there:
+        return f"moves {there} to v3, none back"
+    return f"moves {back} back to v2" if back else "moves nobody"
+
+
+def _moves(users: int, sessions: int) -> str:
+    if not users and not sessions:
+        return ""
+    return f"{words.plural(users, 'user')} and {words.plural(sessions, 'open session')}"
+
+
+def controls(view: RolloutView, person: Person, previews: Mapping[int, Preview]) -> ControlsSection:
+    """`previews` by percentage; one that is missing says nothing about its effect."""
+    return ControlsSection(
+        revision=view.revision,
+        presets=[_preset(view, person, percentage, previews.get(percentage)) for percentage in PRESETS],
+        custom=_custom(view, person),
+        verbs=[
+            _control(view, person, "start", "Start", _start_note(view)),
+            _control(view, person, "promote", _promote_label(view), _promote_note(view)),
+            _control(view, person, "pause", "Pause", f"holds at {view.percentage} %; nobody moves"),
+            _control(view, person, "resume", "Resume", "back on the plan's clock; nobody moves"),
+        ],
+        undo=_control(view, person, "undo", "Undo the rollback", _undo_note(view)),
+        unlock=_control(view, person, "unlock", "Unlock", "to idle at 0 %; nobody moves"),
+    )
+
+
+def _control(view: RolloutView, person: Person, verb: Verb, label: str, note: str) -> Control:
+    reason = why_not(view, person, verb)
+    return Control(verb, label, not reason, reason or note)
+
+
+def _preset(view: RolloutView, person: Person, percentage: int, preview: Preview | None) -> Control:
+    reason = why_not(view, person, "set", percentage)
+    current = percentage == view.percentage and view.phase != "rolled_back"
+    if current:
+        reason = "where we are now"
+    note = reason or ("" if preview is None else effect(preview))
+    return Control("set", f"{percentage} %", not reason, note, percentage, current)
+
+
+def _custom(view: RolloutView, person: Person) -> Control:
+    # An on-call engineer may lower: the field stays open to them while there is something to lower.
+    reason = why_not(view, person, "set", max(0, view.percentage - 1) if view.percentage else None)
+    return Control("set", "Set", not reason, reason or "any whole percentage, 0 to 100")
+
+
+def _start_note(view: RolloutView) -> str:
+    if not view.plan.stages:
+        return "the plan has no stages"
+    first = view.plan.stages[0]
+    return f"plan {view.plan.name}: {first.percentage} % for {words.duration(first.bake_s)}"
+
+
+def _promote_label(view: RolloutView) -> str:
+    return "Promote" if view.next_percentage is None else f"Promote to {view.next_percentage} %"
+
+
+def _promote_note(view: RolloutView) -> str:
+    skipped = []
+    if view.next_at is not None and view.next_at > view.now:
+        skipped.append(f"{words.countdown(view.next_at - view.now)} of baking")
+    if still_open := sum(verdict.verdict != "pass" for verdict in view.verdicts):
+        skipped.append(f"{words.plural(still_open, 'open guardrail')}")
+    return f"now skips {' and '.join(skipped)}" if skipped else "baked, and every guardrail passes"
+
+
+def _undo_note(view: RolloutView) -> str:
+    left = None if view.undo_until is None else view.undo_until - view.now
+    ending = "" if left is None else f"; {words.countdown(left)} left to do so"
+    return f"back to where it was{ending}"

@@ -1,0 +1,155 @@
+"""v2 beside v3: each figure with its denominator, the difference, and the verdict in words before its evidence.
+
+Pure. A number that is not there stays "no data", grey, in the figure, in the difference and in the bar.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+from dashboards import words
+from dashboards.contexts import Bar, Figure, FiguresSection, Row, Tone
+from dashboards.state import figures_of
+from dashboards.views import PathFigures, RolloutView, Verdict
+
+MARK = 92.0
+"""Where the limit stands on a bar, percent of its length; what is over the limit still shows as over it."""
+NO_DATA = Figure("")
+NOT_PER_PATH = Figure("–")  # noqa: RUF001 - a dash: this verdict has no figure of one path
+_TONES: dict[str, Tone] = {"pass": "good", "fail": "bad", "inconclusive": "none", "insufficient_data": "none"}
+_WORDS = {"pass": "no harm found", "fail": "harm shown", "inconclusive": "too early", "insufficient_data": "no data"}
+_ROW_OF = {
+    "errors": "Error rate",
+    "slow": "Slow messages",
+    "memory": "Memory per session",
+    "crashes": "Worker restarts",
+}
+
+
+def figures(view: RolloutView) -> FiguresSection:
+    stable, canary = figures_of(view, "v2"), figures_of(view, "v3")
+    rows = [
+        _row(view, "Error rate", _errors, _errors_difference),
+        _row(view, "Slow messages", _latency, _relative(lambda path: path.p99_ms)),
+        _row(view, "Memory per session", _memory, _relative(lambda path: path.session_memory_bytes)),
+        _row(view, "Worker restarts", _restarts, _restarts_difference),
+        _row(view, "Not counted as errors", _refused, _nothing),
+        _row(view, "Open sessions", _sessions, _nothing),
+        _row(view, "Users", _users, _nothing),
+        _row(view, "Build", _build, _nothing),
+    ]
+    others = [verdict for verdict in view.verdicts if verdict.guardrail not in _ROW_OF]
+    rows += [Row(verdict.guardrail, NOT_PER_PATH, NOT_PER_PATH, "", [bar(verdict)]) for verdict in others]
+    return FiguresSection(_window(view, canary), rows, _problems(stable, canary))
+
+
+def bar(verdict: Verdict) -> Bar:
+    """Evidence on a logarithmic scale from a tenth to the limit, which stands at `MARK`."""
+    words_shown = verdict.words or _WORDS[verdict.verdict]
+    if verdict.evidence is None or verdict.verdict == "insufficient_data":
+        text = "no data" if verdict.words and verdict.words != "no data" else ""
+        return Bar(words_shown, "none", text, verdict.detail, None, MARK)
+    limit = "" if verdict.limit is None else f" of {words.times(verdict.limit)}"
+    return Bar(
+        words_shown,
+        _TONES[verdict.verdict],
+        f"evidence {words.times(verdict.evidence)}{limit}",
+        verdict.detail,
+        _fill(verdict.evidence, verdict.limit),
+        MARK,
+    )
+
+
+def _fill(evidence: float, limit: float | None) -> float:
+    top = math.log10(max(limit or 100.0, 0.2)) + 1
+    reached = math.log10(max(evidence, 0.1)) + 1
+    return round(min(100.0, max(1.0, reached / top * MARK)), 1)
+
+
+_FigureOf: TypeAlias = Callable[[PathFigures], Figure]
+_DifferenceOf: TypeAlias = Callable[[PathFigures, PathFigures], str]
+
+
+def _row(view: RolloutView, name: str, figure: _FigureOf, difference: _DifferenceOf) -> Row:
+    stable, canary = figures_of(view, "v2"), figures_of(view, "v3")
+    return Row(
+        name,
+        NO_DATA if stable is None else figure(stable),
+        NO_DATA if canary is None else figure(canary),
+        "no data" if stable is None or canary is None else difference(canary, stable),
+        [bar(verdict) for verdict in view.verdicts if _ROW_OF.get(verdict.guardrail) == name],
+    )
+
+
+def _errors(path: PathFigures) -> Figure:
+    denominator = f"{words.count(path.errors)} of {words.plural(path.messages, 'message')}"
+    return Figure("" if path.error_rate is None else words.percent(path.error_rate), denominator)
+
+
+def _errors_difference(canary: PathFigures, stable: PathFigures) -> str:
+    if canary.error_rate is None or stable.error_rate is None:
+        return "no data"
+    return words.points(canary.error_rate - stable.error_rate)
+
+
+def _latency(path: PathFigures) -> Figure:
+    half = "p50 no data" if path.p50_ms is None else f"p50 {words.milliseconds(path.p50_ms)}"
+    rate = f"{path.messages_per_second:,.1f} messages/s"
+    return Figure("" if path.p99_ms is None else f"p99 {words.milliseconds(path.p99_ms)}", f"{half}, {rate}")
+
+
+def _memory(path: PathFigures) -> Figure:
+    worker = "worker no data" if path.memory_bytes is None else f"worker {words.size(path.memory_bytes)}"
+    value = path.session_memory_bytes
+    return Figure("" if value is None else words.size(value), worker)
+
+
+def _restarts(path: PathFigures) -> Figure:
+    up = "up: no data" if path.uptime_s is None else f"up {words.duration(path.uptime_s)}"
+    return Figure(words.count(path.restarts), up)
+
+
+def _restarts_difference(canary: PathFigures, stable: PathFigures) -> str:
+    more = canary.restarts - stable.restarts
+    return words.signed(more, 0) if more else "no difference"
+
+
+def _refused(path: PathFigures) -> Figure:
+    return Figure(f"{words.count(path.interrupted)} interrupted", f"{words.count(path.rejected)} rejected")
+
+
+def _sessions(path: PathFigures) -> Figure:
+    return Figure(words.count(path.sessions))
+
+
+def _users(path: PathFigures) -> Figure:
+    return Figure(words.count(path.users))
+
+
+def _build(path: PathFigures) -> Figure:
+    return Figure(path.build or "")
+
+
+def _nothing(canary: PathFigures, stable: PathFigures) -> str:
+    return ""
+
+
+def _relative(value: Callable[[PathFigures], float | None]) -> _DifferenceOf:
+    def difference(canary: PathFigures, stable: PathFigures) -> str:
+        new, old = value(canary), value(stable)
+        return "no data" if new is None or old is None else words.change(new, old)
+
+    return difference
+
+
+def _window(view: RolloutView, canary: PathFigures | None) -> str:
+    since = None if canary is None else canary.since
+    if since is None:
+        return "the window of the guardrails" if view.stage_started_at is None else "since this stage began"
+    return f"since {words.clock(since)}, {words.duration(view.now - since)}"
+
+
+def _problems(stable: PathFigures | None, canary: PathFigures | None) -> list[str]:
+    return [f"{name}: no figures at all" for name, path in (("v2", stable), ("v3", canary)) if path is None]

@@ -1,0 +1,40 @@
+"""Serves the pages over a rollout in memory, to be looked at: `python tests/dashboards/look.py PHASE [PORT]`.
+
+PHASE is one of `STATES`; nothing here is collected as a test, and the service is not needed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from dashboards.views import RolloutView
+from tests.dashboards.memory import NO_FIGURES, MemorySource, make_app, no_verdicts, path, receipt, rollout
+
+STATES: dict[str, Callable[[], RolloutView]] = {
+    "progressing": rollout,
+    "paused": lambda: rollout("paused"),
+    "completed": lambda: rollout("completed", 100),
+    "rolled_back": lambda: rollout("rolled_back", 0),
+    "rolling_back": lambda: rollout(
+        "rolled_back",
+        0,
+        last_rollback=receipt(verified_at=None, sessions_moved=120, existing_moved_ms=None, silent_cells=["b"]),
+    ),
+    "idle": lambda: rollout("idle", 0),
+    "no_data": lambda: rollout(
+        "progressing",
+        paths=[path("v2", **NO_FIGURES), path("v3", **NO_FIGURES, available=False, unavailable_reason="not started")],
+        verdicts=no_verdicts(),
+        unleash="unreachable",
+    ),
+}
+
+if __name__ == "__main__":
+    phase, port = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 8123
+    uvicorn.run(make_app(MemorySource(STATES[phase]())), port=port, log_level="warning")

@@ -1,0 +1,280 @@
+"""A rollout in memory behind the pages: a real `Source` with phases, revisions and people, for tests and for looking.
+
+It must not import the service: what the pages show is proved against the contract alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import msgspec
+from litestar import Litestar
+from litestar.config.csrf import CSRFConfig
+
+from dashboards.pages import SOURCE, make_router
+from dashboards.ports import Outcome, PageRequest, Person, Role, Verb
+from dashboards.views import (
+    AuditEntry,
+    AuditPage,
+    CellState,
+    Lock,
+    PathFigures,
+    PlanView,
+    Preview,
+    Rollback,
+    RolloutView,
+    StageView,
+    Verdict,
+)
+
+NOW = 1_790_000_000.0
+VERBS: tuple[Verb, ...] = ("start", "set", "promote", "pause", "resume", "rollback", "undo", "unlock")
+_ALLOWED: dict[str, tuple[Verb, ...]] = {
+    "idle": ("start", "set", "rollback"),
+    "progressing": ("set", "promote", "pause", "rollback"),
+    "paused": ("set", "promote", "resume", "rollback"),
+    "completed": ("rollback",),
+    "rolled_back": ("rollback", "unlock", "undo"),
+}
+
+
+def path(name: Literal["v2", "v3"], **changes: object) -> PathFigures:
+    stable = name == "v2"
+    figures = PathFigures(
+        path=name,
+        role="stable" if stable else "canary",
+        available=True,
+        unavailable_reason=None,
+        build="legacy-41f2" if stable else "b7c9e21",
+        sessions=1674 if stable else 186,
+        users=9020 if stable else 980,
+        messages=61_204 if stable else 6_611,
+        errors=257 if stable else 30,
+        interrupted=0,
+        rejected=14 if stable else 2,
+        error_rate=0.0042 if stable else 0.0045,
+        messages_per_second=102.0 if stable else 11.0,
+        p50_ms=9.0 if stable else 7.0,
+        p99_ms=38.0 if stable else 29.0,
+        memory_bytes=93_323_264 if stable else 34_603_008,
+        session_memory_bytes=47_104.0 if stable else 39_936.0,
+        restarts=0,
+        uptime_s=518_400.0 if stable else 7_200.0,
+        since=NOW - 600,
+    )
+    return msgspec.structs.replace(figures, **changes)
+
+
+NO_FIGURES = {
+    "build": None,
+    "sessions": 0,
+    "users": 0,
+    "messages": 0,
+    "errors": 0,
+    "rejected": 0,
+    "error_rate": None,
+    "messages_per_second": 0.0,
+    "p50_ms": None,
+    "p99_ms": None,
+    "memory_bytes": None,
+    "session_memory_bytes": None,
+    "uptime_s": None,
+}
+
+
+def verdicts() -> list[Verdict]:
+    return [
+        Verdict(
+            guardrail="errors",
+            verdict="pass",
+            words="no harm found; would have seen 2x",
+            evidence=0.6,
+            limit=100.0,
+            detail="users with an error 12 of 980",
+        ),
+        Verdict(guardrail="slow", verdict="pass", words="no harm found", evidence=0.1, limit=100.0, detail=""),
+        Verdict(guardrail="memory", verdict="pass", words="within the limit", evidence=0.85, limit=1.2, detail="ratio"),
+        Verdict(guardrail="crashes", verdict="pass", words="none", evidence=0.1, limit=2.0, detail="2 in 10 min fail"),
+        Verdict(
+            guardrail="shown not worse",
+            verdict="inconclusive",
+            words="too early: about 31 more users",
+            evidence=7.4,
+            limit=20.0,
+            detail="",
+        ),
+    ]
+
+
+def no_verdicts() -> list[Verdict]:
+    return [
+        Verdict(guardrail=name, verdict="insufficient_data", words="no data", evidence=None, limit=100.0, detail="")
+        for name in ("errors", "slow", "memory", "crashes")
+    ]
+
+
+def receipt(**changes: object) -> Rollback:
+    done = Rollback(
+        id="r1",
+        at=NOW - 2,
+        by="guardrail errors",
+        reason="9 of 98 users on v3 had a first error; evidence 1,240x, rolls back at 100x",
+        new_stopped_ms=3.1,
+        existing_moved_ms=41.0,
+        sessions_to_move=186,
+        sessions_moved=186,
+        closed=0,
+        interrupted=1,
+        verified_at=NOW - 1,
+        cells=["a", "b"],
+        silent_cells=[],
+    )
+    return msgspec.structs.replace(done, **changes)
+
+
+def rollout(phase: str = "progressing", percentage: int = 10, **changes: object) -> RolloutView:
+    """A rollout as the service would show it in that phase; anything may be changed."""
+    ready = _ALLOWED[phase]
+    values: dict[str, object] = {
+        "phase": phase,
+        "percentage": percentage,
+        "stage": 1 if phase == "progressing" else None,
+        "stage_started_at": NOW - 600 if phase == "progressing" else None,
+        "next_percentage": 50 if phase == "progressing" else None,
+        "next_at": NOW + 1076 if phase == "progressing" else None,
+        "plan": PlanView(
+            name="quick",
+            stages=[
+                StageView(percentage=share, bake_s=1676.0, advance="automatic" if share == 10 else "person")
+                for share in (0, 10, 50, 100)
+            ],
+        ),
+        "revision": 17,
+        "reason": "canary after staging run",
+        "changed_by": "ada",
+        "changed_at": NOW - 600,
+        "environment": "production",
+        "flag": "USE_WEBSOCKET_SUPERVISOR_V3",
+        "flag_age_s": 0.4,
+        "unleash": "in step",
+        "forced": None,
+        "lock": None,
+        "last_rollback": None,
+        "paths": [path("v2"), path("v3")],
+        "verdicts": verdicts() if phase in ("progressing", "paused") else no_verdicts(),
+        "cells": [
+            CellState(name=name, revision=17, sessions=930, silent_s=0.1, has_lock=phase == "rolled_back")
+            for name in ("a", "b")
+        ],
+        "moving": 0,
+        "allowed": {verb: "" if verb in ready else f"not while {phase.replace('_', ' ')}" for verb in VERBS},
+        "undo_until": NOW + 480 if phase == "rolled_back" else None,
+        "now": NOW,
+    }
+    if phase == "rolled_back":
+        values["lock"] = Lock(generation=4, since=NOW - 2, by="guardrail errors", reason="errors on v3")
+        values["last_rollback"] = receipt()
+        values["paths"] = [path("v2", sessions=1860, users=10_000), path("v3", **NO_FIGURES)]
+    return msgspec.convert(msgspec.to_builtins(values | changes), RolloutView)
+
+
+def entry(
+    number: int, what: str = "set 10 %", reason: str = "canary after staging run", who: str = "ada"
+) -> AuditEntry:
+    return AuditEntry(
+        id=number,
+        at=NOW - 60 * (20 - number),
+        who=who,
+        role="manager",
+        source="page",
+        what=what,
+        reason=reason,
+        revision=number,
+        before={},
+        after={},
+        figures={},
+    )
+
+
+class MemorySource:
+    """Holds one rollout; commands change it, and every change ticks the open streams."""
+
+    def __init__(self, view: RolloutView | None = None, role: Role | None = "manager") -> None:
+        self.view = view or rollout()
+        self.audit = [entry(3), entry(2, "started the rollout"), entry(1, "wrote a note", "support hears nothing bad")]
+        self.signed_in = None if role is None else Person("ada", role)
+        self.commands: list[tuple[Verb, int | None, str, int | None, str]] = []
+        self.refusal = ""
+        self.previews_asked = 0
+        self._ticks: set[asyncio.Queue[bool]] = set()
+
+    async def rollout(self) -> RolloutView:
+        return self.view
+
+    async def events(self, before: int | None, limit: int) -> AuditPage:
+        rest = [item for item in self.audit if before is None or item.id < before]
+        return AuditPage(items=rest[:limit], next=rest[limit - 1].id if len(rest) > limit else None)
+
+    async def preview(self, percentage: int) -> Preview:
+        self.previews_asked += 1
+        more = percentage - self.view.percentage
+        return Preview(
+            percentage=percentage,
+            users_to_v3=max(0, more) * 100,
+            users_to_v2=max(0, -more) * 100,
+            sessions_to_v3=max(0, more) * 18,
+            sessions_to_v2=max(0, -more) * 18,
+        )
+
+    async def act(
+        self, verb: Verb, percentage: int | None, reason: str, revision: int | None, person: Person
+    ) -> Outcome:
+        self.commands.append((verb, percentage, reason, revision, person.name))
+        if self.refusal:
+            return Outcome(self.refusal)
+        if verb != "rollback" and revision != self.view.revision:
+            return Outcome("someone else changed it first: ada set 10 %")
+        phase = {"rollback": "rolled_back", "pause": "paused", "resume": "progressing", "unlock": "idle"}
+        share = {"rollback": 0, "unlock": 0}.get(verb, self.view.percentage) if percentage is None else percentage
+        after = rollout(phase.get(verb, "progressing"), share, revision=self.view.revision + 1)
+        if verb == "rollback":
+            done = receipt(by=person.name, reason=reason)
+            after = msgspec.structs.replace(after, last_rollback=done)
+        self.audit.insert(0, entry(len(self.audit) + 1, verb, reason, person.name))
+        self.show(after)
+        return Outcome()
+
+    def show(self, view: RolloutView) -> None:
+        self.view = view
+        for queue in self._ticks:
+            queue.put_nowait(True)
+
+    def end(self) -> None:
+        """The service stops: every stream ends."""
+        for queue in self._ticks:
+            queue.put_nowait(False)
+
+    async def changes(self) -> AsyncIterator[None]:
+        queue: asyncio.Queue[bool] = asyncio.Queue()
+        self._ticks.add(queue)
+        try:
+            while await queue.get():
+                yield
+        finally:
+            self._ticks.discard(queue)
+
+    def person(self, request: PageRequest) -> Person | None:
+        return self.signed_in
+
+
+def make_app(source: MemorySource) -> Litestar:
+    """The pages with nothing of the service but CSRF protection, as the service configures it."""
+    app = Litestar(
+        route_handlers=[make_router()],
+        csrf_config=CSRFConfig(secret="a secret of tests only"),
+        openapi_config=None,
+    )
+    app.state[SOURCE] = source
+    return app
