@@ -1,0 +1,126 @@
+"""`crossfade doctor`: what this host has and lacks for the service, one line a check, and the table of settings.
+
+It must not repair anything, nor need a running service.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import rich_click as click
+
+from app.cli import words
+from app.cli.exits import Refused
+from app.cli.target import settings_or_end
+from app.settings import Settings, describe, variable_of
+
+ENOUGH_FILES = 4096
+SECRETS = frozenset({"secret", "jwt_key", "unleash_token", "unleash_admin_token", "notify"})
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One check: `bad` makes the command fail, `warn` is worth a look."""
+
+    check: str
+    result: Literal["ok", "warn", "bad"]
+    words: str
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def doctor(as_json: bool) -> None:
+    """Check this host: Python, file descriptors, settings, port, data folder, store. Exit 1 if one is bad."""
+    settings = settings_or_end()
+    findings = list(examine(settings))
+    rows = list(settings_in_force(settings))
+    if as_json:
+        click.echo(msgspec.json.encode({"checks": findings, "settings": {name: value for name, value, _ in rows}}))
+    else:
+        click.echo(words.table(("check", "result", ""), [(f.check, f.result, f.words) for f in findings]))
+        click.echo("\n" + words.table(("setting", "value", "meaning"), rows))
+    bad = [finding for finding in findings if finding.result == "bad"]
+    if bad:
+        raise Refused("not good: " + "; ".join(f"{finding.check}: {finding.words}" for finding in bad))
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """All checks, in the order in which they matter."""
+    checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
+        ("Python", _python),
+        ("open files", _open_files),
+        ("port", _port),
+        ("data folder", _data_folder),
+        ("store", _store),
+    )
+    for _, check in checks:
+        yield check(settings)
+
+
+def settings_in_force(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Variable, value (secrets are not shown) and meaning of every setting."""
+    for name, row in zip(Settings.__struct_fields__, describe(), strict=True):
+        value = getattr(settings, name)
+        shown = "unset" if value in (None, "") else "set, not shown" if name in SECRETS else str(value)
+        if name == "store" and value.startswith("postgresql://"):
+            shown = "postgresql://… (not shown)"
+        yield variable_of(name), shown, row.meaning
+
+
+def _python(_: Settings) -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= (3, 11)
+    return Finding("Python", "ok" if good else "bad", f"{version} at {sys.executable}; 3.11 or newer is needed")
+
+
+def _open_files(settings: Settings) -> Finding:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    possible = hard if hard != resource.RLIM_INFINITY else 1 << 30
+    needed = settings.max_sessions + 64
+    text = f"`ulimit -n` is {soft} (at most {possible}); a cell of {settings.max_sessions} sessions wants {needed}"
+    if possible < ENOUGH_FILES:
+        return Finding("open files", "bad", text)
+    return Finding("open files", "ok" if possible >= needed else "warn", text)
+
+
+def _port(settings: Settings) -> Finding:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            return Finding("port", "warn", f"{settings.bind}: {error.strerror}; a service may be running there")
+    return Finding("port", "ok", f"{settings.bind} is free")
+
+
+def _data_folder(settings: Settings) -> Finding:
+    folder = Path(settings.data).resolve()
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        return Finding("data folder", "bad", f"{folder}: {error.strerror}")
+    free = os.statvfs(existing)
+    text = f"{folder} can be written, {words.megabytes(free.f_bavail * free.f_frsize)} free"
+    return Finding(
+        "data folder", "ok" if folder.exists() else "warn", text if folder.exists() else f"{text}; made later"
+    )
+
+
+def _store(settings: Settings) -> Finding:
+    from app.cli.local_store import store_answers
+
+    try:
+        return Finding("store", "ok", store_answers(settings))
+    except Exception as error:  # whatever a driver raises is the finding
+        return Finding("store", "bad", f"{type(error).__name__}: {error}")

@@ -1,0 +1,59 @@
+"""How a command ends when it is not done: one exception per exit code, shown as plain lines on standard error.
+
+    Ending
+    ├── Refused       1  the service said no, or a check failed
+    ├── Misused       2  wrong usage or a wrong setting; nothing was asked of the service
+    ├── Unreachable   3  nothing answers at the URL
+    └── Unverified    4  a rollback is in force, but was not observed in every cell
+
+It must not know of HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import rich_click as click
+
+
+class Ending(Exception):
+    """A command's end other than "done"; its text is for a person."""
+
+    exit_code: ClassVar[int]
+
+
+class Refused(Ending):
+    """The service answered and said no, or a check failed."""
+
+    exit_code = 1
+
+
+class Misused(Ending):
+    """The command or a setting was wrong; nothing was asked of the service."""
+
+    exit_code = 2
+
+
+class Unreachable(Ending):
+    """Nothing answers at the URL; the text says what to do."""
+
+    exit_code = 3
+
+
+class Unverified(Ending):
+    """A rollback is in force but was not observed in every cell; the text names the silent ones."""
+
+    exit_code = 4
+
+
+class PlainEndings(click.RichGroup):
+    """A group whose commands end with an `Ending`: plain lines that can be searched, no frame around them."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # click's own signature
+        try:
+            return super().invoke(ctx)
+        except Ending as ending:
+            click.echo(str(ending), err=True)
+            ctx.exit(ending.exit_code)
+        except KeyboardInterrupt:
+            ctx.exit(130)

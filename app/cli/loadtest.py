@@ -1,0 +1,88 @@
+"""`crossfade loadtest`: real WebSocket clients against any URL, live progress, and a verdict.
+
+It must not know how the clients work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import msgspec
+import rich_click as click
+
+from app.cli.exits import Ending, Misused, Refused, Unreachable
+from app.cli.target import Target, find_target
+
+
+@click.command()
+@click.option("--url", metavar="URL", help="ws://HOST:PORT/ws, `{user}` is replaced; default: the local service.")
+@click.option("--clients", type=click.IntRange(1, 60_000), default=100, show_default=True, help="WebSocket clients.")
+@click.option("--seconds", type=click.FloatRange(min=0.1), default=30, show_default=True, help="How long they send.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0),
+    default=0.45,
+    show_default=True,
+    help="Messages a second and client; the default stays below the service's limit of 30 a minute. 0: no pause.",
+)
+@click.option("--inflight", type=click.IntRange(1, 1000), default=1, show_default=True, help="Unanswered at once.")
+@click.option("--users", default="load-", show_default=True, metavar="PREFIX", help="Of the user ids.")
+@click.option("--agent", default="", metavar="NAME", help="Send `start_agent` for this agent.")
+@click.option("--content", default="hello", show_default=True, metavar="TEXT", help="What they say.")
+@click.option("--jwt-key", default="", metavar="KEY", help="HMAC key: sign in with tokens instead of ?user=.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def loadtest(url: str | None, as_json: bool, **options: object) -> None:
+    """N real WebSocket clients that check every ack and every terminal event. Exit 1 if one is missing."""
+    from app.loadtest.options import LoadOptions, LoadTestError
+    from app.loadtest.run import LoadTest, Progress
+    from app.loadtest.share import ask_share
+
+    api = api_behind(url)
+    chosen = msgspec.convert({**options, "url": url or socket_url(api)}, LoadOptions)
+
+    def show(progress: Progress) -> None:
+        click.echo(progress.words(), err=True)
+
+    async def run() -> None:
+        token = api.token if api is not None else None
+        test = LoadTest(chosen, show)
+        report = await test.run(None if not token or api is None else lambda o: ask_share(api.url, token, o))
+        if report.connected == 0:
+            raise Unreachable(f"no client could connect to {chosen.url}: {next(iter(report.failures), '')}")
+        click.echo(msgspec.json.encode(report) if as_json else report.words())
+        if not report.passed:
+            raise Refused("the load test failed")
+
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(run())
+    except LoadTestError as error:
+        raise Misused(str(error)) from None
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed: the clients must not be what is measured."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def api_behind(url: str | None) -> Target | None:
+    """Where to ask which users are on v3: the API of the same host, if one may ask there."""
+    if url is None:
+        return find_target(os.environ.get("CROSSFADE_URL"))
+    parts = urlsplit(url)
+    try:
+        return find_target(f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}")
+    except Ending:
+        return None
+
+
+def socket_url(api: Target | None) -> str:
+    """`/ws` of a service."""
+    return "" if api is None else f"{api.url.replace('http', 'ws', 1)}/ws"

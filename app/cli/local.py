@@ -1,0 +1,47 @@
+"""The commands that run on the service's own host: the service itself, and a new token for its API.
+
+It must not speak to a running service: both must work when there is none.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import rich_click as click
+
+from app.cli.exits import Refused
+from app.cli.target import settings_or_end
+from app.errors import StoreUnavailable
+
+
+@click.command()
+def serve() -> None:
+    """Run the service until SIGTERM or Ctrl-C. Settings: `crossfade doctor`."""
+    from app.cli.local_store import keep_operator_token
+    from app.server import run
+
+    settings = settings_or_end()
+    try:
+        keep_operator_token(settings)
+    except (StoreUnavailable, OSError) as error:
+        # Users are served without it; a person needs CROSSFADE_TOKEN then.
+        click.echo(f"no token for the commands on this host: {error}", err=True)
+    sys.exit(run(settings))
+
+
+@click.command()
+@click.option("--role", type=click.Choice(["viewer", "oncall", "manager"]), required=True, help="What it may do.")
+@click.option("--name", default="", metavar="TEXT", help="Whose it is; stands in the audit. Default: this user.")
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Good for so long; default: until revoked.")
+def token(role: str, name: str, days: float | None) -> None:
+    """Make a token for the API, with the service up or down; it stands alone on the last line."""
+    import getpass
+
+    from app.cli.local_store import add_token
+
+    try:
+        secret = add_token(settings_or_end(), role, name or getpass.getuser(), days)  # type: ignore[arg-type]
+    except (StoreUnavailable, OSError) as error:
+        raise Refused(f"no token made: {error}") from None
+    click.echo(f"a token for {role}; it is shown once:", err=True)
+    click.echo(secret)

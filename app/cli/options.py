@@ -1,0 +1,43 @@
+"""What commands share: the options `--url` and `--json`, and the two ways of saying a result.
+
+It must not know any command.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import msgspec
+import rich_click as click
+
+from app.cli.service import Service
+from app.cli.target import find_target
+
+
+class Desk:
+    """A command's service and how it speaks to the person: text, or one JSON document per line with `--json`."""
+
+    def __init__(self, service: Service, as_json: bool) -> None:
+        self.service = service
+        self.as_json = as_json
+
+    def say(self, text: str, value: object) -> None:
+        """Print `text`, or with `--json` the value; bytes are JSON already."""
+        if not self.as_json:
+            click.echo(text)
+        else:
+            click.echo(value if isinstance(value, bytes) else msgspec.json.encode(value))
+
+
+def speaks_to_service(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `--url` and `--json`, and a `Desk` as its first argument."""
+
+    @click.option("--url", envvar="CROSSFADE_URL", metavar="URL", help="The service; also CROSSFADE_URL.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+    @functools.wraps(command)
+    def run(url: str | None, as_json: bool, **options: object) -> None:
+        with Service(find_target(url)) as service:
+            command(Desk(service, as_json), **options)
+
+    return run

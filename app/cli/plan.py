@@ -1,0 +1,83 @@
+"""`crossfade plan`: shows the plan in force, checks a plan's file without a service, and puts a file's plan in force.
+
+It must not know the format; `rollout` reads it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import rich_click as click
+
+from app.cli.control import reason_option, reason_or_command, revision_option
+from app.cli.exits import Misused, Refused
+from app.cli.options import Desk, speaks_to_service
+
+PLAN = "/api/rollout/plan"
+file_argument = click.argument("file", type=click.Path(path_type=Path))
+
+
+class PlanText(msgspec.Struct, frozen=True):
+    """The part of `GET /api/rollout/plan` that is a file for git."""
+
+    toml: str
+
+
+@click.group()
+def plan() -> None:
+    """Stages, guardrails, schedule and freeze windows, kept in git like code."""
+
+
+@plan.command()
+@speaks_to_service
+def show(desk: Desk) -> None:
+    """Print the plan in force, as a file for `apply`."""
+    body = desk.service.read(PLAN)
+    desk.say(desk.service.decode(body, PlanText).toml.rstrip("\n"), body)
+
+
+@plan.command()
+@file_argument
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def check(file: Path, as_json: bool) -> None:
+    """Check FILE; asks no service. Exit 1 with every mistake, by line and field."""
+    from rollout.errors import InvalidPlan
+    from rollout.plan_reader import parse_toml
+    from rollout.plan_writer import duration
+
+    try:
+        found = parse_toml(read_file(file))
+    except InvalidPlan as error:
+        if as_json:
+            mistakes = [{"line": each.line, "field": each.field, "message": each.message} for each in error.errors]
+            click.echo(msgspec.json.encode({"valid": False, "errors": mistakes}))
+        raise Refused("\n".join(f"{file}: {each}" for each in error.errors)) from None
+    if as_json:
+        click.echo(msgspec.json.encode({"valid": True, "name": found.name, "errors": []}))
+        return
+    click.echo(f"{file}: plan {found.name!r} is valid")
+    for number, stage in enumerate(found.stages, start=1):
+        click.echo(f"  stage {number}: {stage.percentage} %, bakes {duration(stage.bake_s)}, then {stage.advance}")
+
+
+@plan.command("apply")
+@file_argument
+@reason_option
+@revision_option
+@speaks_to_service
+def apply(desk: Desk, file: Path, reason: str, revision: int | None) -> None:
+    """Put the plan of FILE in force."""
+    text = read_file(file)
+    if revision is None:
+        revision = desk.service.rollout().revision
+    answer = desk.service.change("PUT", PLAN, {"toml": text, "reason": reason_or_command(reason)}, revision)
+    desk.say(f"the plan of {file} is in force", answer or {"applied": str(file)})
+
+
+def read_file(file: Path) -> str:
+    """The text of a plan's file. Raises `Misused` when it cannot be read."""
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misused(f"{file}: {error}") from None

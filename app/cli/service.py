@@ -1,0 +1,134 @@
+"""A running service as the commands see it: requests to its API, and its refusals as exit codes.
+
+It must not know what a command prints; times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from app.cli.exits import Misused, Refused, Unreachable
+from app.cli.target import Target
+from dashboards.views import RolloutView
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+
+CONNECT_S = 3.0
+ANSWER_S = 15.0
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The part of an RFC 9457 problem document that is shown to a person."""
+
+    title: str = ""
+    detail: str = ""
+
+
+class Service:
+    """One service's API. Every method raises `Refused` when it says no and `Unreachable` when nothing answers."""
+
+    def __init__(self, target: Target) -> None:
+        import httpx  # 0.2 s of imports; `crossfade --help` does without
+
+        self.target = target
+        headers = {"Accept": "application/json, application/problem+json", "User-Agent": "crossfade-cli"}
+        if target.token:
+            headers["Authorization"] = f"Bearer {target.token}"
+        self._transport_error = httpx.TransportError
+        try:
+            self._client = httpx.Client(
+                base_url=target.url, headers=headers, timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S)
+            )
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            raise Misused(f"{target.url}: {error}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def read(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes:
+        """The body of a `GET`."""
+        return self._request("GET", path, params=params).content
+
+    def change(self, method: str, path: str, body: object = None, revision: int | None = None) -> bytes:
+        """The body of the answer to a command; `revision` is sent as `If-Match`."""
+        headers = {"Content-Type": "application/json"}
+        if revision is not None:
+            headers["If-Match"] = f'"{revision}"'
+        content = b"" if body is None else msgspec.json.encode(body)
+        return self._request(method, path, content=content, headers=headers).content
+
+    def rollout(self) -> RolloutView:
+        """What `GET /api/rollout` says now."""
+        return self.decode(self.read("/api/rollout"), RolloutView)
+
+    def decode(self, body: bytes, kind: type[T]) -> T:
+        """Read an answer. Raises `Unreachable` when something else than this service has answered."""
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Unreachable(
+                f"{self.target.url} does not answer like Crossfade ({error}); is the URL right, and is the service of "
+                "the same version as this command?"
+            ) from None
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        try:
+            response = self._client.request(method, path, params=params, content=content, headers=headers)
+        except self._transport_error as error:
+            raise Unreachable(
+                f"cannot reach {self.target.url}: {error or type(error).__name__}\n"
+                "Start the service there with `make run` or `crossfade serve`, or name another one with --url or "
+                "CROSSFADE_URL."
+            ) from None
+        if response.is_success:
+            return response
+        raise self._refusal(response)
+
+    def _refusal(self, response: httpx.Response) -> Refused | Unreachable:
+        status = response.status_code
+        try:
+            problem = msgspec.json.decode(response.content, type=Problem)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            problem = Problem()
+        words = problem.detail or problem.title or response.reason_phrase or "no reason given"
+        if status in (502, 504) and not problem.detail:
+            return Unreachable(f"{self.target.url} answers {status}: the service behind it does not answer")
+        if status == 401:
+            return Refused(f"refused: {words}\n{self._how_to_sign_in()}")
+        if status == 412:
+            return Refused(f"refused, someone was faster: {words}\nLook with `crossfade status`, then say it again.")
+        return Refused(f"refused: {words}")
+
+    def _how_to_sign_in(self) -> str:
+        if self.target.token:
+            return f"The token of {self.target.token_from} is not (or no longer) good at {self.target.url}."
+        return (
+            "Set CROSSFADE_TOKEN. `crossfade token --role oncall` makes a token, on the service's host and with its "
+            "settings; there, in the folder of `crossfade serve`, commands need none."
+        )
+
+
+def quoted(segment: str) -> str:
+    """One segment of a path, such as a user id, whatever it contains."""
+    return quote(segment, safe="")

@@ -1,0 +1,79 @@
+"""Which service a command speaks to, and as whom: `--url`, `CROSSFADE_URL`, `CROSSFADE_TOKEN`, or the local operator.
+
+It must not send anything; a token made for this host is never given to another one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from app.cli.exits import Misused
+from app.errors import SettingError
+from app.settings import Settings, is_loopback, load_settings
+
+OPERATOR_TOKEN = "operator.token"  # noqa: S105 - a file's name
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A service's base URL, without a slash at the end, and the bearer token for it, if there is one."""
+
+    url: str
+    token: str | None
+    token_from: str
+
+
+def settings_or_end(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this host. Raises `Misused` with the one line that says which setting is wrong."""
+    try:
+        return load_settings(environ)
+    except SettingError as error:
+        raise Misused(str(error)) from None
+
+
+def operator_token_file(settings: Settings) -> Path:
+    """Where `crossfade serve` keeps the token of whoever may read its data folder (mode 0600)."""
+    return Path(settings.data) / OPERATOR_TOKEN
+
+
+def find_target(url: str | None, environ: Mapping[str, str] = os.environ) -> Target:
+    """Decide where to speak to and as whom.
+
+    Raises `Misused` when the URL is not one or a setting that is needed to guess it is wrong.
+    """
+    token = environ.get("CROSSFADE_TOKEN")
+    if url and token:
+        return Target(_checked(url), token, "CROSSFADE_TOKEN")
+    settings = settings_or_end(environ)
+    base = _checked(url or f"http://{_reachable(settings)}")
+    if token:
+        return Target(base, token, "CROSSFADE_TOKEN")
+    if is_loopback(urlsplit(base).hostname or ""):
+        file = operator_token_file(settings)
+        try:
+            return Target(base, file.read_text().strip() or None, str(file))
+        except OSError:
+            pass
+    return Target(base, None, "")
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise Misused(f"--url {url!r}: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise Misused(f"--url {url!r}: allowed is http://HOST:PORT or https://HOST")
+    return url.rstrip("/")
+
+
+def _reachable(settings: Settings) -> str:
+    """The address to connect to for what the service binds; "every address" is reached on loopback."""
+    if settings.host in ("0.0.0.0", "::", "*"):  # noqa: S104 - compared, not bound
+        return f"127.0.0.1:{settings.port}"
+    return settings.bind

@@ -1,0 +1,215 @@
+"""What the service says, as lines for a terminal: plain text in, plain text out, durations and sizes with their unit.
+
+It must not fetch anything or know how a command ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from dashboards.views import (
+    AuditEntry,
+    CellState,
+    ErrorGroup,
+    PathFigures,
+    Rollback,
+    RolloutView,
+    SessionView,
+    UserView,
+)
+
+NO_DATA = "no data"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns as wide as their longest cell, two spaces apart, so that `grep` and `awk` can read them too."""
+    lines = [list(heads), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def sentence(view: RolloutView) -> str:
+    """Where the rollout is, in words a tired person reads once."""
+    if view.phase == "rolled_back" or view.lock is not None:
+        return "Everyone is on v2: rolled back, locked until a manager unlocks."
+    if view.forced is not None:
+        return f"Everyone is on {'v3' if view.forced else 'v2'}: forced by USE_WEBSOCKET_SUPERVISOR_V3."
+    if view.phase == "idle":
+        return "Everyone is on v2: no rollout is running."
+    stage = "" if view.stage is None else f", stage {view.stage + 1} of {len(view.plan.stages)}"
+    return f"{view.percentage} % of users on v3: {view.phase}{stage}."
+
+
+def what_next(view: RolloutView) -> str:
+    """What happens next, and when; empty when nothing does by itself."""
+    if view.next_percentage is None:
+        return ""
+    if view.next_at is None:
+        return f"next: {view.next_percentage} %, when a person promotes"
+    wait = max(0.0, view.next_at - view.now)
+    return f"next: {view.next_percentage} % in {duration(wait)} at the earliest"
+
+
+def status(view: RolloutView) -> str:
+    """The whole of `crossfade status`."""
+    lines = [sentence(view)]
+    if following := what_next(view):
+        lines.append(following)
+    changed = ago(view.now, view.changed_at)
+    lines.append(f"revision {view.revision} by {view.changed_by or 'nobody'}, {changed}: {view.reason or '-'}")
+    if view.lock is not None:
+        locked = ago(view.now, view.lock.since)
+        lines.append(f"lock {view.lock.generation} by {view.lock.by}, {locked}: {view.lock.reason or '-'}")
+    if view.last_rollback is not None:
+        lines.append("last rollback: " + rollback(view.last_rollback, view.cells))
+    lines += ["", paths(view.paths)]
+    if view.verdicts:
+        rows = [(v.guardrail, v.verdict, v.words, _evidence(v.evidence, v.limit)) for v in view.verdicts]
+        lines += ["", table(("guardrail", "verdict", "words", "evidence of harm"), rows)]
+    lines += ["", f"flag {view.flag}, Unleash {view.unleash}, {duration(view.flag_age_s)} old; {_cells(view.cells)}"]
+    if view.moving:
+        lines.append(f"{view.moving} sessions move at the end of their message")
+    return "\n".join(lines)
+
+
+def paths(figures: Sequence[PathFigures]) -> str:
+    heads = ("path", "state", "build", "sessions", "users", "messages", "errors", "p50", "p99", "memory", "restarts")
+    return table(heads, [_path(each) for each in figures])
+
+
+def _path(each: PathFigures) -> tuple[str, ...]:
+    state = "available" if each.available else f"unavailable: {each.unavailable_reason or 'unknown'}"
+    rate = "" if each.error_rate is None else f" ({each.error_rate * 100:.2f} %)"
+    return (
+        each.path,
+        state,
+        each.build or NO_DATA,
+        str(each.sessions),
+        str(each.users),
+        str(each.messages),
+        f"{each.errors} of {each.messages}{rate}",
+        milliseconds(each.p50_ms),
+        milliseconds(each.p99_ms),
+        megabytes(each.memory_bytes),
+        str(each.restarts),
+    )
+
+
+def rollback(done: Rollback, cells: Sequence[CellState]) -> str:
+    """A rollback's two clocks and what was observed, or who was not heard of."""
+    figures = (
+        f"new stopped in {milliseconds(done.new_stopped_ms)}, "
+        f"existing moved in {milliseconds(done.existing_moved_ms)}, "
+        f"{done.sessions_moved} of {done.sessions_to_move} sessions moved, {done.closed} closed, "
+        f"{done.interrupted} interrupted"
+    )
+    if done.verified_at is not None:
+        return f"verified {clock(done.verified_at)}; {figures}"
+    return f"{in_force(done, cells)}; not verified; {figures}"
+
+
+def in_force(done: Rollback, cells: Sequence[CellState]) -> str:
+    """In how many cells a rollback is in force, and which are silent, for how long."""
+    silence = {cell.name: cell.silent_s for cell in cells}
+    heard = len(done.cells)
+    total = len(set(done.cells) | set(done.silent_cells))
+    text = f"in force in {heard} of {total} {'cell' if total == 1 else 'cells'}"
+    if not done.silent_cells:
+        return text
+    names = ", ".join(
+        f"{name} silent for {duration(silence[name])}" if name in silence else f"{name} silent"
+        for name in done.silent_cells
+    )
+    return f"{text}; {names}"
+
+
+def user(view: UserView) -> str:
+    pin = f", pinned to {view.pin}" if view.pin else ""
+    head = f"{view.user_id}: {view.path} ({view.reason}; bucket {view.bucket}, percentage {view.percentage}{pin})"
+    return f"{head}\n{sessions(view.sessions)}" if view.sessions else f"{head}\nno open session"
+
+
+def sessions(rows: Sequence[SessionView]) -> str:
+    heads = ("user", "path", "reason", "state", "messages", "queued", "epoch", "cell", "since", "connection")
+    return table(
+        heads,
+        [
+            (
+                each.user_id,
+                each.path,
+                each.reason,
+                each.state,
+                str(each.messages),
+                str(each.queued),
+                str(each.epoch),
+                each.cell,
+                clock(each.connected_at),
+                each.connection_id,
+            )
+            for each in rows
+        ],
+    )
+
+
+def events(rows: Sequence[AuditEntry]) -> str:
+    return table(
+        ("id", "when", "who", "from", "what", "why"),
+        [(str(e.id), clock(e.at), f"{e.who} ({e.role})", e.source, e.what, e.reason) for e in rows],
+    )
+
+
+def errors(rows: Sequence[ErrorGroup]) -> str:
+    """Those seen only on v3 first: they are what a rollout is about."""
+    ordered = sorted(rows, key=lambda group: (not group.only_on_v3, -group.count))
+    return table(
+        ("path", "code", "count", "users", "last", "reference", ""),
+        [
+            (e.path, e.code, str(e.count), str(e.users), clock(e.last_at), e.reference, "only on v3" * e.only_on_v3)
+            for e in ordered
+        ],
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `0.4 s`, `12 s`, `3:05 min`, `2:00 h` or `6.5 d`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    whole = int(seconds)
+    if seconds < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    if seconds < 86_400:
+        return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+    return f"{seconds / 86_400:.1f} d"
+
+
+def ago(now: float, then: float) -> str:
+    return f"{duration(max(0.0, now - then))} ago"
+
+
+def clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def milliseconds(value: float | None) -> str:
+    return NO_DATA if value is None else f"{value:.1f} ms"
+
+
+def megabytes(value: int | None) -> str:
+    return NO_DATA if value is None else f"{value / 1e6:.1f} MB"
+
+
+def _evidence(evidence: float | None, limit: float | None) -> str:
+    if evidence is None:
+        return NO_DATA
+    return f"{evidence:.1f}x" if limit is None else f"{evidence:.1f}x, rolls back at {limit:.0f}x"
+
+
+def _cells(cells: Sequence[CellState]) -> str:
+    silent = [cell.name for cell in cells if cell.silent_s > 5]
+    text = f"{len(cells)} {'cell' if len(cells) == 1 else 'cells'}"
+    return f"{text}, silent: {', '.join(silent)}" if silent else text

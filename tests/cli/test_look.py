@@ -1,0 +1,122 @@
+"""The commands that look: users, sessions, the audit, errors, plans, and where a command speaks to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.cli.exits import Misused
+from app.cli.target import find_target
+from dashboards.views import AuditEntry, AuditPage, ErrorGroup, SessionView, UserView
+from tests.cli.conftest import Run
+from tests.cli.fake_service import FakeService, view
+
+SESSION = SessionView(
+    connection_id="c1",
+    user_id="u/1 ä",
+    path="v3",
+    reason="flag",
+    state="idle",
+    cell="a",
+    connected_at=0.0,
+    messages=4,
+    queued=0,
+    epoch=2,
+)
+PLAN = 'name = "two"\n\n[[stage]]\npercentage = 10\nbake = "1h30m"\n'
+
+
+def test_who_says_path_and_reason_of_a_user_with_any_name(run: Run, service: FakeService) -> None:
+    user = UserView(user_id="u/1 ä", path="v3", reason="flag", bucket=7, percentage=10, pin=None, sessions=[SESSION])
+    service.canned.answer("GET", "/api/users/u%2F1%20%C3%A4", (200, user))
+    result = run("who", "u/1 ä", "--url", service.url)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("u/1 ä: v3 (flag; bucket 7, percentage 10)\n")
+    assert "c1" in result.stdout
+
+
+def test_pin_and_unpin(run: Run, service: FakeService) -> None:
+    service.canned.answer("PUT", "/api/users/u1/pin", (200, {}))
+    service.canned.answer("DELETE", "/api/users/u1/pin", (204, b""))
+    assert run("pin", "u1", "v3", "--url", service.url).stdout == "u1 is pinned to v3\n"
+    assert json.loads(run("unpin", "u1", "--url", service.url, "--json").stdout) == {"user_id": "u1", "pin": None}
+    pinned, unpinned = service.canned.commands()
+    assert (pinned.method, pinned.body) == ("PUT", {"path": "v3", "reason": "crossfade pin"})
+    assert (unpinned.method, unpinned.path) == ("DELETE", "/api/users/u1/pin")
+    assert run("pin", "u1", "v4", "--url", service.url).exit_code == 2
+
+
+def test_sessions_events_and_errors_print_a_line_each(run: Run, service: FakeService) -> None:
+    entry = AuditEntry(
+        id=3, at=0.0, who="ada", role="manager", source="cli", what="set 10", reason="canary", revision=2,
+        before={}, after={}, figures={},
+    )  # fmt: skip
+    group = ErrorGroup(
+        code="internal", fingerprint="f", path="v2", count=9, users=3, only_on_v3=False,
+        first_at=0.0, last_at=0.0, reference="abc",
+    )  # fmt: skip
+    only = ErrorGroup(
+        code="timeout", fingerprint="g", path="v3", count=1, users=1, only_on_v3=True,
+        first_at=0.0, last_at=0.0, reference="def",
+    )  # fmt: skip
+    service.canned.answer("GET", "/api/sessions", (200, [SESSION]))
+    service.canned.answer("GET", "/api/rollout/events", (200, AuditPage(items=[entry], next=None)))
+    service.canned.answer("GET", "/api/errors", (200, [group, only]))
+    assert "u/1 ä  v3    flag" in run("sessions", "--url", service.url).stdout
+    assert "ada (manager)  cli   set 10  canary" in run("events", "--url", service.url).stdout
+    lines = run("errors", "--url", service.url).stdout.splitlines()
+    assert "timeout" in lines[1] and lines[1].endswith("only on v3")
+    assert "internal" in lines[2]
+
+
+def test_plan_check_needs_no_service_and_names_every_mistake(run: Run, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text(PLAN)
+    bad.write_text(PLAN.replace("10", "110").replace("1h30m", "soon"))
+    result = run("plan", "check", str(good))
+    assert (result.exit_code, result.stdout.splitlines()[1]) == (0, "  stage 1: 10 %, bakes 1h30m, then person")
+    result = run("plan", "check", str(bad))
+    assert result.exit_code == 1
+    assert "line 4: stage[1].percentage" in result.stderr
+    assert "line 5: stage[1].bake" in result.stderr
+    assert run("plan", "check", str(tmp_path / "none.toml")).exit_code == 2
+
+
+def test_plan_apply_sends_the_text_and_show_prints_it(run: Run, service: FakeService, tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text(PLAN)
+    service.canned.answer("GET", "/api/rollout", (200, view(revision=7)))
+    service.canned.answer("PUT", "/api/rollout/plan", (200, {}))
+    service.canned.answer("GET", "/api/rollout/plan", (200, {"name": "two", "toml": PLAN}))
+    assert run("plan", "apply", str(file), "--url", service.url).exit_code == 0
+    (sent,) = service.canned.commands()
+    assert (sent.if_match, sent.body) == ('"7"', {"toml": PLAN, "reason": "crossfade plan apply"})
+    assert run("plan", "show", "--url", service.url).stdout == PLAN
+
+
+def test_the_operators_token_is_used_on_this_host_only(tmp_path: Path) -> None:
+    (tmp_path / "operator.token").write_text("local\n")
+    environ = {"CROSSFADE_DATA": str(tmp_path), "CROSSFADE_BIND": "127.0.0.1:9001"}
+    here = find_target(None, environ)
+    assert (here.url, here.token) == ("http://127.0.0.1:9001", "local")
+    assert find_target("http://localhost:8000/", environ).token == "local"
+    assert find_target("https://crossfade.example.org", environ).token is None
+    assert find_target("http://127.0.0.1:1", {**environ, "CROSSFADE_TOKEN": "given"}).token == "given"
+
+
+def test_with_url_and_token_given_a_wrong_setting_is_in_nobodys_way() -> None:
+    environ = {"CROSSFADE_BIND": "nowhere", "CROSSFADE_TOKEN": "given"}
+    assert find_target("http://127.0.0.1:1", environ).token == "given"
+    with pytest.raises(Misused, match="CROSSFADE_BIND"):
+        find_target(None, environ)
+
+
+def test_help_imports_nothing_slow() -> None:
+    """`crossfade --help` must answer in a blink, on slow machines too: what costs time is imported when needed."""
+    slow = ("httpx", "litestar", "uvicorn", "sqlalchemy", "websockets", "app.server", "app.loadtest.run")
+    code = f"import sys, app.cli; print([name for name in {slow} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"
