@@ -111,7 +111,7 @@ def admit(state: Rollout, command: Checked, now: float) -> None:
     verb = _VERB_OF[type(command)]
     if words := why_not(state, verb, now):
         raise NotInPhase(verb, state.phase, words)
-    if isinstance(command, Start | SetPercentage) and command.percentage is not None:
+    if isinstance(command, SetPercentage) or (isinstance(command, Start) and command.percentage is not None):
         _check_percentage(command.percentage)
     if isinstance(command, Unlock) and not command.reason.strip():
         raise ReasonMissing("unlock")

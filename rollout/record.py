@@ -6,7 +6,7 @@ Knows shapes only; must not know where the values are kept. Old schemas are read
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 from rollout.errors import UnreadableRecord
@@ -54,6 +54,8 @@ def plan_from_dict(values: Json) -> Plan:
 
 
 def _rollout(values: Json) -> Rollout:
+    if missing := {field.name for field in fields(Rollout)} - set(values):
+        raise ValueError(f"{', '.join(sorted(missing))} missing")
     plan = _plan(values["plan"])
     lock = values["lock"]
     last = values["last_rollback"]
