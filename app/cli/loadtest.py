@@ -16,6 +16,9 @@ import rich_click as click
 from app.cli.exits import Ending, Misused, Refused, Unreachable
 from app.cli.target import Target, find_target
 
+SETTLE_S = 30.0
+"""How long the last messages may take after the sending is over."""
+
 
 @click.command()
 @click.option("--url", metavar="URL", help="ws://HOST:PORT/ws, `{user}` is replaced; default: the local service.")
@@ -41,7 +44,7 @@ def loadtest(url: str | None, as_json: bool, **options: object) -> None:
     from app.loadtest.share import ask_share
 
     api = api_behind(url)
-    chosen = msgspec.convert({**options, "url": url or socket_url(api)}, LoadOptions)
+    chosen = msgspec.convert({**options, "url": url or socket_url(api), "settle_s": SETTLE_S}, LoadOptions)
 
     def show(progress: Progress) -> None:
         click.echo(progress.words(), err=True)

@@ -1,0 +1,46 @@
+"""Asks the service which of the test's users are on v3: on the wire nothing tells.
+
+It must not judge; `report.Share` does.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from app.loadtest.options import LoadOptions
+from app.loadtest.report import Share
+from dashboards.views import RolloutView, SessionView
+
+
+def share_of(options: LoadOptions, view: RolloutView, sessions: list[SessionView]) -> Share:
+    """The share of this test's users on v3. Users whom a person pinned are left out: no percentage speaks of them."""
+    paths = {
+        each.user_id: each.path
+        for each in sessions
+        if each.user_id.startswith(options.users) and each.reason != "pinned"
+    }
+    return Share(sum(path == "v3" for path in paths.values()), len(paths), expected_percentage(view))
+
+
+def expected_percentage(view: RolloutView) -> float:
+    """What the hash should give: 0 under a lock, all or nothing when the environment forces a path."""
+    if view.lock is not None or view.forced is False:
+        return 0.0
+    return 100.0 if view.forced else float(view.percentage)
+
+
+async def ask_share(url: str, token: str, options: LoadOptions) -> Share | None:
+    """Ask the API at `url`; None when it does not say (no such role, not reachable)."""
+    import httpx
+
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+        try:
+            rollout = await client.get("/api/rollout")
+            sessions = await client.get("/api/sessions")
+            rollout.raise_for_status()
+            sessions.raise_for_status()
+        except httpx.HTTPError:
+            return None
+    view = msgspec.json.decode(rollout.content, type=RolloutView)
+    return share_of(options, view, msgspec.json.decode(sessions.content, type=list[SessionView]))
