@@ -50,7 +50,7 @@ class BuiltinAnswerer:
             runs = 0
         return _encoder.encode(Part(runs + 1, request.agent or self._default))
 
-    def restore(self, part: bytes) -> None:
+    def restore(self, part: bytes, document: bytes) -> None:
         """Nothing: the part stands in the document, and counts on from there."""
 
     def held(self) -> Iterable[object]:

@@ -36,8 +36,8 @@ class Answerer(Protocol):
         """This path's part of the document (JSON) after a run; `before` is the part as it was."""
         ...
 
-    def restore(self, part: bytes) -> None:
-        """Go on from this path's part of a document. Raises `ValueError`."""
+    def restore(self, part: bytes, document: bytes) -> None:
+        """Go on from this path's part (JSON, `null` when there is none yet) of a document; raises when it cannot."""
         ...
 
     def held(self) -> Iterable[object]:
@@ -163,12 +163,10 @@ class Supervisor:
         restored = documents.read(document)
         if restored.common.user != self._context.user_id:
             raise UnreadableDocument("the document is another user's")
-        part = bytes(restored.part(self._path))
-        if part != documents.NOTHING:
-            try:
-                self._answerer.restore(part)
-            except Exception as error:
-                raise UnreadableDocument(f"{self._path} cannot read its own part: {error}") from error
+        try:
+            self._answerer.restore(bytes(restored.part(self._path)), document)
+        except Exception as error:
+            raise UnreadableDocument(f"{self._path} cannot go on from the document: {error}") from error
         self._document, self._bytes = restored, document
 
     async def close(self) -> None:

@@ -37,7 +37,7 @@ class OwnAnswerer:
     """Answers with what a factory made for this session; implements `core.Answerer`.
 
     That is an async generator function, or an object with `run` (or `__call__`) of that shape and, if it likes,
-    `export_state() -> dict`, `restore_state(dict)`, `close()` and `rerun_safe`. What it yields:
+    `export_state() -> dict`, `restore_state(dict[, document])`, `close()` and `rerun_safe`. What it yields:
     an event (`AgentEvent`, anything with `type` and `payload`, or a dict with these keys), or a `str`, which is a piece
     of the answer. Its end is the terminal event: without an `agent_completed` of its own, one is made of the pieces.
     """
@@ -89,11 +89,20 @@ class OwnAnswerer:
         except (TypeError, ValueError, RecursionError) as error:
             raise BrokenAgent(f"export_state gave what JSON cannot say: {error}") from error
 
-    def restore(self, part: bytes) -> None:
-        """Give it back the dict that it, or another build of it, exported."""
+    def restore(self, part: bytes, document: bytes) -> None:
+        """Give it back the dict that it, or another build of it, exported on this path.
+
+        When its `restore_state` takes a second argument, it gets the whole document as well, and is called even when
+        this path has no part yet (then the first is `{}`): so a new version can take over what the old one kept.
+        """
         restore = getattr(self._made, "restore_state", None)
-        if restore is not None:
-            restore(msgspec.json.decode(part))
+        if restore is None:
+            return
+        state = msgspec.json.decode(part)
+        if len(inspect.signature(restore).parameters) > 1:
+            restore(state or {}, msgspec.json.decode(document))
+        elif state is not None:
+            restore(state)
 
     def held(self) -> Iterable[object]:
         return (self._made,)
