@@ -1,4 +1,41 @@
-# stub; grown by ops
-lock:
-	.venv/bin/uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --extra build pyproject.toml -o requirements.txt -q
-	.venv/bin/uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --extra build --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt -q
+# What people type. Every target does all of its own set-up; PYTHON=/path/to/python3 chooses the interpreter.
+export PYTHON
+VENV := .venv
+PY := $(VENV)/bin/python
+
+.PHONY: help run setup test check bench lock setup-dev
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 14
+
+run: setup ## set up what is missing, then serve one cell on 127.0.0.1:8000
+	@exec $(VENV)/bin/crossfade serve
+
+setup: ## only the set-up: .venv with the command .venv/bin/crossfade
+	@ops/setup/venv.sh runtime
+
+setup-dev:
+	@ops/setup/venv.sh dev
+
+test: setup-dev ## everything that tests need, then all tests
+	@ops/setup/system-packages.sh npm postgresql chromium
+	@ops/setup/npm-test-packages.sh
+	@# Tests with real processes measure time: one after the other. 5: there is none of them.
+	$(PY) -m pytest -m slow || [ $$? -eq 5 ]
+	$(PY) -m pytest -m 'not slow' -n 2
+
+check: setup-dev ## format, lint, types, fast tests
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	@ops/setup/npm-test-packages.sh
+	$(PY) -m pytest -m 'not slow' -n 2
+
+bench: setup-dev ## the benchmarks beside their peers; BENCH="--rows throughput --rounds 5"
+	@ops/setup/system-packages.sh nginx
+	$(PY) -m ops.bench $(BENCH)
+
+lock: setup-dev ## pin all packages again, with hashes
+	$(PY) -m pip install -q uv
+	$(VENV)/bin/uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --extra build pyproject.toml -o requirements.txt -q
+	$(VENV)/bin/uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --extra build --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt -q
