@@ -48,7 +48,7 @@ from rollout.permissions import allowed, check_load
 from rollout.plan import DEFAULT_PLAN, QUICK_PLAN, Plan, Stage
 from rollout.record import from_dict, plan_from_dict, plan_to_dict, to_dict
 from rollout.schedule import FreezeOnce, FreezeWeekly
-from rollout.state import UNDO_S, Lock, Rollout
+from rollout.state import Lock, Rollout
 
 ADA = Actor("ada", "manager")
 OLE = Actor("ole", "oncall")
@@ -273,11 +273,11 @@ def test_undo_goes_back_to_where_it_was(phase: Phase) -> None:
 @pytest.mark.parametrize(
     ("by", "undone_by", "after_s", "refusal"),
     [
-        (OLE, OLE, UNDO_S, None),
+        (OLE, OLE, 600, None),
         (OLE, ADA, 1, None),
         (ADA, OLE, 1, NotAllowed),
         (OLE, Actor("per", "oncall"), 1, NotAllowed),
-        (OLE, OLE, UNDO_S + 1, NotInPhase),
+        (OLE, OLE, 601, NotInPhase),
         (OLE, OLE, -50, None),
         (EVIDENCE, ADA, 1, NotInPhase),
         (EVIDENCE, OLE, 1, NotAllowed),

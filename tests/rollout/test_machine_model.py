@@ -41,7 +41,7 @@ from rollout.state import Lock, Rollout
 
 SHARES = (0, 10, 50, 100)
 BAKE_S = 60
-FREEZE = (5_000.0, 6_000.0)
+FREEZE = (1_100.0, 2_500.0)
 PLAN = Plan(
     "model",
     (
@@ -55,8 +55,11 @@ PLAN = Plan(
 )
 MANAGER = Actor("mia", "manager")
 ONCALL = Actor("ole", "oncall")
-operators = st.sampled_from((MANAGER, ONCALL))
-verdicts = st.sampled_from(("pass", "fail", "inconclusive", "insufficient_data"))
+operators = st.sampled_from((MANAGER, MANAGER, ONCALL))
+# Harm and lost locks are rarer than the rest, or the model would spend its time rolled back.
+verdicts: st.SearchStrategy[Verdict] = st.sampled_from(
+    ("pass", "pass", "pass", "pass", "inconclusive", "insufficient_data", "fail")
+)
 
 
 class TwoOperators(RuleBasedStateMachine):
@@ -79,14 +82,21 @@ class TwoOperators(RuleBasedStateMachine):
         if refusal is not None:
             with pytest.raises(refusal):
                 advance(before, event, self.now)
+            self.answered(event)
             return
         change = advance(before, event, self.now)
         self.state = change.state
+        self.answered(event)
         if change.state.percentage != before.percentage:
             assert WriteFlag(change.state.percentage) in change.effects
             assert any(isinstance(effect, Publish) for effect in change.effects)
         if change.state.revision != before.revision:
             assert any(isinstance(effect, Audit) for effect in change.effects)
+
+    def answered(self, event: Event) -> None:
+        """Whoever gives a command sees the rollout in its answer; what others do meanwhile makes the next one late."""
+        if not isinstance(event, LockFound | Tick):
+            self.seen[event.actor.name] = self.state.revision
 
     def elapsed(self) -> float:
         return self.baked if self.since is None else max(0.0, self.now - self.since)
@@ -129,9 +139,14 @@ class TwoOperators(RuleBasedStateMachine):
     def looks(self, who: Actor) -> None:
         self.seen[who.name] = self.state.revision
 
-    @rule(seconds=st.sampled_from((1, 30, 60, 61, 599, 4_000, -45, -5_000)))
+    @rule(seconds=st.sampled_from((1, 30, 60, 61, 599, 650, 1_500, -45, -5_000)))
     def clock_jumps(self, seconds: float) -> None:
         self.now = max(1.0, self.now + seconds)
+
+    @rule(seconds=st.integers(1, 70))
+    def all_goes_well(self, seconds: int) -> None:
+        self.now += seconds
+        self.ticks("pass", "pass", True)
 
     @rule(who=operators, share=st.none() | st.integers(0, 100))
     def starts(self, who: Actor, share: int | None) -> None:
@@ -197,7 +212,7 @@ class TwoOperators(RuleBasedStateMachine):
         self.send(Rollback(actor=who, revision=revision), None)
         self.lock(who.name)
 
-    @rule(behind=st.integers(0, 2))
+    @rule(behind=st.sampled_from((1, 1, 1, 2, 2, 0)))
     def a_lock_turns_up(self, behind: int) -> None:
         generation = self.locks_lifted - behind
         self.send(LockFound(lock=Lock(self.state.id, generation, self.now, "ole", True, "no store")), None)
@@ -232,6 +247,9 @@ class TwoOperators(RuleBasedStateMachine):
             self.locks_lifted += 1
 
     @rule(errors=verdicts, slow=verdicts, known=st.booleans())
+    def says(self, errors: Verdict, slow: Verdict, known: bool) -> None:
+        self.ticks(errors, slow, known)
+
     def ticks(self, errors: Verdict, slow: Verdict, known: bool) -> None:
         said: dict[str, Verdict] = {**dict.fromkeys(BUILT_IN, "pass"), "errors": errors, "slow": slow}
         self.send(Tick(verdicts=said, flag_known=known), None)
@@ -268,4 +286,4 @@ class TwoOperators(RuleBasedStateMachine):
 
 
 TestTwoOperators = TwoOperators.TestCase
-TestTwoOperators.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestTwoOperators.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
