@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from app.messages import Request
-from app.supervisor.contract import AgentEvent, Supervisor
+from app.supervisor.contract import TERMINAL, AgentEvent, Supervisor
 from app.supervisor.core import close_events
 from app.supervisor.errors import MessageTimeout
 from app.supervisor.faults import Faults
@@ -81,7 +81,10 @@ class Guarded:
             async for event in events:
                 deadline.pause()
                 yield event
+                if event.type in TERMINAL:
+                    return
                 deadline.wait()
+            deadline.wait()
         except BaseException as error:
             # Whatever a supervisor makes of being cancelled, it was the time that ended the message.
             if deadline.caused():

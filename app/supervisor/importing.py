@@ -33,7 +33,7 @@ def import_factory(spec: str) -> Callable[..., object]:
     if factory is None:
         raise FactoryError(f"{spec}: {name} has no {attribute!r}; it has: {_callables(module)}")
     if not callable(factory):
-        raise FactoryError(f"{spec}: {attribute!r} is a {type(factory).__qualname__} and cannot be called")
+        raise FactoryError(f"{spec}: {attribute!r} is of type {type(factory).__qualname__} and cannot be called")
     return factory  # type: ignore[no-any-return]
 
 
@@ -71,7 +71,13 @@ def _import(spec: str, name: str) -> ModuleType:
             raise FactoryError(f"{spec}: {name} imports {missing!r}, but {_shadowing(top)}") from error
         raise FactoryError(f"{spec}: {name} needs {missing!r}, which this interpreter does not have") from error
     except Exception as error:
-        raise FactoryError(f"{spec}: importing {name} failed: {type(error).__name__}: {error}") from error
+        raise FactoryError(f"{spec}: importing {name} failed: {one_line(error)}") from error
+
+
+def one_line(error: Exception) -> str:
+    """An exception's name and the first line of what it says."""
+    said = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _shadowing(top: str) -> str:

@@ -22,7 +22,7 @@ from app.supervisor.document import PathName
 from app.supervisor.faults import Faults
 from app.supervisor.guard import Guarded
 from app.supervisor.http import open_request
-from app.supervisor.importing import build_of_package, digest_of_files, import_factory
+from app.supervisor.importing import build_of_package, digest_of_files, import_factory, one_line
 from app.supervisor.isolation import is_code, subject
 from app.supervisor.own import OwnAnswerer
 
@@ -139,7 +139,7 @@ def _naming(spec: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise FactoryError(f"{spec} failed when it was tried: {type(error).__name__}: {error}") from error
+        raise FactoryError(f"{spec} failed when it was tried: {one_line(error)}") from error
 
 
 def _resolve(target: str) -> OpenSession:

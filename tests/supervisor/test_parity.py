@@ -13,9 +13,12 @@ from litestar.datastructures import State
 
 from app.messages import Request, request_of
 from app.supervisor import legacy
+from app.supervisor.context import RequestContext
 from app.supervisor.contract import Opening, Supervisor
+from app.supervisor.core import Dependencies
 from app.supervisor.document import PathName
 from app.supervisor.errors import RunRefused
+from app.supervisor.http import get_request_scoped_supervisor
 from app.supervisor.loading import load_path
 from app.supervisor.threads import new_thread_id
 
@@ -72,9 +75,9 @@ async def supervisor(path: PathName, transport: Transport, agent: str = "echo") 
     return await serving.make(Opening("c-1", "ada", MINE, 1_700_000_000.0, transport))
 
 
-async def play(target: Supervisor, script: list[Request]) -> list[object]:
+async def play(target: Supervisor, script: list[Request]) -> list[tuple[object, ...]]:
     """What a client would hear; run ids are given, so nothing has to be made equal afterwards."""
-    heard: list[object] = []
+    heard: list[tuple[object, ...]] = []
     for number, request in enumerate(script):
         try:
             async for event in target.run(request, f"r-{number}"):
@@ -110,10 +113,10 @@ async def test_the_known_traps_end_well(way: tuple[PathName, Transport]) -> None
         ("agent_completed", {"content": "b"}),
     ]
     heard = await play(await supervisor(*way), SCRIPTS["every name of the text"])
-    assert [payload["content"] for type, payload in heard if type == "agent_completed"] == [  # type: ignore[misc]
-        "as content",
-        "as text",
-        "as message",
+    assert [event[1] for event in heard if event[0] == "agent_completed"] == [
+        {"content": "as content"},
+        {"content": "as text"},
+        {"content": "as message"},
     ]
     assert await play(await supervisor(*way), SCRIPTS["somebody else's thread"]) == [
         ("error", "access_denied", "no such thread of yours"),
@@ -173,15 +176,15 @@ async def test_v2_really_makes_up_a_request(mock_requests: list[LitestarRequest[
 
 
 async def test_v2_goes_through_the_request_scoped_factory(monkeypatch: pytest.MonkeyPatch) -> None:
-    contexts: list[object] = []
-    factory = legacy.get_request_scoped_supervisor
-    monkeypatch.setattr(
-        legacy,
-        "get_request_scoped_supervisor",
-        lambda context, given: contexts.append(context) or factory(context, given),
-    )
+    contexts: list[RequestContext] = []
+
+    def recording(context: RequestContext, dependencies: Dependencies) -> Supervisor:
+        contexts.append(context)
+        return get_request_scoped_supervisor(context, dependencies)
+
+    monkeypatch.setattr(legacy, "get_request_scoped_supervisor", recording)
     await supervisor("v2", "websocket")
-    assert [(type(context).__name__, context.user_id, context.thread_id) for context in contexts] == [  # type: ignore[attr-defined]
+    assert [(type(context).__name__, context.user_id, context.thread_id) for context in contexts] == [
         ("RequestContext", "ada", MINE)
     ]
 

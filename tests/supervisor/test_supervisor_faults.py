@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -169,8 +169,8 @@ class Scripted:
 
     rerun_safe = False
 
-    def __init__(self, *, swallow: bool = False, fail: bool = False) -> None:
-        self.swallow, self.fail = swallow, fail
+    def __init__(self, when_cancelled: str = "raise") -> None:
+        self.when_cancelled = when_cancelled
         self.closed = asyncio.Event()
 
     async def run(self, request: Request, run_id: str) -> AsyncIterator[AgentEvent]:
@@ -179,11 +179,16 @@ class Scripted:
             try:
                 await asyncio.get_running_loop().create_future()
             except asyncio.CancelledError:
-                if self.fail:
+                if self.when_cancelled == "fail":
                     raise RuntimeError("made something else of it") from None
-                if not self.swallow:
+                if self.when_cancelled == "end":
+                    return
+                if self.when_cancelled == "cancel again":
+                    _this_task().cancel()
+                if self.when_cancelled in ("raise", "cancel again"):
                     raise
-            yield AgentEvent("agent_thinking")
+            if self.when_cancelled == "go on":
+                yield AgentEvent("agent_thinking")
             yield AgentEvent("agent_completed")
         finally:
             self.closed.set()
@@ -198,17 +203,35 @@ class Scripted:
         self.closed.set()
 
 
-@pytest.mark.parametrize("behaviour", [{}, {"swallow": True}, {"fail": True}])
-async def test_a_message_ends_after_its_limit_whatever_the_supervisor_makes_of_it(
-    behaviour: Mapping[str, bool],
-) -> None:
-    inner = Scripted(**behaviour)
+@pytest.mark.parametrize("when_cancelled", ["raise", "fail", "end", "go on"])
+async def test_a_message_ends_after_its_limit_whatever_the_supervisor_makes_of_it(when_cancelled: str) -> None:
+    inner = Scripted(when_cancelled)
     with pytest.raises(MessageTimeout) as caught:
         async for _ in Guarded(inner, Faults(), 0.01).run(HELLO, "r-1"):
             pass
     assert caught.value.code == "timeout" and inner.closed.is_set()
+    assert _this_task().cancelling() == 0
+
+
+async def test_an_answer_that_comes_just_after_the_limit_is_an_answer() -> None:
+    events = [event.type async for event in Guarded(Scripted("complete"), Faults(), 0.01).run(HELLO, "r-1")]
+    assert events == ["agent_started", "agent_completed"]
+    assert _this_task().cancelling() == 0
+
+
+async def test_a_cancellation_from_outside_wins_over_the_limit() -> None:
+    async def listen() -> None:
+        async for _ in Guarded(Scripted("cancel again"), Faults(), 0.01).run(HELLO, "r-1"):
+            pass
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(listen())
+
+
+def _this_task() -> asyncio.Task[object]:
     task = asyncio.current_task()
-    assert task is not None and task.cancelling() == 0
+    assert task is not None
+    return task
 
 
 async def test_a_hang_ends_with_the_limit() -> None:
