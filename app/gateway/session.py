@@ -49,6 +49,8 @@ class Codec(Protocol):
 
 
 Charge = Literal["ok", "error", "interrupted"]
+HandoverOutcome = Literal["moved", "interrupted"]
+"""`interrupted`: a running message was cancelled for it."""
 
 
 class Worker(Protocol):
@@ -73,7 +75,7 @@ class Surroundings(Protocol):
     def dispatched(self, session: Session) -> None: ...
     def finished(self, session: Session, message: Message, charge: Charge, done: Done | None) -> None: ...
     def committed(self, session: Session) -> None: ...
-    def rebound(self, session: Session, source: Path, outcome: str, waited_s: float) -> None: ...
+    def rebound(self, session: Session, source: Path, outcome: HandoverOutcome, waited_s: float) -> None: ...
     def rerun(self, session: Session) -> None: ...
     def closing(self, session: Session, code: int) -> None: ...
     def ended(self, session: Session) -> None: ...
@@ -107,6 +109,8 @@ class State(Enum):
     """Its path is down and will come back; nothing is dispatched until then."""
     CLOSING = "closing"
     """Its socket is gone: the running message finishes, then the session ends (or a resume takes it up)."""
+    ENDED = "ended"
+    """Forgotten here and in its worker; whatever it is told now changes nothing."""
 
 
 class Message:
@@ -115,6 +119,7 @@ class Message:
     __slots__ = (
         "accepted_at",
         "body",
+        "cancelled",
         "dispatched_at",
         "events",
         "message_id",
@@ -136,6 +141,8 @@ class Message:
         """Events of it handed to the transport."""
         self.stopping = False
         """The client asked for its end."""
+        self.cancelled = False
+        """Its worker was told to stop it for a handover."""
 
 
 class Session:
@@ -233,7 +240,7 @@ class Session:
 
     def receive(self, frame: str | bytes) -> None:
         """One whole message of the client, however it was framed."""
-        if self.state is State.CLOSING:
+        if self.socket is None:
             return
         cell = self.cell
         self.heard_at = cell.clock()
@@ -259,7 +266,7 @@ class Session:
 
     def refuse_binary(self) -> None:
         """Answer a binary frame: messages are text."""
-        if self.state is not State.CLOSING:
+        if self.socket is not None:
             self._refuse("invalid_json", "a message is a text frame that holds a JSON object", None)
 
     def _refuse(self, code: ErrorCode, words: str, message_id: str | None) -> None:
@@ -298,7 +305,7 @@ class Session:
         if running is not None and target in (None, running.message_id):
             if not running.stopping:
                 running.stopping = True
-                if self.state is not State.MOVING:  # there it is cancelled already
+                if not running.cancelled:
                     self._tell_cancel(running)
                 self.forced_timer = self.cell.later(self.limits.stop_s, self._stop_by_force)
             return
@@ -333,23 +340,15 @@ class Session:
     def on_done(self, done: Done) -> None:
         """The terminal event, or the answer to `Cancel`."""
         message = self._current(done.number)
-        if done.document is not None:
-            self.document = done.document
-            self.cell.committed(self)
-        if done.thread_id is not None:
-            self.thread_id = done.thread_id
-        cancelled = done.terminal == "agent_stopped" and not message.stopping
-        if not cancelled:
-            if message.stopping and self.forced_timer is not None:
-                self.forced_timer.cancel()
-                self.forced_timer = None
+        answer = done.terminal == "agent_stopped" and message.cancelled and not message.stopping
+        if answer and (not done.started or (done.rerun_safe and message.events == 0)):
+            self._requeue(message)  # it starts again from the document before it
+        elif answer:
+            self._interrupt(message, "interrupted", done)
+        else:
             charge: Charge = "error" if done.terminal == "error" else "ok"
             self._terminate(message, done.terminal, done.body, charge, done)
-        elif not done.started or (done.rerun_safe and message.events == 0):
-            self._requeue(message)
-        else:
-            self._interrupt(message, "interrupted")
-        self._go_on()
+        self._go_on("interrupted" if answer else "moved")
 
     def _current(self, number: int) -> Message:
         message = self.running
@@ -365,27 +364,10 @@ class Session:
 
         `cancel_after_s`: seconds after which a running message is cancelled (rollback); None: it is waited for.
         """
-        if self.state is State.CLOSING:
-            # Nobody is there to be served; only a rollback ends what still runs, so that the path becomes empty.
-            if self.running is not None and cancel_after_s is not None and path != self.path:
-                self._cancel_after(path, reason, cancel_after_s)
-                return False
-            if self.running is None and path != self.path:
-                self._bind(path, reason, "moved")
-            return self.running is None
-        if self.state in (State.DRAINING, State.MOVING):
-            if path == self.target and (cancel_after_s is None or self.timer is not None):
-                self.target_reason = reason
-                return False
-            if path == self.path and self.state is State.DRAINING:
-                self._clear_target()
-                self.reason = reason
-                self.state = State.ACTIVE
-                return True
-            self.target, self.target_reason = path, reason
-            if cancel_after_s is not None and self.timer is None:
-                self._cancel_after(path, reason, cancel_after_s)
-            return False
+        if self.state is State.ENDED:
+            return True
+        if self.state in (State.DRAINING, State.MOVING, State.CLOSING):
+            return self._redirect(path, reason, cancel_after_s)
         if path == self.path:
             self.reason = reason
             return True
@@ -396,25 +378,41 @@ class Session:
         self.target, self.target_reason, self.wanted_at = path, reason, self.cell.clock()
         self.state = State.DRAINING
         if cancel_after_s is not None:
-            self._cancel_after(path, reason, cancel_after_s)
+            self._cancel_after(cancel_after_s)
         return False
+
+    def _redirect(self, path: Path, reason: str, cancel_after_s: float | None) -> bool:
+        """A message still runs: change where the session goes when it ends."""
+        told = self.running is not None and self.running.cancelled
+        if path == self.path and not told:
+            self._clear_target()
+            self.reason = reason
+            if not self._outdated():
+                if self.state is State.DRAINING:
+                    self.state = State.ACTIVE
+                return True
+        self.target, self.target_reason = path, reason
+        if self.wanted_at == 0.0:
+            self.wanted_at = self.cell.clock()
+        if path != self.path and cancel_after_s is not None and self.timer is None:
+            self._cancel_after(cancel_after_s)
+        return False
+
+    def _outdated(self) -> bool:
+        """Whether its path is served by another worker than the one it was opened in."""
+        return self.worker is not None and self.worker is not self.cell.workers[self.path]
 
     def renew(self) -> bool:
         """Hand over to a new worker of the same path: a new epoch now, or at the terminal event."""
         if self.running is None:
-            self._fence()
+            self._bind(self.path, self.reason, "moved")
             return True
         if self.state is State.ACTIVE:
             self.target, self.target_reason, self.wanted_at = self.path, self.reason, self.cell.clock()
             self.state = State.DRAINING
         return False
 
-    def _cancel_after(self, path: Path, reason: str, seconds: float) -> None:
-        self.target, self.target_reason = path, reason
-        if self.wanted_at == 0.0:
-            self.wanted_at = self.cell.clock()
-        if self.timer is not None:
-            self.timer.cancel()
+    def _cancel_after(self, seconds: float) -> None:
         self.timer = self.cell.later(seconds, self._cancel)
 
     def _cancel(self) -> None:
@@ -426,6 +424,7 @@ class Session:
         if self.state is not State.CLOSING:
             self._expect(State.DRAINING)
             self.state = State.MOVING
+        message.cancelled = True
         self._tell_cancel(message)
         self.timer = self.cell.later(CANCEL_GRACE_S, self._give_up)
 
@@ -440,8 +439,11 @@ class Session:
         if message is None:
             return
         self._fence()
-        self._interrupt(message, "interrupted")
-        self._go_on()
+        if message.stopping:
+            self._terminate(message, "agent_stopped", self.codec.stopped(self, message), "ok")
+        else:
+            self._interrupt(message, "interrupted")
+        self._go_on("interrupted")
 
     def on_path_lost(self, path: Path | None, reason: str) -> None:
         """The worker of this session is gone and all that it said was read: go on on `path`, or hold (None).
@@ -521,12 +523,16 @@ class Session:
         self._interrupt_queue("interrupted")
 
     def end(self) -> None:
-        """Forget the session here and in its worker. What still runs is fenced and interrupted."""
+        """Forget the session here and in its worker, once. What still runs is fenced and interrupted, untold."""
+        if self.state is State.ENDED:
+            return
+        self.socket = None
+        self.state = State.ENDED
         message = self.running
         if message is not None:
             self._fence()
             self._interrupt(message, "interrupted")
-        self.state = State.CLOSING
+        self._interrupt_queue("interrupted")
         for timer in (self.timer, self.forced_timer):
             if timer is not None:
                 timer.cancel()
@@ -550,8 +556,11 @@ class Session:
         self.socket, self.connection_id, self.connected_at = socket, connection_id, now
         self.seq = 0
         self.heard_at = self.cell.clock()
-        if self.running is not None and self.target is not None:
-            self.state = State.DRAINING
+        running = self.running
+        if running is not None and self.target is None and self._outdated():
+            self.target, self.target_reason, self.wanted_at = self.path, self.reason, self.heard_at
+        if running is not None and self.target is not None:
+            self.state = State.MOVING if running.cancelled else State.DRAINING
         elif self.cell.workers[self.path] is None:
             self._hold()
         else:
@@ -604,20 +613,46 @@ class Session:
         worker.send(Run(self.key, self.epoch, message.number, message.message_id, message.body))
 
     def _terminate(
-        self, message: Message, terminal: str, body: bytes, charge: Charge, done: Done | None = None
+        self,
+        message: Message,
+        terminal: str,
+        body: bytes,
+        charge: Charge,
+        done: Done | None = None,
+        *,
+        retry: bool = False,
     ) -> None:
-        """The one place where an accepted message ends."""
+        """The one place where an accepted message ends; `retry`: its id may be sent again.
+
+        Everything is in order before the client is told, because telling may find the socket full and end the session.
+        """
         if message is self.running:
             self.running = None
-        self.recent.finish(message.message_id, terminal)
+            if self.forced_timer is not None:
+                self.forced_timer.cancel()
+                self.forced_timer = None
+        else:
+            message.path = self.path  # it never ran: it is charged to where it waited
+        if retry:
+            self.recent.forget(message.message_id, "interrupted")
+        else:
+            self.recent.finish(message.message_id, terminal)
+        if done is not None:
+            self._commit(done)
         self.cell.finished(self, message, charge, done)
         self.say(body)
 
-    def _interrupt(self, message: Message, charge: Charge) -> None:
+    def _commit(self, done: Done) -> None:
+        if done.thread_id is not None:
+            self.thread_id = done.thread_id
+        if done.document is not None:
+            self.document = done.document
+            self.cell.committed(self)
+
+    def _interrupt(self, message: Message, charge: Charge, done: Done | None = None) -> None:
         words = "the message was interrupted; it may have had effects; send it again"
         body = self.codec.error(self, "interrupted", words, message, None)
-        self._terminate(message, "error", body, charge)
-        self.recent.forget(message.message_id, "interrupted")
+        self._terminate(message, "error", body, charge, done, retry=True)
 
     def _interrupt_queue(self, charge: Charge) -> None:
         while self.queue:
@@ -631,7 +666,8 @@ class Session:
         if self.state is State.CLOSING:
             self._interrupt(message, "interrupted")
             return
-        message.started = False
+        message.started = message.cancelled = False
+        message.dispatched_at = 0.0
         self.queue.appendleft(message)
         self.queued_bytes += len(message.body)
         self.cell.rerun(self)
@@ -646,7 +682,7 @@ class Session:
             self.worker.send(Close([(self.key, self.epoch)]))
             self.worker = None
 
-    def _bind(self, path: Path, reason: str, outcome: str) -> None:
+    def _bind(self, path: Path, reason: str, outcome: HandoverOutcome) -> None:
         source = self.path
         self._fence()
         self.path, self.reason = path, reason
@@ -660,18 +696,14 @@ class Session:
             self.timer.cancel()
             self.timer = None
 
-    def _go_on(self) -> None:
+    def _go_on(self, outcome: HandoverOutcome = "moved") -> None:
         """After a message boundary: hand over if that is wanted, then the next message."""
-        target = self.target
-        if target is not None and target != self.path:
-            self._bind(target, self.target_reason, "moved")
-        elif target is not None:
-            self._fence()
-            self._clear_target()
-        if self.state is State.CLOSING:
-            if self.running is None:
-                self.end()
+        if self.state is State.CLOSING and self.running is None:
+            self.end()
+        if self.state in (State.CLOSING, State.ENDED):
             return
+        if self.target is not None:
+            self._bind(self.target, self.target_reason, outcome)
         self._settle()
 
     def _settle(self) -> None:
