@@ -14,11 +14,12 @@ from typing import Literal, Protocol
 
 from app.control.ledger import Ledger
 from app.control.ports import BucketRow, PathState, Sweep, SweepReport
+from app.errors import IllegalTransition
 from app.gateway.codec import JsonCodec
 from app.gateway.handover import RunningSweep
 from app.gateway.limits import Buckets
 from app.gateway.registry import Registry
-from app.gateway.session import Charge, Message, Session, Socket, State, Timer, Worker
+from app.gateway.session import Charge, HandoverOutcome, Message, Session, Socket, State, Timer, Worker
 from app.paths.frames import Done, Event, Started
 from app.paths.ports import Death, Traffic
 from app.settings import Settings
@@ -72,6 +73,8 @@ class Cell:
         self.registry = Registry()
         self.codec = JsonCodec()
         self.workers: dict[Path, Worker | None] = {"v2": None, "v3": None}
+        self.canary_workers: set[Worker] = set()
+        """Every worker of v3 that lives, also one that is being replaced."""
         self.locked = False
         self.clock = monotonic
         self.owns_thread = owns_thread
@@ -83,6 +86,7 @@ class Cell:
         self._hash_bucket = hash_bucket
         self._given = View(forced=settings.forced)
         self.view = self._given
+        self._move_existing = True
         self._loop: asyncio.AbstractEventLoop | None = None
         per_second = settings.rate_messages_per_minute / 60
         self._rates = Buckets(per_second, settings.rate_messages_burst)
@@ -130,7 +134,9 @@ class Cell:
         return session
 
     def sockets_of(self, user_id: str) -> int:
-        return sum(1 for session in self.registry.of_user(user_id) if session.socket is not None)
+        """Open WebSockets of one user; messages over HTTP are not counted."""
+        sessions = self.registry.of_user(user_id)
+        return sum(1 for session in sessions if session.socket is not None and session.transport == "websocket")
 
     def ended(self, session: Session) -> None:
         self.registry.remove(session)
@@ -181,7 +187,8 @@ class Cell:
     def finished(self, session: Session, message: Message, charge: Charge, done: Done | None) -> None:
         self.ledger.message(message.path, session.transport, charge, self.clock() - message.accepted_at)
         self._unstarted[message.path].pop(session.key, None)
-        if charge == "interrupted" and self._sweep is not None and message.path == "v3":
+        handed_over = session.target is not None and message.dispatched_at > 0.0
+        if charge == "interrupted" and handed_over and self._sweep is not None and message.path == "v3":
             self._sweep.interrupted += 1
         if done is not None and done.error is not None:
             code, fingerprint, reference = done.error
@@ -197,10 +204,12 @@ class Cell:
     def committed(self, session: Session) -> None:
         self.on_commit(session)
 
-    def rebound(self, session: Session, source: Path, outcome: str, waited_s: float) -> None:
-        self.registry.moved(session, source)
-        self.ledger.handover(source, session.path, "moved", waited_s)
+    def rebound(self, session: Session, source: Path, outcome: HandoverOutcome, waited_s: float) -> None:
+        self.ledger.handover(source, session.path, outcome, waited_s)
         self._unstarted[source].pop(session.key, None)
+        if source == session.path:
+            return  # to another worker of its path: nobody was admitted, no sweep asked for it
+        self.registry.moved(session, source)
         if self._sweep is not None:
             self._sweep.moved += 1
         if session.path == "v3":
@@ -214,8 +223,8 @@ class Cell:
         self._unstarted["v3"].pop(session.key, None)
 
     def closing(self, session: Session, code: int) -> None:
-        """This side closes a socket; counted against a sweep unless the client was idle or the service stops."""
-        if self._sweep is not None and code not in (1001, 1012):
+        """This side closes a socket: only one that was too slow for its events may have to do with a sweep."""
+        if self._sweep is not None and code == 1013:
             self._sweep.closed += 1
 
     def _admitted(self, session: Session) -> None:
@@ -226,22 +235,32 @@ class Cell:
     # -- what workers say (PathEvents) --------------------------------------------------------------------------------
 
     def path_frames(self, path: Path, frames: list[Traffic]) -> None:
+        """Raises `IllegalTransition` when the worker broke the protocol, after every other frame was heard."""
         by_key, unstarted = self.registry.by_key, self._unstarted[path]
+        broken: IllegalTransition | None = None
         for frame in frames:
             session = by_key.get(frame.session)
             if session is None or session.epoch != frame.epoch or session.worker is None:
                 self.ledger.stale_event()
-            elif isinstance(frame, Event):
-                session.on_event(frame.number, frame.body)
-            elif isinstance(frame, Started):
-                unstarted.pop(frame.session, None)
-                session.on_started(frame.number)
-            else:
-                session.on_done(frame)
+                continue
+            try:
+                if isinstance(frame, Event):
+                    session.on_event(frame.number, frame.body)
+                elif isinstance(frame, Started):
+                    unstarted.pop(frame.session, None)
+                    session.on_started(frame.number)
+                else:
+                    session.on_done(frame)
+            except IllegalTransition as error:
+                broken = error
+        if broken is not None:
+            raise broken
 
     def path_up(self, path: Path, worker: Worker) -> None:
         before = self.workers[path]
         self.workers[path] = worker
+        if path == "v3":
+            self.canary_workers.add(worker)
         for session in list(self.registry.on[path]):
             if session.state is State.HELD:
                 session.release()
@@ -254,6 +273,7 @@ class Cell:
     def path_down(self, path: Path, worker: Worker, death: Death) -> None:
         """The worker is gone: its sessions go on on v2, or hold until v2 is back."""
         serving = self.workers[path] is worker
+        self.canary_workers.discard(worker)
         if serving:
             self.workers[path] = None
         if path == "v3" and serving:
@@ -262,9 +282,10 @@ class Cell:
             if session.worker is worker or (serving and session.worker is None):
                 target: Path | None = "v2" if path == "v3" and self.workers["v3"] is None else None
                 session.on_path_lost(target, "v3_unavailable")
-        for session in list(self.registry):
-            if session.worker is worker:  # bound elsewhere meanwhile, still running there
-                session.on_path_lost(None, session.reason)
+        if path == "v3" and serving:
+            for session in list(self.registry):  # on their way there, or still in a worker that was being replaced
+                if "v3" in (session.path, session.target):
+                    session.move("v2", "v3_unavailable")
         self.on_available(path, death)
         self._note_canary_left()
 
@@ -279,6 +300,7 @@ class Cell:
         self._given = view
         self.view = self._effective()
         self.locked = view.locked
+        self._move_existing = move_existing
         sessions: Iterable[Session] = list(self.registry)
         if not (move_existing or rollback or view.locked):
             sessions = []
@@ -293,7 +315,7 @@ class Cell:
         self.view = self._effective()
         if self._sweep is not None and self._sweep.rollback:
             self._sweep.add(list(self.registry))
-        else:
+        elif self._move_existing:
             self._start_sweep(list(self.registry), None, 0)
 
     def _start_sweep(self, sessions: Iterable[Session], cancel_after_s: float | None, per_second: int) -> Sweep:
@@ -337,13 +359,16 @@ class Cell:
         return running.report(last_admission_at=self._last_canary_admission, verified=False)
 
     async def _canary_worker_empty(self) -> bool:
-        worker: PathWorker | None = self.workers["v3"]  # type: ignore[assignment]  # the host gives whole handles
-        if worker is None:
-            return True
-        try:
-            return await worker.barrier(BARRIER_TIMEOUT_S) == 0
-        except (TimeoutError, ConnectionError):
-            return self.workers["v3"] is None
+        """Every living worker of v3 was asked just now and holds nothing; a dead one holds nothing either."""
+        for worker in list(self.canary_workers):
+            asked: PathWorker = worker  # type: ignore[assignment]  # the host gives whole handles
+            try:
+                if await asked.barrier(BARRIER_TIMEOUT_S) != 0:
+                    return False
+            except (TimeoutError, ConnectionError):
+                if worker in self.canary_workers:
+                    return False
+        return True
 
     def _note_canary_left(self) -> None:
         if not self.registry.on["v3"]:

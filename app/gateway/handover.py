@@ -46,7 +46,7 @@ class RunningSweep:
         self.overtaken = asyncio.Event()
         self.emptied_ms: float | None = None
         self._todo = deque(sessions)
-        self._paced: deque[tuple[Session, Path, str]] = deque()
+        self._paced: deque[Session] = deque()
         self._decide = decide
         self._cancel_after_s = cancel_after_s
         self._per_second = 0 if self.rollback else per_second
@@ -76,7 +76,7 @@ class RunningSweep:
                 if path != session.path:
                     self.to_move += 1
                 if self._per_second and path != session.path:
-                    self._paced.append((session, path, reason))
+                    self._paced.append(session)
                 else:
                     session.move(path, reason, cancel_after_s)
             if count % 32 == 0 and monotonic() > deadline:
@@ -93,8 +93,8 @@ class RunningSweep:
         for _ in range(max(1, self._per_second // 10)):
             if not self._paced:
                 break
-            session, path, reason = self._paced.popleft()
-            session.move(path, reason)
+            session = self._paced.popleft()
+            session.move(*self._decide(session))  # again: a path may have gone down meanwhile
         if self._paced:
             delay = 0.1 if self._per_second >= 10 else 1 / self._per_second
             self._timer = asyncio.get_running_loop().call_later(delay, self._run_paced)
