@@ -110,7 +110,7 @@ class Door:
                 raise Refused(401, "sign-in is off on loopback: say who you are with ?user=ID")
         else:
             user_id, expires_at = await self._verify(_token_of(caller))
-        if len(user_id) > USER_ID_CHARACTERS or not user_id.isprintable():
+        if not 1 <= len(user_id) <= USER_ID_CHARACTERS or not user_id.isprintable():
             raise Refused(401, f"a user id is 1..{USER_ID_CHARACTERS} printable characters")
         if thread_id is None:
             thread_id = self._new_thread(user_id)
