@@ -60,19 +60,37 @@ class _Deadline:
 
 
 class Guarded:
-    """A `contract.Supervisor` around another: injects the path's faults, and ends a message after `limit_s` seconds."""
+    """A `contract.Supervisor` around another: injects the path's faults, and ends a message after `limit_s` seconds.
+
+    Without a limit (None) it is the caller who ends what runs too long.
+    """
 
     __slots__ = ("__weakref__", "_faults", "_inner", "_limit_s", "rerun_safe")
 
-    def __init__(self, inner: Supervisor, faults: Faults, limit_s: float) -> None:
+    def __init__(self, inner: Supervisor, faults: Faults, limit_s: float | None) -> None:
         self._inner = inner
         self._faults = faults
         self._limit_s = limit_s
         self.rerun_safe = inner.rerun_safe
 
-    async def run(self, request: Request, run_id: str) -> AsyncIterator[AgentEvent]:
+    def run(self, request: Request, run_id: str) -> AsyncIterator[AgentEvent]:
         """The inner supervisor's events. Raises also `MessageTimeout` and `InjectedError`."""
-        deadline = _Deadline(self._limit_s)
+        if self._limit_s is None:
+            # Nothing to guard costs nothing: the worker ends what runs too long with one sweep over all messages.
+            return self._faulty(request, run_id) if self._faults.active else self._inner.run(request, run_id)
+        return self._timed(request, run_id, self._limit_s)
+
+    async def _faulty(self, request: Request, run_id: str) -> AsyncIterator[AgentEvent]:
+        await self._faults.before(request)
+        events = self._inner.run(request, run_id)
+        try:
+            async for event in events:
+                yield event
+        finally:
+            await close_events(events)
+
+    async def _timed(self, request: Request, run_id: str, limit_s: float) -> AsyncIterator[AgentEvent]:
+        deadline = _Deadline(limit_s)
         events = self._inner.run(request, run_id)
         try:
             deadline.wait()

@@ -45,12 +45,13 @@ def load_path(
     thread_secret: bytes,
     agent: str = DEFAULT_AGENT,
     faults: Faults | None = None,
-    message_timeout_s: float = MESSAGE_TIMEOUT_S,
+    message_timeout_s: float | None = MESSAGE_TIMEOUT_S,
     build: str | None = None,
 ) -> PathServing:
     """What `path` serves: `builtin`, or the factory `package.module:factory`.
 
-    `faults` may be replaced while sessions live. `build` is the build's id; not given, a digest of the code loaded.
+    `message_timeout_s` is None when the caller itself ends what runs too long. `faults` may be replaced while
+    sessions live. `build` is the build's id; not given, a digest of the code loaded.
     People's factory is tried here with two scratch contexts, in the running event loop if there is one. An async one
     cannot be: of it it is taken that it exports state, and a sample's `export_state()` tells.
     Raises `FactoryError`, or `SettingError` for an agent that there is not.
@@ -64,7 +65,7 @@ def load_path(
 class _Guard:
     """Puts the path's limit and faults around a supervisor."""
 
-    def __init__(self, faults: Faults, limit_s: float) -> None:
+    def __init__(self, faults: Faults, limit_s: float | None) -> None:
         self._faults = faults
         self._limit_s = limit_s
 

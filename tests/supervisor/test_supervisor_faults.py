@@ -149,9 +149,10 @@ def test_a_crash_ends_the_process_at_once() -> None:
     assert (ended.returncode, ended.stdout) == (CRASH_EXIT_STATUS, "")
 
 
-async def test_faults_of_a_path_change_while_sessions_live_and_leave_the_document() -> None:
+@pytest.mark.parametrize("limit_s", [300.0, None])
+async def test_faults_of_a_path_change_while_sessions_live_and_leave_the_document(limit_s: float | None) -> None:
     faults = Faults()
-    serving = load_path("builtin", "v3", thread_secret=b"secret", faults=faults)
+    serving = load_path("builtin", "v3", thread_secret=b"secret", faults=faults, message_timeout_s=limit_s)
     supervisor = await serving.make(Opening("c-1", "ada", "t-1", 0.0))
     assert [event.type async for event in supervisor.run(HELLO, "r-1")] == ["agent_started", "agent_completed"]
     before = supervisor.export_state()
