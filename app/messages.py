@@ -212,6 +212,8 @@ def _refuse(frame: str | bytes, reason: str) -> Refusal:
     """Tell an unknown type from a bad payload, and find the id to answer to. Cold path."""
     try:
         loose = msgspec.json.decode(frame, type=_Loose)
+    except RecursionError:
+        return Refusal("invalid_json", "the message is nested too deeply")
     except msgspec.MsgspecError:
         return Refusal("invalid_payload", "a message is a JSON object with a type and a payload")
     identity = loose.message_id if isinstance(loose.message_id, str) else None
