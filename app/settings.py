@@ -75,7 +75,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_messages_per_minute: Annotated[float, Meta(gt=0, description="messages a user may send a minute")] = 30
     rate_messages_burst: Annotated[int, Meta(ge=1, description="and at once")] = 10
     rate_connections_per_second: Annotated[
-        float | None, Meta(description="connection attempts an address may make a second; unset: 50, loopback exempt")
+        Positive | None,
+        Meta(description="connection attempts an address may make a second; unset: 50, loopback exempt"),
     ] = None
     rate_connections_burst: Annotated[int, Meta(ge=1, description="and at once")] = 200
     connections_per_user: Annotated[int, Meta(ge=1, description="sockets of one user in a cell")] = 3
@@ -105,7 +106,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(gt=0, description="a worker that answers pings but starts no message for so long is hung")
     ] = 5
     start_s: Annotated[float, Meta(gt=0, description="a worker must be ready within this, seconds")] = 20
-    crash_limit: Annotated[int, Meta(ge=1, description="deaths of v3 in `_CRASH_WINDOW_S` that make it unavailable")] = 3
+    crash_limit: Annotated[
+        int, Meta(ge=1, description="deaths of v3 in `_CRASH_WINDOW_S` that make it unavailable")
+    ] = 3
     crash_window_s: Annotated[float, Meta(gt=0, description="see `_CRASH_LIMIT`")] = 600
     worker_memory_bytes: Annotated[
         int, Meta(ge=0, description="resident bytes at which a worker is ended; 0: no limit")
@@ -214,7 +217,9 @@ def validate(settings: Settings) -> Settings:
         try:
             ipaddress.ip_network(entry.strip(), strict=False)
         except ValueError:
-            raise SettingError(f"CROSSFADE_TRUSTED_PROXIES={entry!r}: an address or a network such as 10.0.0.0/8") from None
+            raise SettingError(
+                f"CROSSFADE_TRUSTED_PROXIES={entry!r}: an address or a network such as 10.0.0.0/8"
+            ) from None
     return settings
 
 
