@@ -15,7 +15,7 @@ import msgspec
 from app.gateway.cell import Cell, Identity
 from app.gateway.door import Door
 from app.gateway.framing import FramedSocket
-from app.gateway.session import Session, State
+from app.gateway.session import Session, State, Timer
 
 Recovered = bool | str
 
@@ -27,6 +27,7 @@ class Departed(msgspec.Struct, frozen=True):
     thread_id: str
     document: bytes | None
     outcomes: list[tuple[str, str]]
+    """`Recent.history`: more than the client is told."""
     last_number: int
     expires_at: float
     """Unix seconds."""
@@ -52,6 +53,7 @@ class Entrance:
         self._live: dict[str, Session] = {}
         self._departed: OrderedDict[str, Departed] = OrderedDict()
         self._changed: set[Session] = set()
+        self._expiry: Timer | None = None
         cell.on_end = self._on_end
         cell.on_commit = self._on_commit
 
@@ -76,17 +78,22 @@ class Entrance:
     ) -> Session:
         """The same without waiting: assign and register happen in one turn."""
         recovered: Recovered = False
+        if token is not None and departed is None:
+            departed = self._departed.get(token)
         session = self._live.get(token) if token is not None else None
-        if session is not None and session.user_id == identity.user_id:
+        if session is not None and session.user_id != identity.user_id:
+            session = token = None  # somebody else's token opens nothing, and stays good for its owner
+        if departed is not None and departed.user_id != identity.user_id:
+            departed = token = None
+        if session is not None:
             if session.socket is not None:  # the old socket was half-open: nobody is there
                 session.socket.close(1008, "resumed elsewhere")
                 session.release_socket()
             recovered = True
             session.take_up(socket, connection_id, time())
+            session.expires_at = identity.expires_at
         else:
-            if token is not None and departed is None:
-                departed = self._departed.get(token)
-            if departed is not None and (departed.user_id != identity.user_id or departed.expires_at < time()):
+            if departed is not None and departed.expires_at < time():
                 departed = None
             if departed is not None:
                 identity = Identity(identity.user_id, departed.thread_id, identity.expires_at)
@@ -122,9 +129,18 @@ class Entrance:
         departed = self._departure_of(session, complete=True)
         self._departed[token] = departed
         self._departures.save(token, departed)
+        if self._expiry is None:
+            self._expiry = self.cell.later(self.cell.settings.resume_s, self._expire)
+
+    def _expire(self) -> None:
+        """Forget what nobody came back for; they lie here oldest first."""
+        self._expiry = None
         now = time()
-        while self._departed and next(iter(self._departed.values())).expires_at < now:
+        while self._departed and next(iter(self._departed.values())).expires_at <= now:
             self._departed.popitem(last=False)
+        if self._departed:
+            left_s = next(iter(self._departed.values())).expires_at - now
+            self._expiry = self.cell.later(left_s, self._expire)
 
     def _on_commit(self, session: Session) -> None:
         self._changed.add(session)
@@ -143,7 +159,7 @@ class Entrance:
             session.user_id,
             session.thread_id,
             session.document,
-            session.recent.outcomes(),
+            session.recent.history(),
             session.last_number,
             time() + self.cell.settings.resume_s,
             complete,

@@ -1,6 +1,6 @@
 """The last messages of a session: their ids against duplicates, and how they ended for a client that comes back.
 
-Knows neither sockets nor formats; bounded to the last 256 ids and the last 64 outcomes.
+Knows neither sockets nor formats; bounded to the last 256 ids; a client that comes back is told the last 64 outcomes.
 """
 
 from __future__ import annotations
@@ -40,12 +40,16 @@ class Recent:
         self._remember(message_id, terminal)
 
     def outcomes(self) -> list[tuple[str, str]]:
-        """The last (message_id, terminal), oldest first."""
+        """The last (message_id, terminal), oldest first: what a client is told."""
+        return list(self._outcomes.items())[-OUTCOMES:]
+
+    def history(self) -> list[tuple[str, str]]:
+        """All that is known of finished messages, for `restore`: the duplicate window is kept through a resume."""
         return list(self._outcomes.items())
 
-    def restore(self, outcomes: list[tuple[str, str]]) -> None:
+    def restore(self, history: list[tuple[str, str]]) -> None:
         """Take up the window of an earlier connection."""
-        for message_id, terminal in outcomes:
+        for message_id, terminal in history:
             if terminal != "interrupted":
                 self._ids[message_id] = terminal
             self._outcomes[message_id] = terminal
@@ -53,5 +57,5 @@ class Recent:
     def _remember(self, message_id: str, terminal: str) -> None:
         self._outcomes.pop(message_id, None)
         self._outcomes[message_id] = terminal
-        if len(self._outcomes) > OUTCOMES:
+        if len(self._outcomes) > DUPLICATE_WINDOW:
             del self._outcomes[next(iter(self._outcomes))]
