@@ -101,6 +101,8 @@ async def _collect(request: Request[Any, Any, State], session: Session, collecto
         work.cancel()
         gone.cancel()
         session.end()
+    if not events:  # closed before it was answered, as a socket would be with 1008
+        return _problem(Refused(429, "too many messages"))
     last = events[-1]
     status = 200
     if last["type"] == "error" and "number" not in last:
