@@ -1,0 +1,74 @@
+"""The benchmark's arithmetic, and its load client and processes against a real peer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ops.bench.client import quantile_ms
+from ops.bench.processes import BenchError, free_port, load_client, memory_bytes, running
+from ops.bench.report import Result, as_table, compare
+from ops.bench.servers import backend
+
+ROUNDS = [(10.0, 8.0), (30.0, 10.0), (9.0, 9.0)]
+
+
+@pytest.mark.parametrize(
+    ("must", "aim", "verdict"),
+    [(1.25, 1.4, "must"), (1.0, 1.2, "aim"), (1.26, 2.0, "MISSED"), (None, None, "reported")],
+)
+def test_the_ratio_is_the_median_of_the_rounds_own_ratios(must: float | None, aim: float | None, verdict: str) -> None:
+    result = compare(ROUNDS, row="r", point="p", unit="u", peer_name="n", better="higher", must=must, aim=aim)
+    assert (result.ours, result.peer, result.ratio) == (10.0, 9.0, 1.25)
+    assert result.verdict == verdict
+
+
+def test_lower_is_better_where_it_says_so() -> None:
+    def result(ratio: float) -> Result:
+        return Result(
+            row="p99",
+            point="p",
+            unit="ms",
+            ours=1,
+            peer=1,
+            peer_name="n",
+            ratio=ratio,
+            better="lower",
+            must=1.0,
+            aim=0.6,
+        )
+
+    assert [result(ratio).verdict for ratio in (0.5, 0.6, 0.9, 1.0, 1.1)] == ["aim", "aim", "must", "must", "MISSED"]
+    assert "≤0.6x" in as_table([result(1.0)])
+
+
+def test_a_quantile_is_a_value_that_occurred() -> None:
+    assert quantile_ms([0.003, 0.001, 0.002], 0.5) == 2.0
+    assert quantile_ms([0.003, 0.001, 0.002], 0.99) == 3.0
+    assert quantile_ms([], 0.5) is None
+
+
+async def test_a_program_that_ends_early_is_an_error_with_its_log(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="no such luck"):
+        async with running(["sh", "-c", "echo no such luck; exit 3"], tmp_path / "sh.log", free_port()):
+            raise AssertionError("it never accepted")
+
+
+@pytest.mark.slow
+async def test_the_client_counts_what_a_real_peer_answers_and_everything_is_ended(tmp_path: Path) -> None:
+    async with backend(tmp_path, "peer") as peer, load_client() as client:
+        await client.ask("connect", "three", url=peer.url, sockets=4)
+        await client.ask("connect", "one", url=f"{peer.url}&events=1", sockets=4)
+        three = await client.ask("drive", "three", inflight=2, seconds=0.3)
+        one = await client.ask("drive", "one", inflight=2, seconds=0.3)
+        assert memory_bytes(peer.process) > 10_000_000
+        with pytest.raises(BenchError, match="KeyError"):
+            await client.ask("drive", "nobody", inflight=1, seconds=0.1)
+    # 8 messages may be under way when the slice ends; their frames count, the messages do not.
+    assert 3 * three["messages"] <= three["frames"] <= 3 * (three["messages"] + 8)
+    assert one["messages"] <= one["frames"] <= one["messages"] + 8
+    assert one["messages"] > 100
+    assert 0 < three["p50_ms"] <= three["p99_ms"]
+    assert not psutil.pid_exists(peer.process.pid)  # type: ignore[no-untyped-call]
