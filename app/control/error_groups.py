@@ -66,3 +66,7 @@ class ErrorGroups:
             if group.last_at >= since
         ]
         return sorted(groups, key=lambda group: (not group.only_on_v3, -group.count))
+
+    def users_on(self, path: Path) -> int:
+        """Distinct users with an error on a path, as far as the groups tell them apart."""
+        return len(set().union(*(group.users for key, group in self._groups.items() if key[0] == path)))

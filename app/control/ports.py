@@ -5,11 +5,11 @@ Whoever implements `Cell` needs nothing else of `app.control`; it must not know 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from dashboards.views import SessionView
+from dashboards.views import SessionView, Verdict
 from rollout.assign import View
 from rollout.names import Path
 
@@ -104,3 +104,25 @@ class Cell(Protocol):
     def moving(self) -> int:
         """Sessions that still wait for the end of a message, or for their turn, to be handed over."""
         ...
+
+
+class Guard(Protocol):
+    """What watches a rollout: one verdict per guardrail, from evidence."""
+
+    def verdicts(self) -> Sequence[Verdict]:
+        """As of the last tick; a guardrail that is missing has no data."""
+        ...
+
+    def new_epoch(self, percentage: int) -> None:
+        """The share of users changed: what compares the paths begins anew."""
+        ...
+
+
+class NoGuard:
+    """Nobody watches: no verdict, so nothing advances automatically that asks for one."""
+
+    def verdicts(self) -> Sequence[Verdict]:
+        return ()
+
+    def new_epoch(self, percentage: int) -> None:
+        """Nothing to begin."""

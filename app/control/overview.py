@@ -1,0 +1,215 @@
+"""Turns what the control loop knows into the declared views: the rollout, a preview, one user.
+
+Reads only; must not change anything and knows no HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from app.control.ledger import Ledger, Mark
+from app.control.ports import Cell
+from app.settings import Settings
+from dashboards.views import (
+    CellState,
+    Lock,
+    PathFigures,
+    PlanView,
+    Preview,
+    Rollback,
+    RolloutView,
+    StageView,
+    UserView,
+    Verdict,
+)
+from rollout.assign import FlagRule, View, assign
+from rollout.cohort import bucket
+from rollout.errors import NotInPhase
+from rollout.names import CANARY, PATHS, STABLE, Path
+from rollout.permissions import allowed, check_load
+from rollout.plan import Plan
+from rollout.state import Rollout
+
+FlagStatus = Literal["embedded", "in step", "pending", "changed outside", "unreachable"]
+NO_STORE = "the store cannot be reached; only a rollback works without it"
+NEVER_READ_S = 1e9
+"""Age shown for a flag that was never read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Everything a view is made of, at one moment; `now` in Unix seconds, `ticks` in the ledger's."""
+
+    now: float
+    ticks: float
+    state: Rollout
+    settings: Settings
+    cell: Cell
+    ledger: Ledger
+    mark: Mark
+    view: View
+    flag_age_s: float | None
+    flag_status: FlagStatus
+    store_down: bool
+    verdicts: Sequence[Verdict]
+    rollback: Rollback | None
+
+
+def rollout_view(known: Known) -> RolloutView:
+    """`GET /api/rollout`."""
+    state, settings = known.state, known.settings
+    upcoming, when = _next(state)
+    age_s = known.flag_age_s
+    lock = state.lock
+    return RolloutView(
+        phase=state.phase,
+        percentage=state.percentage,
+        stage=state.stage,
+        stage_started_at=state.stage_started_at,
+        next_percentage=upcoming,
+        next_at=when,
+        plan=plan_view(state.plan),
+        revision=state.revision,
+        reason=state.reason,
+        changed_by=state.changed_by,
+        changed_at=state.changed_at,
+        environment=settings.environment,
+        flag=settings.flag,
+        flag_age_s=NEVER_READ_S if age_s is None else age_s,
+        unleash=known.flag_status,
+        forced=settings.forced,
+        lock=None
+        if lock is None
+        else Lock(generation=lock.generation, since=lock.since, by=lock.by, reason=lock.reason),
+        last_rollback=known.rollback,
+        paths=path_figures(known),
+        verdicts=list(known.verdicts),
+        cells=[_cell(known)],
+        moving=known.cell.moving(),
+        allowed=_allowed(known),
+        undo_until=state.undo_until,
+        now=known.now,
+    )
+
+
+def plan_view(plan: Plan) -> PlanView:
+    """A plan as pages see it: each stage with the percentage it really leads to."""
+    stages = [
+        StageView(percentage=plan.percentage_of(index), bake_s=stage.bake_s, advance=stage.advance)
+        for index, stage in enumerate(plan.stages)
+    ]
+    return PlanView(name=plan.name, stages=stages)
+
+
+def path_figures(known: Known) -> list[PathFigures]:
+    """Both paths since the percentage last changed, at most of the last 15 minutes."""
+    return [_figures(known, path) for path in PATHS]
+
+
+def _figures(known: Known, path: Path) -> PathFigures:
+    window = known.ledger.window(path, known.ticks, known.mark)
+    state = known.cell.path_state(path)
+    return PathFigures(
+        path=path,
+        role="stable" if path == STABLE else "canary",
+        available=state.available,
+        unavailable_reason=state.reason,
+        build=state.build,
+        sessions=state.sessions,
+        users=state.users,
+        messages=window.messages,
+        errors=window.errors,
+        interrupted=window.interrupted,
+        rejected=window.rejected,
+        error_rate=window.error_rate,
+        messages_per_second=window.messages_per_second,
+        p50_ms=window.p50_ms,
+        p99_ms=window.p99_ms,
+        memory_bytes=state.memory_bytes,
+        session_memory_bytes=state.session_memory_bytes,
+        restarts=state.restarts,
+        uptime_s=state.uptime_s,
+        since=known.now - window.seconds,
+    )
+
+
+def _next(state: Rollout) -> tuple[int | None, float | None]:
+    """The percentage that follows by the plan, and when its turn is at the earliest."""
+    if state.phase == "idle" and state.start_at is not None:
+        return state.plan.percentage_of(0), state.start_at
+    if state.phase not in ("progressing", "paused"):
+        return None, None
+    index = state.plan.next_after(state.percentage)
+    share = None if index is None else state.plan.percentage_of(index)
+    if share is None and state.percentage < state.plan.stages[-1].percentage:
+        share = state.plan.stages[-1].percentage  # what the last stage holds back follows when it is over
+    stage = state.current_stage
+    if stage is None or state.stage_started_at is None:
+        return share, None
+    return share, state.stage_started_at + stage.bake_s
+
+
+def _cell(known: Known) -> CellState:
+    return CellState(
+        name=known.cell.name,
+        revision=known.state.revision,
+        sessions=sum(known.cell.path_state(path).sessions for path in PATHS),
+        silent_s=0.0,
+        has_lock=known.state.lock is not None,
+    )
+
+
+def _allowed(known: Known) -> dict[str, str]:
+    verbs: dict[str, str] = {str(verb): words for verb, words in allowed(known.state, known.now).items()}
+    try:
+        check_load(known.state, users_on_v3=known.cell.path_state(CANARY).users, live=False)
+        verbs["load"] = ""
+    except NotInPhase as refused:
+        verbs["load"] = refused.allowed
+    if known.store_down:
+        verbs = {verb: words or ("" if verb == "rollback" else NO_STORE) for verb, words in verbs.items()}
+    return verbs
+
+
+def preview(known: Known, percentage: int) -> Preview:
+    """Who would move if this percentage were in force now, a lock lifted. Only users with an open session count.
+
+    Where the flag has constraints the bucket alone is looked at, so those it keeps out are counted as moving.
+    """
+    flag = FlagRule(_group(known), percentage, bucket_only=True, enabled=True)
+    then = replace(known.view, locked=False, flag=flag)
+    users, sessions = {"v2": 0, "v3": 0}, {"v2": 0, "v3": 0}
+    for row in known.cell.buckets():
+        target = assign(row.user_id, then, row.bucket).path
+        if target != row.path:
+            users[target] += 1
+            sessions[target] += row.sessions
+    return Preview(
+        percentage=percentage,
+        users_to_v3=users["v3"],
+        users_to_v2=users["v2"],
+        sessions_to_v3=sessions["v3"],
+        sessions_to_v2=sessions["v2"],
+    )
+
+
+def user_view(known: Known, user_id: str) -> UserView:
+    """Where a user is, or would be on connecting, and why."""
+    number = bucket(_group(known), user_id)
+    sessions = known.cell.sessions_of(user_id)
+    decided = assign(user_id, known.view, number)
+    return UserView(
+        user_id=user_id,
+        path=sessions[0].path if sessions else decided.path,
+        reason=sessions[0].reason if sessions else decided.reason,
+        bucket=number,
+        percentage=known.state.percentage,
+        pin=known.view.pins.get(user_id),
+        sessions=sessions,
+    )
+
+
+def _group(known: Known) -> str:
+    return known.view.flag.group_id if known.view.flag else known.settings.flag

@@ -1,0 +1,64 @@
+"""The control record between memory and store: written as JSON, and every change told to the audit.
+
+Knows shapes; must not know when something is saved, nor what a change does to sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from app.control.store.port import StoredRecord
+from dashboards.views import AuditEntry, PathFigures
+from rollout.events import Audit, Effect
+from rollout.record import from_dict, to_dict
+from rollout.state import Rollout
+
+
+def write_record(rollout: Rollout) -> StoredRecord:
+    """The record as the store keeps it."""
+    return StoredRecord(rollout.revision, msgspec.json.encode(to_dict(rollout)).decode())
+
+
+def read_record(stored: StoredRecord) -> Rollout:
+    """The record that `write_record` wrote. Raises `UnreadableRecord`."""
+    return from_dict(msgspec.json.decode(stored.text))
+
+
+def entry_of(
+    audit: Audit, source: str, before: Rollout, after: Rollout, *, figures: Sequence[PathFigures], now: float
+) -> AuditEntry:
+    """One line of the audit; the store gives it its id."""
+    return AuditEntry(
+        id=0,
+        at=now,
+        who=audit.actor.name,
+        role=audit.actor.role,
+        source=source,
+        what=audit.what,
+        reason=audit.reason,
+        revision=after.revision,
+        before=_place(before),
+        after=_place(after),
+        figures={path.path: _moment(path) for path in figures},
+    )
+
+
+def audit_in(effects: Sequence[Effect]) -> Audit:
+    """The audit line among a transition's effects; every saved change has one."""
+    return next(effect for effect in effects if isinstance(effect, Audit))
+
+
+def _place(rollout: Rollout) -> dict[str, object]:
+    return {"phase": rollout.phase, "percentage": rollout.percentage, "stage": rollout.stage}
+
+
+def _moment(path: PathFigures) -> dict[str, object]:
+    return {
+        "sessions": path.sessions,
+        "messages": path.messages,
+        "errors": path.errors,
+        "p50_ms": path.p50_ms,
+        "p99_ms": path.p99_ms,
+    }

@@ -1,0 +1,124 @@
+"""A cell without sockets and workers: a list of sessions that really are decided, moved and watched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic
+
+from app.control.ports import BucketRow, PathState, Sweep, SweepReport
+from dashboards.views import SessionView
+from rollout.assign import View, assign
+from rollout.cohort import bucket
+from rollout.names import Path
+
+GROUP = "USE_WEBSOCKET_SUPERVISOR_V3"
+
+
+@dataclass
+class MemorySession:
+    user_id: str
+    path: Path = "v2"
+    reason: str = "flag"
+    busy: bool = False
+    """Moves when `finish` is called, not before."""
+
+
+class MemoryCell:
+    """Implements `app.control.ports.Cell`; `log` is told of every sweep, in the order of the test's other steps."""
+
+    def __init__(self, name: str = "a", users: int = 0, log: list[str] | None = None) -> None:
+        self.name = name
+        self.view = View(v3_available=True)
+        self.members = [MemorySession(f"u{number}") for number in range(users)]
+        self.available: dict[Path, bool] = {"v2": True, "v3": True}
+        self.applied: list[tuple[View, bool]] = []
+        self.log = log if log is not None else []
+        self._sweeps = 0
+        self._changed = asyncio.Event()
+        self._last_admission = 0.0
+        self._moved = 0
+
+    def connect(self, user_id: str) -> MemorySession:
+        decided = assign(user_id, self.view, bucket(GROUP, user_id))
+        session = MemorySession(user_id, decided.path, decided.reason)
+        self.members.append(session)
+        if session.path == "v3":
+            self._last_admission = monotonic()
+        return session
+
+    def finish(self) -> None:
+        """Every running message ends."""
+        for session in self.members:
+            session.busy = False
+        self._decide()
+
+    def on(self, path: Path) -> int:
+        return sum(session.path == path for session in self.members)
+
+    def apply(self, view: View, *, rollback: bool = False, per_second: int = 0, move_existing: bool = True) -> Sweep:
+        self.log.append("rollback" if rollback else "sweep")
+        self.view = view
+        self.applied.append((view, rollback))
+        self._sweeps += 1
+        self._moved = 0
+        at = monotonic()
+        to_move = self._decide() if move_existing else 0
+        self._changed.set()
+        return Sweep(self._sweeps, at, rollback, len(self.members), to_move, self._moved)
+
+    def _decide(self) -> int:
+        to_move = 0
+        for session in self.members:
+            decided = assign(session.user_id, self.view, bucket(GROUP, session.user_id))
+            if decided.path != session.path:
+                to_move += 1
+                if not session.busy:
+                    session.path = decided.path
+                    self._moved += 1
+                    if session.path == "v3":
+                        self._last_admission = monotonic()
+            session.reason = decided.reason
+        self._changed.set()
+        return to_move
+
+    async def verify(self, sweep: Sweep) -> SweepReport:
+        while sweep.id == self._sweeps and self.on("v3"):
+            self._changed.clear()
+            await self._changed.wait()
+        now = monotonic()
+        new_ms = max(0.0, self._last_admission - sweep.at) * 1000
+        return SweepReport(new_ms, (now - sweep.at) * 1000, self._moved, 0, 0, verified=sweep.id == self._sweeps)
+
+    def sessions(self) -> Iterator[SessionView]:
+        return (self._view(session) for session in self.members)
+
+    def sessions_of(self, user_id: str) -> list[SessionView]:
+        return [self._view(session) for session in self.members if session.user_id == user_id]
+
+    def _view(self, session: MemorySession) -> SessionView:
+        return SessionView(
+            connection_id=f"c-{session.user_id}",
+            user_id=session.user_id,
+            path=session.path,
+            reason=session.reason,
+            state="busy" if session.busy else "idle",
+            cell=self.name,
+            connected_at=1.0,
+            messages=0,
+            queued=0,
+            epoch=1,
+        )
+
+    def buckets(self) -> Iterator[BucketRow]:
+        for user_id in dict.fromkeys(session.user_id for session in self.members):
+            mine = [session for session in self.members if session.user_id == user_id]
+            yield BucketRow(user_id, bucket(GROUP, user_id), mine[0].path, len(mine))
+
+    def path_state(self, path: Path) -> PathState:
+        count = self.on(path)
+        return PathState(self.available[path], None, f"{path}-build", count, count, 1000, 10.0, 0, 5.0)
+
+    def moving(self) -> int:
+        return sum(session.busy for session in self.members)

@@ -1,0 +1,156 @@
+"""A control loop with everything real but the sockets, and a store and a disk that can be told to fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.control.controller import Controller
+from app.control.flags.embedded import EmbeddedFlags
+from app.control.ledger import Ledger
+from app.control.lockfile import LockFile
+from app.control.ports import Guard
+from app.control.record import read_record
+from app.control.store.port import StoredRecord, StoredRollback
+from app.control.store.sql import SqlStore, sqlite_store
+from app.errors import StoreUnavailable
+from app.settings import Settings
+from dashboards.views import AuditEntry, Rollback
+from rollout.cohort import bucket
+from rollout.events import Notify
+from rollout.state import Lock, Rollout
+from tests.control.memory_cell import GROUP, MemoryCell
+
+USERS = 100
+
+
+class FragileStore(SqlStore):
+    """The real store, which can be cut off, or held in the middle of saving a record."""
+
+    def __init__(self, real: SqlStore, log: list[str]) -> None:
+        super().__init__(real._control, real._sessions)
+        self.log = log
+        self._failing = False
+        self._go = asyncio.Event()
+        self._go.set()
+        self._held = asyncio.Event()
+
+    def fail(self, failing: bool) -> None:
+        self._failing = failing
+        self._open = not failing
+
+    def pause(self) -> None:
+        self._go.clear()
+
+    async def waiting(self) -> None:
+        await self._held.wait()
+
+    def go_on(self) -> None:
+        self._go.set()
+
+    async def save_record(
+        self, record: StoredRecord, expected: int | None, entry: AuditEntry, rollback: StoredRollback | None = None
+    ) -> None:
+        self._held.set()
+        await self._go.wait()
+        await super().save_record(record, expected, entry, rollback)
+        self.log.append("record saved")
+
+    async def open(self) -> None:
+        if self._failing:
+            raise StoreUnavailable("cut off")
+        await super().open()
+
+
+class LoggedLockFile(LockFile):
+    def __init__(self, folder: Path, log: list[str]) -> None:
+        super().__init__(folder)
+        self.log = log
+        self.broken = False
+
+    def write(self, lock: Lock) -> None:
+        if self.broken:
+            raise OSError("the disk is full")
+        super().write(lock)
+        self.log.append("lock on disk")
+
+
+@dataclass
+class World:
+    control: Controller
+    cell: MemoryCell
+    store: FragileStore
+    flags: EmbeddedFlags
+    lock_file: LoggedLockFile
+    ledger: Ledger
+    log: list[str]
+    notices: list[Notify]
+    now: float = 1_000_000.0
+
+    @classmethod
+    async def make(
+        cls,
+        folder: Path,
+        name: str = "a",
+        *,
+        database: Path | None = None,
+        guard: Guard | None = None,
+        store_down: bool = False,
+    ) -> World:
+        log: list[str] = []
+        store = FragileStore(sqlite_store(database or folder), log)
+        cell, flags, ledger = MemoryCell(name, USERS, log), EmbeddedFlags(GROUP), Ledger()
+        lock_file = LoggedLockFile(folder, log)
+        notices: list[Notify] = []
+        world: World
+        control = Controller(
+            cell=cell,
+            store=store,
+            flags=flags,
+            lock_file=lock_file,
+            ledger=ledger,
+            settings=Settings(),
+            guard=guard,
+            notify=notices.append,
+            clock=lambda: world.now,
+        )
+        world = cls(control, cell, store, flags, lock_file, ledger, log, notices)
+        store.fail(store_down)
+        if not store_down:
+            await store.open()
+        await control.open()
+        return world
+
+    async def close(self) -> None:
+        await self.control.close()
+        await self.store.close()
+        await self.flags.close()
+
+    @property
+    def users(self) -> list[str]:
+        return [session.user_id for session in self.cell.members]
+
+    def bucket_of(self, user: str) -> int:
+        return bucket(GROUP, user)
+
+    async def stored(self) -> Rollout:
+        record = await self.store.load_record()
+        assert record is not None
+        return read_record(record)
+
+    async def verified(self) -> Rollback:
+        """The last rollback, once it was seen complete."""
+        await self.until(lambda: self._rollback() is not None and self._rollback().verified_at is not None)  # type: ignore[union-attr]
+        done = self._rollback()
+        assert done is not None
+        return done
+
+    def _rollback(self) -> Rollback | None:
+        return self.control.known().rollback
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not true():  # noqa: ASYNC110 - whatever comes true in a turn of the loop, not after a time
+                await asyncio.sleep(0)
