@@ -289,6 +289,10 @@ class Cell:
         self.on_available(path, death)
         self._note_canary_left()
 
+    def holds(self, worker: Worker) -> bool:
+        """Whether any session still runs in this worker."""
+        return any(session.worker is worker for session in self.registry)
+
     def oldest_unstarted_s(self, path: Path) -> float:
         waiting = self._unstarted[path]
         return self.clock() - min(waiting.values()) if waiting else 0.0
