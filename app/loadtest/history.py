@@ -2,7 +2,8 @@
 
 Pure: frames and times (seconds) come in, violations come out; it must not know sockets, clocks or the service.
 The rules checked are those of a client of `/ws`: every accepted message has one `ack` and exactly one terminal event
-with its number, in order; `seq` has no gaps; nothing of another user; no close but those of the protocol.
+with its number, in order, and runs once; `seq` has no gaps; nothing of another user; no close but those of the
+protocol. A resumed connection goes on in the same session: what was accepted unseen is found out from what follows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 TERMINAL = frozenset({"agent_completed", "agent_stopped", "thread_history", "thread_switched", "error"})
+TOLD = 256
 EXPECTED_CLOSES = frozenset({1001, 1008, 1009, 1012, 1013})
 
 Rule: TypeAlias = Literal[
@@ -25,7 +27,10 @@ Rule: TypeAlias = Literal[
     "numbers in order",
     "number belongs to its message",
     "exactly one terminal event",
+    "nothing after the terminal event",
     "one at a time, in order",
+    "run once",
+    "the document never goes back",
     "close code",
 ]
 
@@ -45,6 +50,8 @@ class Finished(Struct, frozen=True):
     type: str
     code: str | None
     latency_s: float
+    number: int | None = None
+    """None: it was refused."""
 
 
 class Frame(Struct, frozen=True):
@@ -97,6 +104,14 @@ class History:
         self.unknown = 0
         """Messages in flight when a socket died: nobody can say whether they were read."""
         self._unanswered: dict[str, list[float]] = {}
+        self._uncertain: dict[str, int] = {}
+        """How often an id was sent without an answer on sockets that died."""
+        self._unseen = 0
+        """So many messages may have been accepted that way and have no number yet."""
+        self._skipped: set[int] = set()
+        """Numbers that such messages must have got."""
+        self._told: dict[str, str] = {}
+        """How the last messages ended on the wire, in the words of `outcomes`."""
         self._open: dict[int, _Open] = {}
         self._controls: set[str] = set()
         self._seq = 0
@@ -139,9 +154,21 @@ class History:
             self.drops[code] = self.drops.get(code, 0) + 1
             if code not in EXPECTED_CLOSES:
                 self._wrong("close code", f"closed with {code}, expected one of {sorted(EXPECTED_CLOSES)}")
-        self.unknown += sum(map(len, self._unanswered.values()))
+        for message_id, times in self._unanswered.items():
+            self.unknown += len(times)
+            self._uncertain[message_id] = self._uncertain.get(message_id, 0) + len(times)
+            self._unseen += len(times)
         self._unanswered.clear()
         self._seq = 0
+
+    def ended(self, message_id: str, terminal: str, payload: Raw) -> None:
+        """An accepted message ended with this event; `interrupted` and no payload when only an outcome says so.
+
+        For those who check more than the order of events.
+        """
+
+    def begins_anew(self) -> None:
+        """What was is gone: the connection is a new session."""
 
     def end(self) -> list[Violation]:
         """Nothing more will come: what is still open was lost. Returns all violations."""
@@ -173,21 +200,41 @@ class History:
         if ready.recovered is False:
             self.unknown += len(self._open)
             self._open.clear()
+            self._uncertain.clear()
+            self._skipped.clear()
+            self._told.clear()
+            self._unseen = 0
             self._last_number = None
+            self.begins_anew()
             return
-        outcomes = dict(ready.outcomes)
-        for number in [each for each, message in self._open.items() if message.message_id in outcomes]:
+        for message_id, terminal in ready.outcomes:
+            self._settle(message_id, terminal)
+
+    def _settle(self, message_id: str, terminal: str) -> None:
+        """An outcome told after a resume; those of messages that ended before are told again and mean nothing."""
+        for number in [each for each, message in self._open.items() if message.message_id == message_id]:
             del self._open[number]
             self.finished += 1
+            self.ended(message_id, terminal, Raw(b"{}"))
+            return
+        if message_id in self._uncertain and self._told.get(message_id) != terminal:
+            self._take_uncertain(message_id)
+            self.finished += 1
+            self.ended(message_id, terminal, Raw(b"{}"))
+
+    def _take_uncertain(self, message_id: str) -> None:
+        self._uncertain[message_id] -= 1
+        if not self._uncertain[message_id]:
+            del self._uncertain[message_id]
+        self.accepted += 1
+        self.unknown -= 1
 
     def _take_ack(self, frame: Frame) -> None:
         number, message_id = frame.number, frame.message_id or ""
         if number is None:
             self._wrong("numbers in order", f"the ack of {message_id} has no number")
             return
-        if self._last_number is not None and number != self._last_number + 1:
-            self._wrong("numbers in order", f"{message_id} is number {number} after {self._last_number}")
-        self._last_number = number
+        self._check_number(number, message_id)
         times = self._unanswered.get(message_id)
         if times is None:
             self._wrong("one answer per message", f"ack number {number} for {message_id}, which waits for none")
@@ -197,26 +244,63 @@ class History:
 
     def _take_event(self, frame: Frame, at: float) -> Finished | None:
         number = frame.number or 0
-        message = self._open.get(number)
+        message = self._open.get(number) or self._accepted_unseen(frame, number, at)
         if message is None:
-            rule: Rule = (
-                "exactly one terminal event" if number <= (self._last_number or 0) else "one answer per message"
-            )
-            self._wrong(rule, f"{frame.type} of {frame.message_id}, number {number}, which is not open")
+            self._not_open(frame, number)
             return None
         if frame.message_id != message.message_id:
             self._wrong("number belongs to its message", f"{number}: {frame.message_id}, not {message.message_id}")
-        first = next(iter(self._open))
+        first = min(self._open)
         if number != first and (frame.type != "agent_stopped" or message.began):
             # A queued message that was stopped ends before its turn; everything else waits for it.
             self._wrong("one at a time, in order", f"{frame.type} of number {number} while {first} is open")
         if frame.type not in TERMINAL:
+            if frame.type == "agent_started" and message.began:
+                self._wrong("run once", f"{message.message_id}, number {number}, started again")
             message.began = True
             return None
         del self._open[number]
         self.finished += 1
         code = self._code(frame) if frame.type == "error" else None
-        return Finished(message.message_id, frame.type, code, at - message.sent_at)
+        self._told[message.message_id] = "interrupted" if code == "interrupted" else frame.type
+        if len(self._told) > TOLD:
+            del self._told[next(iter(self._told))]
+        self.ended(message.message_id, frame.type, frame.payload)
+        return Finished(message.message_id, frame.type, code, at - message.sent_at, number)
+
+    def _check_number(self, number: int, message_id: str) -> None:
+        """The next number; after a resume, messages that were accepted unseen may lie between."""
+        before = number - 1 if self._last_number is None else self._last_number
+        skipped = number - before - 1
+        if not 0 <= skipped <= self._unseen:
+            self._wrong("numbers in order", f"{message_id} is number {number} after {before}")
+        elif skipped:
+            self._skipped.update(range(before + 1, number))
+            self._unseen -= skipped
+        self._last_number = number
+
+    def _accepted_unseen(self, frame: Frame, number: int, at: float) -> _Open | None:
+        """A message that was accepted on a socket which died before its ack came."""
+        message_id = frame.message_id or ""
+        if message_id not in self._uncertain:
+            return None
+        if number in self._skipped:
+            self._skipped.discard(number)
+        elif self._unseen and number > (self._last_number or 0):
+            self._unseen -= 1
+            self._check_number(number, message_id)
+        else:
+            return None
+        self._take_uncertain(message_id)
+        message = self._open[number] = _Open(message_id, at)
+        return message
+
+    def _not_open(self, frame: Frame, number: int) -> None:
+        rule: Rule = "one answer per message"
+        if number <= (self._last_number or 0):
+            late = frame.type not in TERMINAL
+            rule = "nothing after the terminal event" if late else "exactly one terminal event"
+        self._wrong(rule, f"{frame.type} of {frame.message_id}, number {number}, which is not open")
 
     def _take_refusal(self, frame: Frame, at: float) -> Finished | None:
         code = self._code(frame)

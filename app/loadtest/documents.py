@@ -1,0 +1,93 @@
+"""What a client can tell of its session's state document: it counts every run once and never goes back.
+
+Two windows into it: `thread_history`, and what a supervisor that was made for this says of its runs in its answers.
+Pure; it must not know sockets, paths or the service.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+from app.loadtest.history import History
+
+KEPT_EXCHANGES = 10
+"""A thread's history shows at most so many; the documents of a test stay below the bound in bytes."""
+
+
+class Answer(Struct, frozen=True):
+    """What a counting supervisor answers: the runs of its session, this one included, and who it is."""
+
+    runs: int
+    path: str = ""
+
+
+class _Completed(Struct, frozen=True):
+    content: str = ""
+
+
+class _Exchange(Struct, frozen=True):
+    content: str
+
+
+class _Kept(Struct, frozen=True):
+    exchanges: list[_Exchange] = []
+
+
+_completed = msgspec.json.Decoder(_Completed)
+_kept = msgspec.json.Decoder(_Kept)
+_answers = msgspec.json.Decoder(Answer)
+
+
+class DocumentedHistory(History):
+    """A `History` that knows what was said, and so what the document has to hold. One thread only."""
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(user_id)
+        self.completed = 0
+        """Runs of this session that completed."""
+        self.last_answer: Answer | None = None
+        self._said: dict[str, str] = {}
+        self._exchanges: list[str] = []
+
+    def says(self, message_id: str, content: str) -> None:
+        """The content of a message that is about to be sent."""
+        self._said[message_id] = content
+
+    def ended(self, message_id: str, terminal: str, payload: Raw) -> None:
+        """Hold what came against what this client saw before."""
+        if terminal == "agent_completed":
+            self._exchanges = [*self._exchanges, self._said.get(message_id, "")][-KEPT_EXCHANGES:]
+            self._check_runs(message_id, payload)
+            self.completed += 1
+        elif terminal == "thread_history" and bytes(payload) != b"{}":
+            self._check_history(message_id, payload)
+
+    def begins_anew(self) -> None:
+        self.completed = 0
+        self._exchanges = []
+
+    def _check_runs(self, message_id: str, payload: Raw) -> None:
+        try:
+            answer = self.last_answer = _answers.decode(_completed.decode(payload).content)
+        except msgspec.DecodeError:
+            return  # only an outcome, or a supervisor that does not count
+        if answer.runs <= self.completed:
+            self._wrong(
+                "the document never goes back",
+                f"{message_id} is run {answer.runs} on {answer.path}, after {self.completed} that completed",
+            )
+        elif answer.runs > self.completed + 1:
+            self._wrong(
+                "run once", f"{message_id} is run {answer.runs} on {answer.path}, after only {self.completed} completed"
+            )
+
+    def _check_history(self, message_id: str, payload: Raw) -> None:
+        kept = [exchange.content for exchange in _kept.decode(payload).exchanges]
+        if kept == self._exchanges:
+            return
+        missing = [content for content in self._exchanges if content not in kept]
+        if missing:
+            self._wrong("the document never goes back", f"{message_id}: the history lacks {missing}")
+        else:
+            self._wrong("run once", f"{message_id}: the history has {kept}, completed were {self._exchanges}")

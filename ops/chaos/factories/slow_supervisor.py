@@ -1,0 +1,81 @@
+"""Supervisors for chaos runs: they work as long as each message says, and count their session's runs in its document.
+
+A message's content is words: `sleep=MS` in all, `think=N` events in between, `first=MS` before the first event,
+`block=MS` during which the whole worker stands still. The rest is for whoever reads the history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+PIDS = "CHAOS_PIDS"
+"""A folder; each worker leaves a file `PATH-PID` in it."""
+RERUN_SAFE = "-safe"
+"""A user whose id ends so has a supervisor that may be run again."""
+
+
+class Slow:
+    """One session's supervisor."""
+
+    def __init__(self, user_id: str, path: str) -> None:
+        self._path = path
+        self._runs = 0
+        self.rerun_safe = user_id.endswith(RERUN_SAFE)
+
+    async def run(self, message: Any) -> AsyncIterator[dict[str, Any]]:
+        """Works, then says the number of this run and where it ran."""
+        asked = _words(message.content)
+        thoughts = asked.get("think", 0)
+        if asked.get("first"):
+            await asyncio.sleep(asked["first"] / 1000)
+        if asked.get("block"):
+            time.sleep(asked["block"] / 1000)  # noqa: ASYNC251 - the point: a worker that answers nothing
+        yield {"type": "agent_started"}
+        for _ in range(thoughts):
+            await asyncio.sleep(asked.get("sleep", 0) / 1000 / (thoughts + 1))
+            yield {"type": "agent_thinking"}
+        await asyncio.sleep(asked.get("sleep", 0) / 1000 / (thoughts + 1))
+        self._runs += 1
+        answer = json.dumps({"runs": self._runs, "path": self._path})
+        yield {"type": "agent_completed", "payload": {"content": answer}}
+
+    def export_state(self) -> dict[str, object]:
+        """What this path keeps of its own; the document's `common` counts as well, and is what counts."""
+        return {"runs": self._runs}
+
+    def restore_state(self, state: dict[str, Any], document: dict[str, Any]) -> None:
+        """Go on where either path stopped."""
+        self._runs = document["common"]["runs"]
+
+
+def create_v2(context: Any) -> Slow:
+    """For `CROSSFADE_PATHS_V2`."""
+    return _create(context, "v2")
+
+
+def create_v3(context: Any) -> Slow:
+    """For `CROSSFADE_PATHS_V3`."""
+    return _create(context, "v3")
+
+
+def create_v3_again(context: Any) -> Slow:
+    """Another build of v3, for `load v3`."""
+    return _create(context, "v3")
+
+
+def _create(context: Any, path: str) -> Slow:
+    folder = os.environ.get(PIDS)
+    if folder:
+        Path(folder, f"{path}-{os.getpid()}").touch()
+    return Slow(context.user_id, path)
+
+
+def _words(content: str) -> dict[str, int]:
+    pairs = (word.partition("=") for word in content.split())
+    return {name: int(value) for name, _, value in pairs if value.isdigit()}
