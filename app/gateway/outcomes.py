@@ -25,7 +25,9 @@ class Recent:
         return self._ids.get(message_id)
 
     def begin(self, message_id: str) -> None:
+        """Accepted; what became of an earlier, interrupted sending of this id is no longer its outcome."""
         self._ids[message_id] = None
+        self._outcomes.pop(message_id, None)
         if len(self._ids) > DUPLICATE_WINDOW:
             del self._ids[next(iter(self._ids))]
 
