@@ -10,7 +10,7 @@ import logging
 
 from app.messages import Request
 from app.paths.frames import Checked
-from app.supervisor.contract import DOCUMENT_BYTES, TERMINAL, Opening, PathServing, Supervisor
+from app.supervisor.contract import DOCUMENT_BYTES, Opening, PathServing, Supervisor
 from app.supervisor.threads import new_thread_id
 
 SCRATCH_USER = "crossfade-check"
@@ -42,9 +42,8 @@ async def make_sample(serving: PathServing, opening: Opening) -> bytes | None:
 
 
 async def _exchange(supervisor: Supervisor) -> None:
-    async for event in supervisor.run(Request("message", "hello"), "r-warm-up"):
-        if event.type in TERMINAL:
-            return
+    async for _ in supervisor.run(Request("message", "hello"), "r-warm-up"):
+        pass
 
 
 async def check(serving: PathServing, opening: Opening, count: int, document: bytes) -> Checked:

@@ -10,22 +10,21 @@ import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from time import perf_counter
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol
 
 import msgspec
 
 from app.errors import CrossfadeError
 from app.messages import error_payload, render, request_of
 from app.paths.failures import Failure, Failures
-from app.paths.frames import Done, Event, Run
-from app.supervisor.contract import DOCUMENT_BYTES, TERMINAL, AgentEvent, Opening, PathServing, Supervisor
+from app.paths.frames import Done, Event
+from app.paths.held import Running
+from app.supervisor.contract import DOCUMENT_BYTES, TERMINAL, AgentEvent, PathServing, Supervisor
 
 EVENT_BYTES = 512 * 1024
 """Largest rendered event; half of what the gateway keeps for a slow reader."""
 BREATH_EVENTS = 64
 """After so many events of a message the other sessions have their turn, even when its agent never waits."""
-
-Why: TypeAlias = Literal["stopped", "timeout", "closed"]
 
 
 class Outgoing(Protocol):
@@ -38,74 +37,6 @@ class Outgoing(Protocol):
 
 class BrokenRun(CrossfadeError):
     """A supervisor broke the contract: no terminal event, one too many, or one that is too large."""
-
-
-class Held:
-    """One open session: who it is, its supervisor once made, and what is known of its state document."""
-
-    __slots__ = ("document", "epoch", "exported", "key", "opening", "restored", "supervisor", "thread_id")
-
-    def __init__(self, key: int, epoch: int, opening: Opening, document: bytes | None) -> None:
-        self.key = key
-        self.epoch = epoch
-        self.opening = opening
-        self.thread_id = opening.thread_id
-        self.document = document
-        """To be restored when the supervisor is made; not kept longer, for its size."""
-        self.exported: int | None = None
-        """Hash of the last document the gateway has: enough to say "unchanged" without keeping the bytes."""
-        self.restored = True
-        self.supervisor: Supervisor | None = None
-
-    def take_supervisor(self) -> Supervisor | None:
-        """The supervisor, which from now on is the caller's to close."""
-        supervisor, self.supervisor = self.supervisor, None
-        return supervisor
-
-
-class Running:
-    """One message between its `Run` and the end of its task."""
-
-    __slots__ = (
-        "announced",
-        "at",
-        "closed",
-        "given_up",
-        "held",
-        "run",
-        "run_id",
-        "supervisor",
-        "task",
-        "thread_id",
-        "touched",
-        "why",
-    )
-
-    def __init__(self, held: Held, run: Run, at: float) -> None:
-        self.held = held
-        self.run = run
-        self.at = at
-        self.run_id: str | None = None
-        self.thread_id = held.thread_id
-        """The thread that its events are about: the one it names, else the session's."""
-        self.announced = False
-        """Whether its `Started` was sent."""
-        self.touched = False
-        self.why: Why | None = None
-        """Why it was cancelled; None: it was not."""
-        self.closed = False
-        """Its session is closed: nothing is answered."""
-        self.given_up = False
-        """It ignored its cancellation after a time-out; its terminal event was sent without it."""
-        self.supervisor: Supervisor | None = None
-        self.task: asyncio.Task[None] | None = None
-
-    def cancel(self, why: Why) -> None:
-        """End it at its next await; the first reason counts. A message that was not touched yet never is."""
-        if self.why is None:
-            self.why = why
-            if self.touched and self.task is not None:
-                self.task.cancel()
 
 
 class Execution:

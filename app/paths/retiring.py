@@ -54,5 +54,5 @@ async def _close(supervisor: Supervisor) -> None:
     try:
         async with asyncio.timeout(CLOSE_S):
             await supervisor.close()
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:  # one that cancels itself must not leave the others open
         _log.warning("supervisor not closed", exc_info=error)

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 from app.paths.checking import check
-from app.paths.execution import Execution, Held, Outgoing, Running
+from app.paths.execution import Execution, Outgoing
 from app.paths.failures import Failures
 from app.paths.frames import (
     Barrier,
@@ -27,6 +27,7 @@ from app.paths.frames import (
     Started,
     ToWorker,
 )
+from app.paths.held import Held, Running
 from app.paths.retiring import Retiring
 from app.supervisor.contract import Opening, PathServing
 
