@@ -77,6 +77,7 @@ class Cell:
         """Every worker of v3 that lives, also one that is being replaced."""
         self.locked = False
         self.clock = monotonic
+        self.wall_clock = time
         self.owns_thread = owns_thread
         self.host: PathHost | None = None
         self.on_available: Callable[[Path, Death | None], None] = lambda path, death: None
@@ -116,7 +117,7 @@ class Cell:
             connection_id=connection_id,
             user_id=identity.user_id,
             thread_id=identity.thread_id,
-            connected_at=time(),
+            connected_at=self.wall_clock(),
             path=assignment.path,
             reason=assignment.reason,
             bucket=bucket,
@@ -152,7 +153,7 @@ class Cell:
 
     def close_idle(self) -> None:
         """Close what has been silent too long (1001) or whose sign-in ended (1008); called every few seconds."""
-        idle_before, now = monotonic() - self.settings.idle_s, time()
+        idle_before, now = self.clock() - self.settings.idle_s, self.wall_clock()
         for session in list(self.registry):
             if session.socket is None or session.transport == "http":
                 continue
@@ -192,9 +193,9 @@ class Cell:
             self._sweep.interrupted += 1
         if done is not None and done.error is not None:
             code, fingerprint, reference = done.error
-            self.ledger.error(message.path, code, fingerprint, reference, session.user_id, now=time())
+            self.ledger.error(message.path, code, fingerprint, reference, session.user_id, now=self.wall_clock())
         elif charge == "error":
-            self.ledger.error(message.path, "interrupted", "path lost", "", session.user_id, now=time())
+            self.ledger.error(message.path, "interrupted", "path lost", "", session.user_id, now=self.wall_clock())
         if (waiter := self._when_finished.pop(session.key, None)) is not None:
             self.later(0, waiter)
         if done is not None and not done.restored:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from time import time
 from typing import Protocol
 
 import msgspec
 
 from app.gateway.cell import Cell, Identity
 from app.gateway.door import Door
-from app.gateway.framing import FramedSocket
-from app.gateway.session import Session, State, Timer
+from app.gateway.framing import Receiver
+from app.gateway.session import Session, Socket, State, Timer
 
 Recovered = bool | str
 
@@ -33,6 +32,12 @@ class Departed(msgspec.Struct, frozen=True):
     """Unix seconds."""
     complete: bool
     """False: saved while the session lived (write-behind); what came after it is not in it."""
+
+
+class ClientSocket(Socket, Protocol):
+    """A `Socket` whose messages go where they are sent from `attach` on; False: the client is gone already."""
+
+    def attach(self, receiver: Receiver) -> bool: ...
 
 
 class Departures(Protocol):
@@ -61,7 +66,7 @@ class Entrance:
         """Whether this cell itself holds the session of a resume token."""
         return token is not None and (token in self._live or token in self._departed)
 
-    async def welcome(self, identity: Identity, socket: FramedSocket, connection_id: str, token: str | None) -> Session:
+    async def welcome(self, identity: Identity, socket: ClientSocket, connection_id: str, token: str | None) -> Session:
         """Open or resume a session on a socket whose handshake is done; its first event is `connection_ready`."""
         departed = None
         if token is not None and not self.knows(token):
@@ -71,7 +76,7 @@ class Entrance:
     def seat(
         self,
         identity: Identity,
-        socket: FramedSocket,
+        socket: ClientSocket,
         connection_id: str,
         token: str | None,
         departed: Departed | None,
@@ -90,10 +95,10 @@ class Entrance:
                 session.socket.close(1008, "resumed elsewhere")
                 session.release_socket()
             recovered = True
-            session.take_up(socket, connection_id, time())
+            session.take_up(socket, connection_id, self.cell.wall_clock())
             session.expires_at = identity.expires_at
         else:
-            if departed is not None and departed.expires_at < time():
+            if departed is not None and departed.expires_at <= self.cell.wall_clock():
                 departed = None
             if departed is not None:
                 identity = Identity(identity.user_id, departed.thread_id, identity.expires_at)
@@ -135,7 +140,7 @@ class Entrance:
     def _expire(self) -> None:
         """Forget what nobody came back for; they lie here oldest first."""
         self._expiry = None
-        now = time()
+        now = self.cell.wall_clock()
         while self._departed and next(iter(self._departed.values())).expires_at <= now:
             self._departed.popitem(last=False)
         if self._departed:
@@ -161,7 +166,7 @@ class Entrance:
             session.document,
             session.recent.history(),
             session.last_number,
-            time() + self.cell.settings.resume_s,
+            self.cell.wall_clock() + self.cell.settings.resume_s,
             complete,
         )
 
