@@ -73,6 +73,7 @@ class Receipt(Struct, frozen=True):
     tone: Tone
     headline: str
     facts: list[Fact]
+    by: str
     silent: str
 
 

@@ -70,7 +70,7 @@ def controls(view: RolloutView, person: Person, previews: Mapping[int, Preview])
             _control(view, person, "resume", "Resume", "back on the plan's clock; nobody moves"),
         ],
         undo=_control(view, person, "undo", "Undo the rollback", _undo_note(view)),
-        unlock=_control(view, person, "unlock", "Unlock", "to idle at 0 %; nobody moves"),
+        unlock=_control(view, person, "unlock", "Unlock", "to idle at 0 %; needs a reason above"),
     )
 
 

@@ -113,7 +113,7 @@ def _restarts(path: PathFigures) -> Figure:
 
 def _restarts_difference(canary: PathFigures, stable: PathFigures) -> str:
     more = canary.restarts - stable.restarts
-    return words.signed(more, 0) if more else "no difference"
+    return words.signed(more, 0) if more else "same"
 
 
 def _refused(path: PathFigures) -> Figure:

@@ -7,13 +7,13 @@ Nothing here decides anything about a rollout. The service puts its `Source` int
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from litestar import Controller, Response, Router, get, post
 from litestar.datastructures import CacheControlHeader, State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.enums import MediaType, RequestEncodingType
-from litestar.params import Body, Dependency, Parameter
+from litestar.params import Body, FromPath, FromQuery, SkipValidation
 from litestar.response import Redirect, ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 from litestar.static_files import create_static_files_router
@@ -44,6 +44,11 @@ OVERVIEW_SECTIONS = ("top", "state", "rollback", "controls", "figures", "history
 TRY_SECTIONS = ("top", "state", "rollback")
 
 
+# A Protocol is not checked at run time.
+AnySource: TypeAlias = NamedDependency[SkipValidation[Source]]
+Someone: TypeAlias = NamedDependency[Person]
+
+
 class NotSignedIn(Exception):
     """Nobody is signed in: a page sends to the sign-in form, a script's request is told so."""
 
@@ -53,15 +58,11 @@ def provide_source(state: State) -> Source:
     return source
 
 
-def provide_person(request: PageRequest, source: Annotated[Source, Dependency(skip_validation=True)]) -> Person:
+def provide_person(request: PageRequest, source: AnySource) -> Person:
     person = source.person(request)
     if person is None:
         raise NotSignedIn
     return person
-
-
-AnySource = Annotated[Source, Dependency(skip_validation=True)]
-Whole = Annotated[int, Parameter(ge=0, le=100)]
 
 
 def page(template: str, context: Struct, status: int = 200) -> Response[str]:
@@ -109,22 +110,22 @@ class Pages(Controller):
     dependencies: Mapping[str, Provide | Callable[..., Any]] = {"person": Provide(provide_person, sync_to_thread=False)}
 
     @get("/")
-    async def overview(self, request: PageRequest, source: AnySource, person: Person, state: State) -> Response[str]:
+    async def overview(self, request: PageRequest, source: AnySource, person: Someone, state: State) -> Response[str]:
         return page("overview.html", await _overview(source, person, _csrf(request), _previews(state)))
 
     @get("/try")
-    async def chat(self, request: PageRequest, source: AnySource, person: Person) -> Response[str]:
+    async def chat(self, request: PageRequest, source: AnySource, person: Someone) -> Response[str]:
         return page("try.html", try_page(await source.rollout(), person, _csrf(request)))
 
     @get("/history")
     async def history(
-        self, request: PageRequest, source: AnySource, person: Person, before: int | None = None
+        self, request: PageRequest, source: AnySource, person: Someone, before: FromQuery[int | None] = None
     ) -> Response[str]:
         audit = await source.events(before, PAGE_OF_HISTORY)
         return page("history.html", history_page(await source.rollout(), audit, person, _csrf(request)))
 
     @get("/preview")
-    async def preview(self, source: AnySource, person: Person, typed: str = "") -> Response[str]:
+    async def preview(self, source: AnySource, person: Someone, typed: FromQuery[str] = "") -> Response[str]:
         """What the percentage being typed would do; asked by the page's script for each change of the field."""
         number = _whole(typed)
         if number is None:
@@ -135,7 +136,12 @@ class Pages(Controller):
 
     @get("/stream/{name:str}")
     async def stream(
-        self, request: PageRequest, source: AnySource, person: Person, state: State, name: Literal["overview", "try"]
+        self,
+        request: PageRequest,
+        source: AnySource,
+        person: Someone,
+        state: State,
+        name: FromPath[Literal["overview", "try"]],
     ) -> ServerSentEvent:
         csrf = _csrf(request)
 
@@ -152,9 +158,9 @@ class Pages(Controller):
         request: PageRequest,
         *,
         source: AnySource,
-        person: Person,
+        person: Someone,
         state: State,
-        verb: Verb,
+        verb: FromPath[Verb],
         data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
     ) -> Response[Any]:
         """One click. With a script the changed sections come back, without one the page does."""
@@ -171,11 +177,8 @@ class Pages(Controller):
         status = 409 if refused else 200
         if not _scripted(request):
             return page("overview.html", now, status)
-        shown = partial(
-            f"message-{message.place}", render("partials/message.html", ActPartial(message=message)), "innerHTML"
-        )
-        fragments = [partial(name, html) for name, html in _sections(now).items()]
-        return Response("".join([*fragments, shown]), media_type=MediaType.HTML, status_code=status)
+        fragments = [partial(name, html) for name, html in _sections(now).items()] + _told(message)
+        return Response("".join(fragments), media_type=MediaType.HTML, status_code=status)
 
 
 class _Command(Struct, frozen=True):
@@ -209,6 +212,15 @@ async def _overview(
     audit = await source.events(None, RECENT)
     foreseen = await previews.of(source, view.revision)
     return overview_page(view, audit, person, previews=foreseen, csrf_token=csrf, message=message)
+
+
+def _told(message: Message) -> list[str]:
+    """The message in its place, and what an earlier click left in the other one gone."""
+    text = render("partials/message.html", ActPartial(message=message))
+    return [
+        partial(f"message-{place}", text if place == message.place else "", "innerHTML")
+        for place in ("rollback", "controls")
+    ]
 
 
 def _sections(shown: OverviewPage | TryPage) -> dict[str, str]:

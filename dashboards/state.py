@@ -122,11 +122,23 @@ def _notes(view: RolloutView) -> list[Fact]:
     for path in view.paths:
         if not path.available:
             notes.append(Fact(f"{path.path} is unavailable", path.unavailable_reason or "no reason is known", "bad"))
+    notes += _strays(view)
     if view.moving:
         notes.append(
             Fact("Moving", f"{words.plural(view.moving, 'session')} at the end of the message that is running", "plain")
         )
     return notes
+
+
+def _strays(view: RolloutView) -> list[Fact]:
+    """The headline says everyone; pins and sessions that still move are the exceptions, and are not hidden."""
+    if view.percentage not in (0, 100) or view.forced is not None:
+        return []
+    other = figures_of(view, "v2" if view.percentage else "v3")
+    if other is None or not other.sessions:
+        return []
+    many = words.plural(other.sessions, "open session")
+    return [Fact("Except", f"{many} on {other.path}: pinned, or not moved yet", "warn")]
 
 
 def _shares(view: RolloutView) -> list[Share]:
@@ -144,7 +156,7 @@ def _share(label: str, stable: int | None, canary: int | None) -> Share:
         return Share(label, "no data", "no data", None, "")
     total = stable + canary
     part = canary / total * 100 if total else None
-    share = "" if part is None else f"{part:.1f} % on v3"
+    share = "" if part is None else f"{words.share(canary, total)} on v3"
     return Share(label, words.count(stable), words.count(canary), part, share)
 
 
@@ -199,7 +211,7 @@ def receipt(view: RolloutView, done: Rollback) -> Receipt:
     ]
     if view.phase != "rolled_back":
         facts.append(Fact("verified", words.clock(done.verified_at or 0) if verified else "never", "plain"))
-    return Receipt(*head, [*facts, Fact("by", by)], _silence(view, done))
+    return Receipt(*head, facts, by, _silence(view, done))
 
 
 def _clock(label: str, value: float | None) -> Fact:

@@ -36,13 +36,18 @@ async def changed_sections(source: Source, sections: Callable[[], Awaitable[Mapp
     watcher.add_done_callback(lambda _: tick.set())
     shown: dict[str, str] = {}
     try:
-        while not watcher.done():
+        await asyncio.sleep(0)  # listen first, look then: no change falls between
+        while True:
             tick.clear()
             now = await sections()
             yield "".join(partial(name, html) for name, html in now.items() if shown.get(name) != html)
             shown.update(now)
+            if watcher.done():
+                break
             await asyncio.sleep(SPACING_S)
             await _wait(tick, HEARTBEAT_S - SPACING_S)
+            if watcher.done():
+                break
         await watcher
     finally:
         watcher.cancel()

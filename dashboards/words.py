@@ -83,18 +83,26 @@ def percent(rate: float) -> str:
     return f"{value:.1f} %" if value >= 10 else f"{value:.2f} %"
 
 
+def share(part: float, total: float) -> str:
+    """`part` of `total` (above zero) to a tenth: `9.8 %`, `10 %`; what is not quite all or nothing never says so."""
+    tenth = round(part / total * 100, 1)
+    if tenth in (0, 100) and part not in (0, total):
+        return "under 0.1 %" if tenth == 0 else "over 99.9 %"
+    return f"{tenth:.1f}".removesuffix(".0") + " %"
+
+
 def points(difference: float) -> str:
-    """Difference of two rates, in percentage points: `+0.03 points`, `no difference`."""
+    """Difference of two rates, in percentage points: `+0.03 points`, `same`."""
     value = round(difference * 100, 2)
-    return "no difference" if value == 0 else f"{signed(value, 2)} points"
+    return "same" if value == 0 else f"{signed(value, 2)} points"
 
 
 def change(new: float, old: float) -> str:
     """`new` against `old` in percent, with its sign; of nothing there is no percentage, so 3 after 0 `was 0`."""
     if old == 0:
-        return "no difference" if new == 0 else "was 0"
+        return "same" if new == 0 else "was 0"
     value = round((new / old - 1) * 100)
-    return "no difference" if value == 0 else f"{signed(value, 0)} %"
+    return "same" if value == 0 else f"{signed(value, 0)} %"
 
 
 def signed(value: float, digits: int) -> str:

@@ -33,6 +33,9 @@
         ". What you see may be old. Rolling back may still work.";
     }
     stale.hidden = !isStale;
+    // htmx tries again by itself once it was connected; a first attempt that failed is ours to repeat. It ignores this
+    // while a connection, or its next attempt, is under way.
+    if (isStale) window.htmx.trigger(byId("stream"), "crossfade:connect");
   }
 
   function hear() {

@@ -173,6 +173,10 @@ def rollout(phase: str = "progressing", percentage: int = 10, **changes: object)
         "undo_until": NOW + 480 if phase == "rolled_back" else None,
         "now": NOW,
     }
+    if phase == "idle":
+        values["paths"] = [path("v2", sessions=1860, users=10_000), path("v3", **NO_FIGURES)]
+    if phase == "completed":
+        values["paths"] = [path("v2", **NO_FIGURES), path("v3", sessions=1860, users=10_000)]
     if phase == "rolled_back":
         values["lock"] = Lock(generation=4, since=NOW - 2, by="guardrail errors", reason="errors on v3")
         values["last_rollback"] = receipt()
@@ -208,6 +212,9 @@ class MemorySource:
         self.commands: list[tuple[Verb, int | None, str, int | None, str]] = []
         self.refusal = ""
         self.previews_asked = 0
+        self.left = asyncio.Event()
+        """Set when a stream has stopped listening."""
+        self.end_at_once = False
         self._ticks: set[asyncio.Queue[bool]] = set()
 
     async def rollout(self) -> RolloutView:
@@ -259,11 +266,18 @@ class MemorySource:
     async def changes(self) -> AsyncIterator[None]:
         queue: asyncio.Queue[bool] = asyncio.Queue()
         self._ticks.add(queue)
+        if self.end_at_once:
+            queue.put_nowait(False)
         try:
             while await queue.get():
                 yield
         finally:
             self._ticks.discard(queue)
+            self.left.set()
+
+    @property
+    def listeners(self) -> int:
+        return len(self._ticks)
 
     def person(self, request: PageRequest) -> Person | None:
         return self.signed_in

@@ -1,0 +1,107 @@
+"""A template uses what its context declares and nothing else, down to the fields of its sections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Union, get_args, get_origin, get_type_hints
+
+import pytest
+from jinja2 import nodes
+from jinja2.meta import find_referenced_templates, find_undeclared_variables
+from msgspec import Struct
+
+from dashboards.contexts import TEMPLATES, Chrome
+from dashboards.render import HERE, make_environment, render, render_section
+from tests.dashboards.memory import NOW
+
+ENVIRONMENT = make_environment()
+FOLDER = HERE / "templates"
+ALL = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.html"))
+
+
+def reached(template: str) -> set[str]:
+    """A template with all that it extends and includes."""
+    tree = ENVIRONMENT.parse((FOLDER / template).read_text())
+    found = {template}
+    for name in find_referenced_templates(tree):
+        assert name is not None, f"{template}: a name of a template must be written down"
+        found |= reached(name)
+    return found
+
+
+def attributes(template: str) -> set[tuple[str, ...]]:
+    """Chains such as `rollback.receipt.silent`, whose first name is a variable of the context."""
+    tree = ENVIRONMENT.parse((FOLDER / template).read_text())
+    chains = set()
+    for node in tree.find_all(nodes.Getattr):
+        chain: list[str] = []
+        inner: nodes.Node = node
+        while isinstance(inner, nodes.Getattr):
+            chain.insert(0, inner.attr)
+            inner = inner.node
+        if isinstance(inner, nodes.Name):
+            chains.add((inner.name, *chain))
+    return chains
+
+
+def declared(owner: type, chain: tuple[str, ...]) -> bool:
+    for name in chain:
+        hints = get_type_hints(owner)
+        if name not in hints:
+            return False
+        hint = hints[name]
+        options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        structs = [option for option in options if isinstance(option, type) and issubclass(option, Struct)]
+        owner = structs[0] if structs else NoneType
+    return True
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES))
+def test_a_template_uses_only_its_declared_context(template: str) -> None:
+    context = TEMPLATES[template]
+    fields = set(context.__struct_fields__)
+    for name in reached(template):
+        undeclared = find_undeclared_variables(ENVIRONMENT.parse((FOLDER / name).read_text()))
+        assert undeclared <= fields | {"static"}, name
+        for chain in attributes(name):
+            if chain[0] in fields:
+                assert declared(context, chain), f"{name}: {'.'.join(chain)}"
+
+
+def test_every_template_belongs_to_a_declared_one() -> None:
+    assert set().union(*(reached(template) for template in TEMPLATES)) == set(ALL)
+
+
+def test_the_check_of_chains_finds_a_misspelt_field() -> None:
+    context = TEMPLATES["overview.html"]
+    assert declared(context, ("rollback", "receipt", "silent"))
+    assert not declared(context, ("rollback", "receipt", "silence"))
+    assert not declared(context, ("rollback", "label", "upper"))
+
+
+@pytest.mark.parametrize("template", ALL)
+def test_nothing_is_marked_as_safe(template: str) -> None:
+    text = Path(FOLDER / template).read_text()
+    for hole in ("|safe", "| safe", "autoescape", "Markup"):
+        assert hole not in text
+
+
+def test_a_context_of_another_template_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"overview\.html takes OverviewPage, not Chrome"):
+        render("overview.html", Chrome("", "idle", "overview"))
+
+
+def test_a_section_alone_is_the_same_text_as_in_the_page() -> None:
+    from dashboards.overview import overview_page
+    from dashboards.pages import OVERVIEW_SECTIONS
+    from dashboards.ports import Person
+    from dashboards.views import AuditPage
+    from tests.dashboards.memory import rollout
+
+    shown = overview_page(
+        rollout(now=NOW), AuditPage(items=[], next=None), Person("ada", "oncall"), previews={}, csrf_token="t"
+    )
+    whole = render("overview.html", shown)
+    for name in OVERVIEW_SECTIONS:
+        assert render_section(name, shown).strip() in whole
