@@ -1,4 +1,4 @@
-"""A new build of v3 beside the old one: started, checked with real documents, given the sessions; then the old one ends.
+"""A new build of v3 beside the old one: started, checked, given the sessions; then the old one ends.
 
 Knows workers' handles and the cell; who may do this and when is decided elsewhere.
 """
@@ -63,7 +63,7 @@ class Builds:
                 await host.stop_worker(candidate)
                 raise
             if old is not None:
-                while old.alive and self._cell.holds(old):
+                while old.alive and self._cell.holds(old):  # noqa: ASYNC110 - as long as its longest message
                     await asyncio.sleep(LOOK_S)
                 seconds = monotonic() - begun_at
                 await host.stop_worker(old)
@@ -73,7 +73,7 @@ class Builds:
     async def check_way_back(self) -> str | None:
         """Why v2 could not take over v3's sessions with their state, for a person; None: it can.
 
-        v2 restores a sample that v3 made. Asked before a percentage above 0 is accepted; remembered per pair of workers.
+        v2 restores a sample that v3 made. Asked before a percentage above 0 is accepted; kept per pair of workers.
         """
         stable, canary = self._hosts[STABLE].worker, self._hosts[CANARY].worker
         if stable is None or canary is None or self._checked == (stable.pid, canary.pid):
@@ -86,10 +86,9 @@ class Builds:
         return None
 
     async def _check(self, candidate: WorkerHandle) -> None:
-        documents = (session.document for session in self._cell.registry.on[CANARY])
-        live = next((document for document in documents if document is not None), None)
+        # Samples, not a customer's document: a document is refused for anybody but its user.
         old, stable = self._hosts[CANARY].worker, self._hosts[STABLE].worker
-        sample = live or (old.sample if old is not None else None) or (stable.sample if stable is not None else None)
+        sample = (old.sample if old is not None else None) or (stable.sample if stable is not None else None)
         await self._restores(candidate, sample, "the new build cannot restore the state of the sessions it would get")
         if stable is not None:
             await self._restores(stable, candidate.sample, "v2 cannot restore the state of the new build")

@@ -28,7 +28,7 @@ async def drain(cell: Cell, seconds: float) -> None:
             session.close(1012, "restart")
         if len(idle) < len(waiting) or len(idle) > share:
             await asyncio.sleep(TURN_S)
-    while cell.registry.by_key and monotonic() < deadline:
+    while cell.registry.by_key and monotonic() < deadline:  # noqa: ASYNC110 - their messages end by themselves
         await asyncio.sleep(TURN_S)
     for session in list(cell.registry):
         session.end()
