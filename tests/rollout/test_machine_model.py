@@ -10,7 +10,7 @@ import json
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rollout.errors import BadPercentage, FlagNotZero, NotAllowed, NotInPhase, Refused, StaleRevision
 from rollout.events import (
@@ -41,7 +41,7 @@ from rollout.state import Lock, Rollout
 
 SHARES = (0, 10, 50, 100)
 BAKE_S = 60
-FREEZE = (1_100.0, 2_500.0)
+FREEZE = (1_030.0, 1_700.0)
 PLAN = Plan(
     "model",
     (
@@ -136,6 +136,9 @@ class TwoOperators(RuleBasedStateMachine):
             self.revision += 1
 
     @rule(who=operators)
+    def looks_up(self, who: Actor) -> None:
+        self.looks(who)
+
     def looks(self, who: Actor) -> None:
         self.seen[who.name] = self.state.revision
 
@@ -148,7 +151,19 @@ class TwoOperators(RuleBasedStateMachine):
         self.now += seconds
         self.ticks("pass", "pass", True)
 
+    @precondition(lambda self: self.phase in {"idle", "rolled_back"})
+    @rule()
+    def the_manager_goes_on(self) -> None:
+        self.looks(MANAGER)
+        if self.phase == "idle":
+            self.starts(MANAGER, None)
+        else:
+            self.unlocks(MANAGER, 0)
+
     @rule(who=operators, share=st.none() | st.integers(0, 100))
+    def starts_at(self, who: Actor, share: int | None) -> None:
+        self.starts(who, share)
+
     def starts(self, who: Actor, share: int | None) -> None:
         refusal = self.refusal_of(who, {"idle"})
         self.send(Start(actor=who, revision=self.seen[who.name], percentage=share), refusal)
@@ -236,6 +251,9 @@ class TwoOperators(RuleBasedStateMachine):
             self.locks_lifted += 1
 
     @rule(who=operators, reads=st.sampled_from((None, 0, 0, 10)))
+    def unlocks_when(self, who: Actor, reads: int | None) -> None:
+        self.unlocks(who, reads)
+
     def unlocks(self, who: Actor, reads: int | None) -> None:
         refusal = self.refusal_of(who, {"rolled_back"})
         if refusal is None and reads != 0:
