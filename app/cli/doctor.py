@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -52,14 +52,7 @@ def doctor(as_json: bool) -> None:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """All checks, in the order in which they matter."""
-    checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
-        ("Python", _python),
-        ("open files", _open_files),
-        ("port", _port),
-        ("data folder", _data_folder),
-        ("store", _store),
-    )
-    for _, check in checks:
+    for check in (_python, _open_files, _port, _data_folder, _store):
         yield check(settings)
 
 
@@ -108,6 +101,8 @@ def _data_folder(settings: Settings) -> Finding:
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
+        if not folder.is_dir() and folder.exists():
+            raise NotADirectoryError(0, "not a folder")
     except OSError as error:
         return Finding("data folder", "bad", f"{folder}: {error.strerror}")
     free = os.statvfs(existing)

@@ -1,0 +1,97 @@
+"""The commands on the service's own host: a new token with the service down, the operator's token, and the doctor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from app.cli.local_store import keep_operator_token
+from app.control.store.port import Token
+from app.control.store.sql import sqlite_store
+from app.control.tokens import digest_of
+from app.settings import Settings
+from tests.cli.conftest import Run
+
+
+async def stored(folder: Path, secret: str) -> Token | None:
+    store = sqlite_store(folder)
+    await store.open()
+    try:
+        return await store.find_token(digest_of(secret))
+    finally:
+        await store.close()
+
+
+async def revoke(folder: Path, secret: str) -> None:
+    store = sqlite_store(folder)
+    await store.open()
+    try:
+        assert await store.revoke_token(digest_of(secret), time.time())
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("days", [None, "0.5"])
+def test_a_token_stands_alone_on_the_last_line_and_is_in_the_store(run: Run, tmp_path: Path, days: str | None) -> None:
+    result = run("token", "--role", "oncall", "--name", "ada", *(["--days", days] if days else []))
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 1
+    token = asyncio.run(stored(tmp_path / "data", result.stdout.strip()))
+    assert token is not None
+    assert (token.role, token.name, token.kind) == ("oncall", "ada", "bearer")
+    assert token.valid(time.time() + 43_000)
+    assert token.valid(time.time() + 44_000) is (days is None)
+
+
+def test_a_store_that_does_not_answer_is_exit_1(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    result = run("token", "--role", "viewer", CROSSFADE_STORE=f"postgresql://nobody@127.0.0.1:{port}/none")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("no token made: ")
+    assert result.stdout == ""
+
+
+def test_the_operators_token_is_private_kept_and_made_anew_when_it_is_no_longer_good(tmp_path: Path) -> None:
+    settings = Settings(data=str(tmp_path))
+    file = keep_operator_token(settings)
+    first = file.read_text().strip()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    token = asyncio.run(stored(tmp_path, first))
+    assert token is not None
+    assert token.role == "manager"
+    assert keep_operator_token(settings).read_text().strip() == first
+    asyncio.run(revoke(tmp_path, first))
+    assert keep_operator_token(settings).read_text().strip() != first
+    assert asyncio.run(stored(tmp_path, file.read_text().strip())) is not None
+
+
+def test_doctor_checks_this_host_and_shows_settings_but_no_secret(run: Run, tmp_path: Path) -> None:
+    secret = "x" * 20
+    result = run("doctor", CROSSFADE_SECRET=secret, CROSSFADE_BIND="127.0.0.1:0", CROSSFADE_MAX_SESSIONS="100")
+    assert result.exit_code == 0, result.output
+    assert secret not in result.output
+    assert "CROSSFADE_SECRET" in result.stdout
+    assert "set, not shown" in result.stdout
+    report = json.loads(run("doctor", "--json", CROSSFADE_BIND="127.0.0.1:0").stdout)
+    assert [check["check"] for check in report["checks"]] == ["Python", "open files", "port", "data folder", "store"]
+    assert report["settings"]["CROSSFADE_DATA"] == str(tmp_path / "data")
+
+
+def test_doctor_fails_where_the_data_folder_cannot_be(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = run("doctor", CROSSFADE_DATA=str(tmp_path / "file"), CROSSFADE_BIND="127.0.0.1:0")
+    assert result.exit_code == 1
+    assert "data folder: " in result.stderr
+
+
+def test_doctor_says_that_the_port_is_taken(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run("doctor", CROSSFADE_BIND=f"127.0.0.1:{taken.getsockname()[1]}")
+    assert "a service may be running there" in result.stdout
