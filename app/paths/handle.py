@@ -195,6 +195,7 @@ class WorkerHandle:
                 self._told = frame
                 self._settled.set()
                 self._ready_at = self._loop.time()
+                self.memory.rss_bytes = read_rss(self.pid)
                 self._later("tick", self._limits.ping_s, self._tick)
                 self._watch_share()
         elif isinstance(frame, Failed):

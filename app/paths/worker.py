@@ -75,8 +75,9 @@ class _Process:
             await self._start()
         except Exception as error:
             known = isinstance(error, CrossfadeError)
-            _log.error("worker not started", exc_info=None if known else error, extra={"code": "start_failed"})
-            self._link.send(Failed(_one_line(str(error) if known else f"{type(error).__name__}: {error}")))
+            reason = _one_line(str(error) if known else f"{type(error).__name__}: {error}")
+            _log.error("worker not started: %s", reason, exc_info=None if known else error)
+            self._link.send(Failed(reason))
             await self._link.drained()
             self._leave(FAILED_STATUS)
         await stop.wait()
