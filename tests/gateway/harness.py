@@ -1,0 +1,313 @@
+"""A cell turned by hand: its clocks stand still, its timers fire when a test says so, its workers say what a test says.
+
+Real objects behind the gateway's own protocols; nothing here knows what a correct answer is.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from app.control.ledger import MESSAGES, Ledger
+from app.gateway.cell import Cell, Identity
+from app.gateway.door import Door
+from app.gateway.entrance import Departures, Entrance, NoDepartures
+from app.gateway.framing import Receiver
+from app.gateway.session import Charge, Message, Session
+from app.messages import render
+from app.paths.frames import Cancel, Close, Done, Event, Open, Run, Started, ToWorker
+from app.paths.ports import Death, DownReason, Traffic
+from app.settings import Settings
+from rollout.assign import FlagRule, View
+from rollout.names import Path
+
+ROOMY = Settings(rate_messages_per_minute=600_000, rate_messages_burst=100_000)
+"""Limits that no test reaches by accident."""
+
+Json = dict[str, Any]
+
+
+def frame(type: str = "chat", message_id: str | None = None, **rest: object) -> str:
+    """What a client sends; a chat has content unless the test gives another payload."""
+    envelope: Json = {"type": type}
+    if message_id is not None:
+        envelope["message_id"] = message_id
+    if type == "chat":
+        envelope["payload"] = {"content": "hello"}
+    return json.dumps(envelope | rest)
+
+
+def flag(percentage: int) -> FlagRule:
+    return FlagRule("group", percentage, bucket_only=True, enabled=True, key=("group",))
+
+
+class HandTimer:
+    def __init__(self, at: float, call: Callable[[], None]) -> None:
+        self.at = at
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Client:
+    """A client's socket that keeps what it was sent; `backlog` bytes of it are not read."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.closed: tuple[int, str] | None = None
+        self.backlog = 0
+        self.gone = False
+        """Gone before the handshake was over."""
+        self.receiver: Receiver | None = None
+
+    def attach(self, receiver: Receiver) -> bool:
+        self.receiver = None if self.gone else receiver
+        return not self.gone
+
+    def send(self, frame: bytes) -> None:
+        if self.closed is None:
+            self.frames.append(frame)
+
+    def close(self, code: int, reason: str) -> None:
+        self.receiver = None
+        if self.closed is None:
+            self.closed = (code, reason)
+
+    def buffered_bytes(self) -> int:
+        return self.backlog
+
+    @property
+    def events(self) -> list[Json]:
+        return [json.loads(frame) for frame in self.frames]
+
+    @property
+    def told(self) -> list[tuple[str, int | None]]:
+        """Type and number of every event; an error is named by its code."""
+        return [(_name(event), event.get("number")) for event in self.events]
+
+    def last(self) -> Json:
+        event: Json = json.loads(self.frames[-1])
+        return event
+
+
+def _name(event: Json) -> str:
+    return str(event["payload"]["code"] if event["type"] == "error" else event["type"])
+
+
+class HandWorker:
+    """A worker's handle: keeps what it was sent, says what the test wants, answers barriers with what it holds."""
+
+    def __init__(self, cell: HandCell, path: Path) -> None:
+        self.cell = cell
+        self.path: Path = path
+        self.sent: list[ToWorker] = []
+        self.held: dict[int, Open] = {}
+        self.running: dict[int, Run] = {}
+        self.runs: list[Run] = []
+        self.alive = True
+        self.answers_barriers = True
+        self.stuck = 0
+        """Sessions that it holds on to whatever it is told."""
+
+    def send(self, frame: ToWorker) -> None:
+        if not self.alive:
+            return
+        self.sent.append(frame)
+        if isinstance(frame, Open):
+            self.held[frame.session] = frame
+        elif isinstance(frame, Run):
+            self.running[frame.session] = frame
+            self.runs.append(frame)
+        elif isinstance(frame, Close):
+            for key, epoch in frame.sessions:
+                if key in self.held and self.held[key].epoch == epoch:
+                    del self.held[key]
+                    self.running.pop(key, None)
+
+    async def barrier(self, timeout_s: float) -> int:
+        if not self.alive:
+            raise ConnectionError
+        if not self.answers_barriers:
+            raise TimeoutError
+        return len(self.held) + self.stuck
+
+    @property
+    def run(self) -> Run:
+        """The last message it was told to do."""
+        return self.runs[-1]
+
+    @property
+    def cancels(self) -> list[Cancel]:
+        return [frame for frame in self.sent if isinstance(frame, Cancel)]
+
+    @property
+    def opens(self) -> list[Open]:
+        return [frame for frame in self.sent if isinstance(frame, Open)]
+
+    def say(self, *frames: Traffic) -> None:
+        self.cell.path_frames(self.path, list(frames))
+
+    def started(self, run: Run | None = None) -> None:
+        run = run or self.run
+        self.say(Started(run.session, run.epoch, run.number))
+
+    def event(self, run: Run | None = None, **payload: object) -> None:
+        run = run or self.run
+        self.say(Event(run.session, run.epoch, run.number, body("agent_thinking", run, payload)))
+
+    def done(self, run: Run | None = None, terminal: str = "agent_completed", **rest: Any) -> None:
+        run = run or self.run
+        self.running.pop(run.session, None)
+        payload = rest.pop("payload", {"code": "internal"} if terminal == "error" else {})
+        text = body(terminal, run, payload)
+        self.say(Done(run.session, run.epoch, run.number, terminal, text, 0.1, **rest))
+
+    def work(self, run: Run | None = None, **rest: Any) -> None:
+        """Started, one event, done."""
+        run = run or self.run
+        self.started(run)
+        self.event(run)
+        self.done(run, **rest)
+
+    def die(self, reason: DownReason = "killed") -> None:
+        self.alive = False
+        self.running.clear()
+        self.held.clear()
+        self.cell.path_down(self.path, self, Death(reason, "told by the test"))
+
+
+def body(type: str, run: Run, payload: object) -> bytes:
+    return render(type, payload, "u", "t", run.message_id, run.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What the ledger was told of one message."""
+
+    key: int
+    number: int
+    message_id: str
+    path: Path
+    charge: Charge
+    heard: bool
+    """Whether a socket was there to be told."""
+
+
+class HandCell(Cell):
+    """The real cell with clocks, timers and workers of the test."""
+
+    def __init__(
+        self,
+        settings: Settings = ROOMY,
+        percentage: int = 0,
+        bucket_of: Callable[[str], int] = lambda user_id: 50,
+        up: tuple[Path, ...] = ("v2", "v3"),
+    ) -> None:
+        super().__init__(
+            "cell", settings, Ledger(), lambda user, thread: thread.startswith("t"), lambda group, user: bucket_of(user)
+        )
+        self.now = 1000.0
+        self.clock = lambda: self.now
+        self.wall_clock = lambda: self.now + 1e9
+        self.timers: list[tuple[float, int, HandTimer]] = []
+        self.order = itertools.count()
+        self.done_with: list[Finished] = []
+        self.ended_keys: list[int] = []
+        self.commits: list[bytes | None] = []
+        self.on_commit = lambda session: self.commits.append(session.document)
+        for path in up:
+            self.bring_up(path)
+        self.apply(View(flag=flag(percentage)))
+
+    def later(self, seconds: float, call: Callable[[], None]) -> HandTimer:
+        timer = HandTimer(self.now + seconds, call)
+        heapq.heappush(self.timers, (timer.at, next(self.order), timer))
+        return timer
+
+    def finished(self, session: Session, message: Message, charge: Charge, done: Done | None) -> None:
+        super().finished(session, message, charge, done)
+        heard = session.socket is not None
+        self.done_with.append(Finished(session.key, message.number, message.message_id, message.path, charge, heard))
+
+    def ended(self, session: Session) -> None:
+        super().ended(session)
+        self.ended_keys.append(session.key)
+
+    def pending(self) -> list[float]:
+        """In how many seconds the timers fire that still would."""
+        return sorted(at - self.now for at, _, timer in self.timers if not timer.cancelled)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; timers fire in order, each at its time."""
+        until = self.now + seconds
+        while self.timers and self.timers[0][0] <= until:
+            at, _, timer = heapq.heappop(self.timers)
+            self.now = max(self.now, at)
+            if not timer.cancelled:
+                timer.call()
+        self.now = until
+
+    def bring_up(self, path: Path) -> HandWorker:
+        worker = HandWorker(self, path)
+        self.path_up(path, worker)
+        return worker
+
+    def worker(self, path: Path) -> HandWorker:
+        worker = self.workers[path]
+        assert isinstance(worker, HandWorker)
+        return worker
+
+    @property
+    def v2(self) -> HandWorker:
+        return self.worker("v2")
+
+    @property
+    def v3(self) -> HandWorker:
+        return self.worker("v3")
+
+    def connect(
+        self, user_id: str = "u", transport: Literal["websocket", "http"] = "websocket"
+    ) -> tuple[Session, Client]:
+        client = Client()
+        session = self.open(Identity(user_id, "t"), client, f"c-{user_id}", transport)
+        client.attach(session)
+        return session, client
+
+    def count(self, path: Path, outcome: str, transport: str = "websocket") -> int:
+        """What the ledger has counted."""
+        return self.ledger.slots[MESSAGES[path, transport, outcome]]
+
+
+@dataclass
+class Crowd:
+    """How full a cell is, as a test says."""
+
+    size: int = 0
+    of_user: int = 0
+
+    def sockets_of(self, user_id: str) -> int:
+        return self.of_user
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def entrance_of(cell: HandCell, departures: Departures | None = None) -> Entrance:
+    door = Door(cell.settings, Crowd(), lambda user: f"t-{user}", cell.owns_thread)
+    return Entrance(cell, door, departures or NoDepartures())
+
+
+def with_settings(**changes: object) -> Settings:
+    return msgspec.structs.replace(ROOMY, **changes)
+
+
+def numbers(events: list[Json]) -> Iterator[int]:
+    return (event["seq"] for event in events)
