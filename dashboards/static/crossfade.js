@@ -7,6 +7,7 @@
   const clock = (at) => new Date(at).toISOString().slice(11, 19) + " UTC";
   let heard = Date.now();
   let reason = "";
+  let revision = byId("revision") ? byId("revision").value : "";
 
   function showState() {
     const state = byId("state");
@@ -38,6 +39,20 @@
     if (isStale) window.htmx.trigger(byId("stream"), "crossfade:connect");
   }
 
+  // What was foreseen for a number holds for the rollout it was asked about, and a reason for the command it was given.
+  function forgetEffect() {
+    const field = byId("revision");
+    if (!field || field.value === revision) return;
+    revision = field.value;
+    byId("typed-effect").textContent = "";
+  }
+
+  function forgetFields(source) {
+    if (!source.closest("#change")) return;
+    byId("reason").value = "";
+    byId("typed").value = "";
+  }
+
   function hear() {
     heard = Date.now();
     reason = "";
@@ -55,8 +70,13 @@
     box.replaceChildren(line);
   }
 
-  document.addEventListener("htmx:sse:after:message", () => { hear(); showState(); });
-  document.addEventListener("htmx:after:swap", showState);
+  document.addEventListener("htmx:sse:after:message", () => { hear(); showState(); forgetEffect(); });
+  document.addEventListener("htmx:after:swap", (event) => {
+    const ctx = event.detail.ctx;
+    if (ctx && ctx.request && ctx.request.method === "POST" && ctx.response.status === 200) forgetFields(ctx.sourceElement);
+    showState();
+    forgetEffect();
+  });
   document.addEventListener("htmx:sse:error", (event) => {
     if (event.detail.status === 401) reason = "you are signed out";
     showLive();

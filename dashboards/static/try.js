@@ -18,7 +18,7 @@
 
   function line(seq, type, text) {
     const log = byId("log");
-    const item = document.createElement("li");
+    const item = document.createElement("p");
     for (const part of [seq, type, text]) {
       const span = document.createElement("span");
       span.textContent = String(part);

@@ -13,7 +13,7 @@ import uvicorn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from dashboards.views import RolloutView
+from dashboards.views import CellState, RolloutView
 from tests.dashboards.memory import NO_FIGURES, MemorySource, make_app, no_verdicts, path, receipt, rollout
 
 STATES: dict[str, Callable[[], RolloutView]] = {
@@ -25,6 +25,10 @@ STATES: dict[str, Callable[[], RolloutView]] = {
         "rolled_back",
         0,
         last_rollback=receipt(verified_at=None, sessions_moved=120, existing_moved_ms=None, silent_cells=["b"]),
+        cells=[
+            CellState(name="a", revision=18, sessions=930, silent_s=0.1, has_lock=True),
+            CellState(name="b", revision=17, sessions=930, silent_s=12.0, has_lock=False),
+        ],
     ),
     "idle": lambda: rollout("idle", 0),
     "no_data": lambda: rollout(

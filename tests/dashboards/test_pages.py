@@ -100,7 +100,7 @@ def test_nobody_signed_in_is_sent_to_the_form_and_a_script_is_told() -> None:
             assert (response.status_code, response.headers["location"]) == (303, "/sign-in")
         assert client.get("/stream/overview", headers={"HX-Request": "true"}).status_code == 401
         form = client.get("/sign-in").text
-    assert 'action="/sign-in"' in form
+    assert 'action="/sign-in/token"' in form
     assert 'name="token"' in form
     assert re.search(r'name="_csrf_token" value="\w{64,}"', form)
 
