@@ -11,7 +11,7 @@ import rich_click as click
 
 from app.cli.exits import Refused
 from app.cli.target import settings_or_end
-from app.errors import StoreUnavailable
+from app.errors import CrossfadeError
 
 
 @click.command()
@@ -23,7 +23,7 @@ def serve() -> None:
     settings = settings_or_end()
     try:
         keep_operator_token(settings)
-    except (StoreUnavailable, OSError) as error:
+    except (CrossfadeError, OSError) as error:
         # Users are served without it; a person needs CROSSFADE_TOKEN then.
         click.echo(f"no token for the commands on this host: {error}", err=True)
     sys.exit(run(settings))
@@ -41,7 +41,7 @@ def token(role: str, name: str, days: float | None) -> None:
 
     try:
         secret = add_token(settings_or_end(), role, name or getpass.getuser(), days)  # type: ignore[arg-type]
-    except (StoreUnavailable, OSError) as error:
+    except (CrossfadeError, OSError) as error:
         raise Refused(f"no token made: {error}") from None
     click.echo(f"a token for {role}; it is shown once:", err=True)
     click.echo(secret)

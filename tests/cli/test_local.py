@@ -49,10 +49,9 @@ def test_a_token_stands_alone_on_the_last_line_and_is_in_the_store(run: Run, tmp
     assert token.valid(time.time() + 44_000) is (days is None)
 
 
-def test_a_store_that_does_not_answer_is_exit_1(run: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    result = run("token", "--role", "viewer", CROSSFADE_STORE=f"postgresql://nobody@127.0.0.1:{port}/none")
+def test_a_store_that_does_not_answer_is_exit_1(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = run("token", "--role", "viewer", CROSSFADE_DATA=str(tmp_path / "file" / "data"))
     assert result.exit_code == 1
     assert result.stderr.startswith("no token made: ")
     assert result.stdout == ""
