@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import resource
 import socket
 import sys
@@ -16,7 +17,7 @@ from types import FrameType
 import uvicorn
 
 from app.asgi import create_app
-from app.errors import CrossfadeError
+from app.errors import CrossfadeError, StoreUnavailable
 from app.gateway.draining import drain
 from app.gateway.framing import Connection
 from app.settings import Settings
@@ -43,8 +44,23 @@ class CellServer(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        await self._greet()
         if self._ready is not None:
             self._ready(self._service)
+
+    async def _greet(self) -> None:
+        """Where to look and how to sign in, for whoever started it by hand."""
+        base = f"http://{self._service.settings.bind}"
+        try:
+            link = await self._service.access.make_link(base)
+        except StoreUnavailable:
+            link = f"{base}/ (sign in with a token: the store does not answer)"
+        print(  # noqa: T201 - the one thing it says on standard output
+            f"Crossfade serves WebSockets at ws://{self._service.settings.bind}/ws\n"
+            f"Dashboard, signed in (this link is good once): {link}\n"
+            f"Later: {base}/ and `crossfade token --role manager`. Stop with Ctrl-C.",
+            flush=True,
+        )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -63,6 +79,8 @@ class CellServer(uvicorn.Server):
 def run(settings: Settings, ready: Callable[[Service], None] | None = None) -> int:
     """Serve until a signal ends it; `ready` is called when sockets are accepted. Returns the exit code."""
     configure_logging(settings.log_level)
+    # uvicorn writes lines for every connection at "info"; ours says nothing per connection or message.
+    logging.getLogger("uvicorn").setLevel(logging.DEBUG if settings.log_level == "debug" else logging.WARNING)
     raise_descriptor_limit(settings)
     try:
         listener = bind(settings)

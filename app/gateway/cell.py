@@ -134,6 +134,10 @@ class Cell:
             self._admitted(session)
         return session
 
+    def __len__(self) -> int:
+        """Live sessions."""
+        return len(self.registry)
+
     def sockets_of(self, user_id: str) -> int:
         """Open WebSockets of one user; messages over HTTP are not counted."""
         sessions = self.registry.of_user(user_id)

@@ -1,0 +1,33 @@
+"""The Litestar application of one cell: sockets, messages, control API and pages over an assembled `Service`.
+
+It registers; what the parts do is theirs.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from litestar import Litestar
+
+from app.api.csrf import csrf_middleware
+from app.api.routes import control_router, openapi_config
+from app.api.services import STATE, Services
+from app.gateway.http import post_message
+from app.gateway.websocket import open_websocket
+from app.wiring import Service
+from dashboards.pages import SOURCE, make_router
+
+
+def create_app(service: Service) -> Litestar:
+    """The application; its lifespan starts and stops the service."""
+    app = Litestar(
+        route_handlers=[open_websocket, post_message, control_router(), make_router()],
+        middleware=[csrf_middleware(service.secret.decode())],
+        openapi_config=openapi_config(version("crossfade")),
+        on_startup=[service.start],
+        on_shutdown=[service.stop],
+    )
+    app.state.entrance = service.entrance
+    app.state[STATE] = Services(service.controller, service.access, service.metrics)
+    app.state[SOURCE] = service.page_source
+    return app

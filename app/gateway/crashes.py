@@ -1,0 +1,47 @@
+"""The guardrail `crashes`: two deaths of v3's worker in ten minutes fail it, and so roll back.
+
+Counts deaths; it must not know why a worker died, nor what the verdict leads to.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from dashboards.views import Verdict
+
+LIMIT = 2
+WINDOW_S = 600.0
+
+
+class Crashes:
+    """Implements `app.control.ports.Guard` with this one guardrail. `clock` in monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._deaths: deque[float] = deque(maxlen=LIMIT)
+
+    def died(self) -> None:
+        """The serving worker of v3 is gone, and nobody asked for it."""
+        self._deaths.append(self._clock())
+
+    def new_epoch(self, percentage: int) -> None:
+        """A rollback or a new build is a new start; a ramp is not."""
+        if percentage == 0:
+            self._deaths.clear()
+
+    def verdicts(self) -> Sequence[Verdict]:
+        since = self._clock() - WINDOW_S
+        count = sum(1 for at in self._deaths if at > since)
+        failed = count >= LIMIT
+        return [
+            Verdict(
+                guardrail="crashes",
+                verdict="fail" if failed else "pass",
+                words="v3 keeps dying" if failed else "no harm found",
+                evidence=float(count),
+                limit=float(LIMIT),
+                detail=f"{count} deaths of v3's worker in 10 min, {LIMIT} roll back",
+            )
+        ]

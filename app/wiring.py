@@ -1,0 +1,177 @@
+"""The only place that picks adapters: from the settings to one cell with its store, flags, workers and pages.
+
+Nothing is decided here, and nothing else makes these parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from functools import partial
+from pathlib import Path
+
+import mmh3
+import structlog
+
+from app.api.access import Access
+from app.api.page_source import PageSource
+from app.control.controller import Controller
+from app.control.departures import StoredDepartures
+from app.control.flags import Flags
+from app.control.flags.embedded import EmbeddedFlags
+from app.control.ledger import Ledger
+from app.control.lockfile import LockFile
+from app.control.store.port import Store
+from app.control.store.sql import sqlite_store
+from app.errors import SettingError, StoreUnavailable
+from app.gateway.builds import Builds
+from app.gateway.cell import Cell
+from app.gateway.crashes import Crashes
+from app.gateway.door import Door
+from app.gateway.entrance import Entrance
+from app.paths.hosts import PathHosts
+from app.paths.ports import Death
+from app.settings import Settings
+from app.supervisor.threads import new_thread_id, owns_thread
+from app.telemetry import CellFigures, Metrics
+from rollout.names import CANARY, PATHS
+from rollout.names import Path as PathName
+
+SECRET_FILE = "secret"  # noqa: S105 - a file's name
+IDLE_CHECK_S = 5.0
+log = structlog.get_logger()
+
+
+def make_store(settings: Settings) -> Store:
+    """The store that the settings name. Raises `SettingError` for one that there is not."""
+    if settings.store == "sqlite":
+        return sqlite_store(Path(settings.data))
+    raise SettingError(f"CROSSFADE_STORE={settings.store!r}: allowed for now: sqlite")
+
+
+def make_flags(settings: Settings) -> Flags:
+    """The flag's adapter. Raises `SettingError` for one that there is not."""
+    if settings.unleash_url:
+        raise SettingError(f"CROSSFADE_UNLEASH_URL={settings.unleash_url!r}: allowed for now: unset (embedded)")
+    return EmbeddedFlags(settings.flag)
+
+
+def load_secret(settings: Settings) -> bytes:
+    """The key of thread ids, resume tokens and sessions: as set, or made once and kept in the data folder."""
+    if settings.secret:
+        return settings.secret.encode()
+    file = Path(settings.data) / SECRET_FILE
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        pass
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(secrets.token_hex(32).encode())
+    return file.read_bytes()
+
+
+def bucket_of(group_id: str, user_id: str) -> int:
+    """Unleash's normalised hash, 1..100, in C; a test holds it equal to `rollout.cohort.bucket` and to the engine."""
+    return int(mmh3.hash(f"{group_id}:{user_id}", 0, signed=False)) % 100 + 1
+
+
+class Service:
+    """One cell, assembled. `start` and `stop` are called in its event loop."""
+
+    def __init__(self, settings: Settings, name: str = "a") -> None:
+        """Raises `SettingError`."""
+        self.settings = settings
+        self.secret = load_secret(settings)
+        self.host_name = socket.gethostname()
+        self.ledger = Ledger()
+        owns = partial(_owns_thread, self.secret)
+        self.cell = Cell(name, settings, self.ledger, owns, bucket_of)
+        self.door = Door(settings, self.cell, partial(_new_thread, self.secret), owns)
+        self.store = make_store(settings)
+        self.departures = StoredDepartures(self.store)
+        self.entrance = Entrance(self.cell, self.door, self.departures)
+        self.departures.living = self.entrance.changed
+        self.crashes = Crashes()
+        self.flags = make_flags(settings)
+        self.controller = Controller(
+            cell=self.cell,
+            store=self.store,
+            flags=self.flags,
+            lock_file=LockFile(Path(settings.data)),
+            ledger=self.ledger,
+            settings=settings,
+            guard=self.crashes,
+        )
+        self.access = Access(self.store, self.secret.decode())
+        self.metrics = Metrics(lambda: [self.figures()])
+        self.page_source = PageSource(self.controller, self.access)
+        self.hosts: PathHosts
+        self.builds: Builds
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Workers and store at the same time, then the record is put in force. Raises `FactoryError` without v2."""
+        self.hosts = PathHosts(self.settings, self.secret, self.cell)
+        self.cell.host = self.hosts
+        self.builds = Builds(self.hosts, self.cell)
+        self.cell.on_available = self._on_available
+        await asyncio.gather(self.hosts.start(), self._open_store())
+        await self.controller.open()
+        self._tasks = [
+            asyncio.create_task(self.controller.run()),
+            asyncio.create_task(self.departures.run()),
+            asyncio.create_task(self._close_idle()),
+        ]
+
+    async def stop(self) -> None:
+        """The reverse; every session has ended by now."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.departures.write()
+        await self.controller.close()
+        await self.hosts.stop()
+        await self.flags.close()
+        await self.store.close()
+
+    def figures(self) -> CellFigures:
+        """What `/metrics` shows of this cell."""
+        state = self.controller.state
+        return CellFigures(
+            name=self.cell.name,
+            slots=self.ledger.slots,
+            paths={path: self.cell.path_state(path) for path in PATHS},
+            percentage=state.percentage,
+            phase=state.phase,
+            flag_age_s=self.controller.known().flag_age_s or 0.0,
+        )
+
+    async def _open_store(self) -> None:
+        try:
+            await self.store.open()
+            await self.access.open()
+        except StoreUnavailable as error:
+            log.error("the store does not answer; v2 is served until it does", error=str(error))
+
+    def _on_available(self, path: PathName, death: Death | None) -> None:
+        if path == CANARY and death is not None and death.reason != "replaced":
+            self.crashes.died()
+
+    async def _close_idle(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_CHECK_S)
+            self.cell.close_idle()
+
+
+def _owns_thread(secret: bytes, user_id: str, thread_id: str) -> bool:
+    return owns_thread(user_id, thread_id, secret)
+
+
+def _new_thread(secret: bytes, user_id: str) -> str:
+    return new_thread_id(user_id, secret)
