@@ -46,7 +46,6 @@ class DocumentedHistory(History):
         super().__init__(user_id)
         self.completed = 0
         """Runs of this session that completed."""
-        self.last_answer: Answer | None = None
         self._said: dict[str, str] = {}
         self._exchanges: list[str] = []
 
@@ -63,15 +62,19 @@ class DocumentedHistory(History):
         elif terminal == "thread_history" and bytes(payload) != b"{}":
             self._check_history(message_id, payload)
 
+    def answered(self, message_id: str, answer: Answer) -> None:
+        """A counting supervisor completed a message; for those who want to know where."""
+
     def begins_anew(self) -> None:
         self.completed = 0
         self._exchanges = []
 
     def _check_runs(self, message_id: str, payload: Raw) -> None:
         try:
-            answer = self.last_answer = _answers.decode(_completed.decode(payload).content)
+            answer = _answers.decode(_completed.decode(payload).content)
         except msgspec.DecodeError:
             return  # only an outcome, or a supervisor that does not count
+        self.answered(message_id, answer)
         if answer.runs <= self.completed:
             self._wrong(
                 "the document never goes back",

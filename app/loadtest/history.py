@@ -30,6 +30,7 @@ Rule: TypeAlias = Literal[
     "nothing after the terminal event",
     "one at a time, in order",
     "run once",
+    "a retry runs",
     "the document never goes back",
     "close code",
 ]
@@ -122,6 +123,10 @@ class History:
         """Messages without a refusal or a terminal event so far."""
         return len(self._open) + sum(map(len, self._unanswered.values()))
 
+    def unanswered(self) -> list[str]:
+        """Ids that were sent on sockets that died, and of which nothing was heard since."""
+        return list(self._uncertain)
+
     def sent(self, message_id: str, at: float) -> None:
         """The client wrote a message; an id sent again is answered again."""
         self._unanswered.setdefault(message_id, []).append(at)
@@ -138,6 +143,7 @@ class History:
             self._wrong("unreadable", f"{data[:120]!r}: {error}")
             return None
         self._check_envelope(frame)
+        self.heard(frame)
         if frame.type == "connection_ready":
             self._take_ready(frame)
         elif frame.type == "ack":
@@ -160,6 +166,9 @@ class History:
             self._unseen += len(times)
         self._unanswered.clear()
         self._seq = 0
+
+    def heard(self, frame: Frame) -> None:
+        """A frame came that can be read; for those who wait for one."""
 
     def ended(self, message_id: str, terminal: str, payload: Raw) -> None:
         """An accepted message ended with this event; `interrupted` and no payload when only an outcome says so.
@@ -311,6 +320,10 @@ class History:
                 self._wrong("one answer per message", f"refusal {code} of {frame.message_id}, which waits for none")
             return None
         message_id = frame.message_id or ""
+        if code == "duplicate" and self._told.get(message_id) == "interrupted":
+            running = [message for message in self._open.values() if message.message_id == message_id]
+            if not running and message_id not in self._uncertain:
+                self._wrong("a retry runs", f"{message_id} was interrupted, and sent again it is a duplicate")
         return Finished(message_id, "error", code, at - self._answered(message_id, times))
 
     def _answered(self, message_id: str, times: list[float]) -> float:

@@ -133,6 +133,7 @@ FIRST: list[tuple[str, Callable[[Wire], Wire], Rule]] = [
     ("double dispatch, both starts seen", twice(6), "run once"),
     ("double dispatch, seen in the run counter", put(9, completed("c", 3, 3)), "run once"),
     ("double dispatch, seen in the history", put(14, kept("h", 5, "say a", "say c", "say c", "say b")), "run once"),
+    ("the retry is refused", put(10, event("error", "b", code="duplicate")), "a retry runs"),
     ("reordered ends", swap(7, 9), "one at a time, in order"),
     ("reordered acks", swap(4, 5), "numbers in order"),
     ("the run counter goes back", put(12, completed("b", 4, 2)), "the document never goes back"),

@@ -1,7 +1,8 @@
 """Supervisors for chaos runs: they work as long as each message says, and count their session's runs in its document.
 
-A message's content is words: `sleep=MS` in all, `think=N` events in between, `first=MS` before the first event,
-`block=MS` during which the whole worker stands still. The rest is for whoever reads the history.
+A message's content is words: `sleep=MS` of work, spread over `think=N` events in between, or all of it before one of
+the events (`hold=0`: before the first, 1: before the next, ...); `block=MS`: the whole worker stands still. The rest is
+for whoever reads the history.
 """
 
 from __future__ import annotations
@@ -32,15 +33,12 @@ class Slow:
         """Works, then says the number of this run and where it ran."""
         asked = _words(message.content)
         thoughts = asked.get("think", 0)
-        if asked.get("first"):
-            await asyncio.sleep(asked["first"] / 1000)
         if asked.get("block"):
             time.sleep(asked["block"] / 1000)  # noqa: ASYNC251 - the point: a worker that answers nothing
-        yield {"type": "agent_started"}
-        for _ in range(thoughts):
-            await asyncio.sleep(asked.get("sleep", 0) / 1000 / (thoughts + 1))
-            yield {"type": "agent_thinking"}
-        await asyncio.sleep(asked.get("sleep", 0) / 1000 / (thoughts + 1))
+        for number in range(thoughts + 1):
+            await asyncio.sleep(_pause_s(asked, number))
+            yield {"type": "agent_thinking" if number else "agent_started"}
+        await asyncio.sleep(_pause_s(asked, thoughts + 1))
         self._runs += 1
         answer = json.dumps({"runs": self._runs, "path": self._path})
         yield {"type": "agent_completed", "payload": {"content": answer}}
@@ -79,3 +77,11 @@ def _create(context: Any, path: str) -> Slow:
 def _words(content: str) -> dict[str, int]:
     pairs = (word.partition("=") for word in content.split())
     return {name: int(value) for name, _, value in pairs if value.isdigit()}
+
+
+def _pause_s(asked: dict[str, int], number: int) -> float:
+    """Seconds of work before event `number`; the start is event 0."""
+    work_s, hold = asked.get("sleep", 0) / 1000, asked.get("hold")
+    if hold is not None:
+        return work_s if number == hold else 0.0
+    return work_s / (asked.get("think", 0) + 1) if number else 0.0

@@ -1,0 +1,133 @@
+"""One client of a chaos run: a user with a socket, who waits for what is heard and comes back with a resume token.
+
+It must not judge, and knows the public protocol only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from urllib.parse import quote
+
+import msgspec
+
+from app.loadtest.documents import Answer, DocumentedHistory
+from app.loadtest.history import Finished, Frame
+from app.loadtest.wire import Wire, connect
+
+WITHIN_S = 20.0
+
+
+class Diary(DocumentedHistory):
+    """A history that also remembers which events each message had, for those who wait for one."""
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(user_id)
+        self.events: dict[str, list[str]] = {}
+        """Types by message id, refusals left out; `error:CODE` for errors."""
+        self.paths: dict[str, str] = {}
+        """Where a message completed, when its supervisor says so."""
+        self.on_heard: Callable[[], None] = lambda: None
+        self.on_answer: Callable[[str], None] = lambda path: None
+
+    def heard(self, frame: Frame) -> None:
+        if frame.message_id is not None and frame.number is not None:
+            kind = f"error:{self._code(frame)}" if frame.type == "error" else frame.type
+            self.events.setdefault(frame.message_id, []).append(kind)
+        self.on_heard()
+
+    def answered(self, message_id: str, answer: Answer) -> None:
+        self.paths[message_id] = answer.path
+        self.on_answer(answer.path)
+
+
+class ChaosClient:
+    """See the module. `url` is that of `/ws`, without a query."""
+
+    def __init__(self, url: str, user_id: str, source: tuple[str, int] | None = None) -> None:
+        self.history = Diary(user_id)
+        self.history.on_heard = self._heard
+        self.on_finished: Callable[[Finished], None] = lambda done: None
+        self.wire: Wire | None = None
+        self._url = f"{url}?user={quote(user_id)}"
+        self._source = source
+        self._changed = asyncio.Event()
+        self._ids = itertools.count(1)
+
+    @property
+    def user_id(self) -> str:
+        return self.history.user_id
+
+    @property
+    def is_open(self) -> bool:
+        return self.wire is not None and self.wire.is_open
+
+    async def connect(self, *, resume: bool = False) -> None:
+        """A new socket; with `resume`, in the session of the last one. Raises `InvalidHandshake`, `OSError`."""
+        token = self.history.resume_token
+        url = f"{self._url}&resume={token}" if resume and token else self._url
+        self.history.resume_token = ""
+        self.wire = await connect(url, self.history, self._finished, self._source)
+        await self.until(lambda: bool(self.history.resume_token) or not self.is_open)
+
+    def say(self, content: str, message_id: str | None = None) -> str:
+        """Send a user message; its id."""
+        return self.send("user_message", {"content": content}, message_id)
+
+    def send(self, kind: str, payload: dict[str, object], message_id: str | None = None) -> str:
+        """Send work of any kind; its id."""
+        message_id = message_id or f"{self.user_id}-{next(self._ids)}"
+        if self.wire is not None and self.is_open:
+            self.note(message_id, str(payload.get("content", "")))
+            self.wire.send(self.encode(kind, payload, message_id))
+        return message_id
+
+    def note(self, message_id: str, content: str) -> None:
+        """A message leaves that was put on the wire by hand."""
+        self.history.says(message_id, content)
+        self.history.sent(message_id, time.monotonic())
+
+    def control(self, kind: str, payload: dict[str, object]) -> None:
+        """Send a `ping` or a `stop_agent`."""
+        message_id = f"{self.user_id}-{next(self._ids)}"
+        if self.wire is not None and self.is_open:
+            self.history.sent_control(message_id)
+            self.wire.send(self.encode(kind, payload, message_id))
+
+    @staticmethod
+    def encode(kind: str, payload: dict[str, object], message_id: str) -> bytes:
+        return msgspec.json.encode({"type": kind, "message_id": message_id, "payload": payload})
+
+    async def until(self, true: Callable[[], bool], within_s: float = WITHIN_S) -> None:
+        """Wait for a frame, or the end of the socket, after which this is true. Raises `TimeoutError`."""
+        async with asyncio.timeout(within_s):
+            while not true():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def events(self, message_id: str, count: int) -> list[str]:
+        """The first `count` events of a message, ack included."""
+        await self.until(lambda: len(self.history.events.get(message_id, ())) >= count)
+        return self.history.events[message_id][:count]
+
+    async def quiet(self, within_s: float = WITHIN_S) -> None:
+        """Wait until nothing is unanswered, or the socket is gone."""
+        await self.until(lambda: self.history.outstanding == 0 or not self.is_open, within_s)
+
+    async def close(self) -> None:
+        if self.wire is not None:
+            await self.wire.close()
+
+    async def vanish(self) -> None:
+        """Go away without a word."""
+        if self.wire is not None:
+            self.wire.abort()
+            await self.wire.gone
+
+    def _finished(self, done: Finished) -> None:
+        self.on_finished(done)
+
+    def _heard(self) -> None:
+        self._changed.set()
