@@ -62,7 +62,6 @@ class Execution:
             elif not running.closed:
                 self._stopped(running)
         finally:
-            running.task = None  # the task holds `running`; without this both would wait for the garbage collector
             self._ended(running)
 
     async def _attempt(self, running: Running) -> None:

@@ -88,6 +88,7 @@ class PathWorker:
                 self._cancel(frame)
             elif isinstance(frame, Barrier):
                 self._outgoing.send(BarrierPassed(frame.count, self.sessions))
+                self._outgoing.flush()  # before the supervisors of closed sessions are closed, which may take a while
             elif isinstance(frame, Faults):
                 self._set_faults(frame.faults)
             else:

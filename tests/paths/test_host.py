@@ -111,22 +111,24 @@ async def test_what_a_killed_worker_said_is_heard_before_its_path_is_down() -> N
     recorder = Recorder()
     async with hosting(recorder) as host:
         worker = serving(host)
-        for session in range(200):
+        for session in range(500):
             worker.send(opened(session))
             worker.send(chat("x", session))
-        await recorder.until(lambda: sum(isinstance(frame, Done) for frame in recorder.frames) == 200)
-        # Let the answers lie unread in the kernel: this turn of the loop does not end before the worker is dead.
-        for session in range(200):
-            worker.send(chat("y" * 500, session, number=2))
+        await recorder.until(lambda: sum(isinstance(frame, Done) for frame in recorder.frames) == 500)
+        # Let the answers lie unread in the kernel: this turn of the loop does not end before the worker is dead. They
+        # are more than one turn reads, so the end of the process is seen before the end of its words.
+        for session in range(500):
+            worker.send(chat("y" * 4000, session, number=2))
         worker._link.flush()
-        while _lying_in_the_kernel(worker) < 200:
+        while _lying_in_the_kernel(worker) < 500:
             pass
         os.kill(worker.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
         await recorder.until(lambda: recorder.downs)
         down = recorder.order.index("down")
         assert "frames" not in recorder.order[down:]
         second = [frame for frame in recorder.frames if isinstance(frame, Done) and frame.number == 2]
-        assert len(second) == 200
+        assert len(second) == 500
         with pytest.raises(ConnectionError):
             await worker.barrier(1)
         worker.send(chat("z"))  # to nobody
@@ -140,7 +142,7 @@ def _lying_in_the_kernel(worker: WorkerHandle) -> int:
     """How many `Done` of the worker have not been read yet."""
     connected = worker._link._socket
     with contextlib.suppress(BlockingIOError):
-        unread = connected.recv(1 << 22, socket.MSG_PEEK)
+        unread = connected.recv(1 << 23, socket.MSG_PEEK)
         batches: Batches[FromWorker] = Batches(FromWorker)
         return sum(isinstance(frame, Done) for frame in batches.feed(unread))
     return 0

@@ -13,7 +13,8 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+PEOPLE = Path(__file__).parent / "people"
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 PATIENCE_MS = 30_000
 
 GATEWAY = """
@@ -22,7 +23,7 @@ from tests.paths.recorder import Recorder, chat, hosting, limits_of, opened, ser
 
 async def main():
     recorder = Recorder()
-    async with hosting(recorder, limits_of(hang_s=600), faults={"busy_loop_on": "spin"}) as host:
+    async with hosting(recorder, limits_of(hang_s=600), factory="acme:holds_the_interpreter") as host:
         worker = serving(host)
         worker.send(opened())
         worker.send(chat("DOING"))
@@ -55,7 +56,9 @@ threading.Event().wait()
 
 def killed_with_its_parent(script: str) -> bool:
     """Start a script that prints the id of a child, kill it, and wait for the child's end."""
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=ROOT) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=PEOPLE, env=ENVIRONMENT
+    ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         ended = select.poll()
@@ -72,7 +75,7 @@ def killed_with_its_parent(script: str) -> bool:
             os.close(descriptor)
 
 
-@pytest.mark.parametrize("doing", ["idle", "spin", "stopped"])
+@pytest.mark.parametrize("doing", ["idle", "hold", "stopped"])
 def test_a_worker_ends_when_its_gateway_is_killed(doing: str) -> None:
     assert killed_with_its_parent(GATEWAY.replace("DOING", doing))
 

@@ -111,6 +111,7 @@ class Scripted:
                     await self.world.release.wait()
                 except asyncio.CancelledError:
                     self.world.refused_to_end.set()
+            yield AgentEvent("agent_thinking")
         elif word == "raise":
             raise RuntimeError("secret text of an exception")
         elif word == "exit":
@@ -245,8 +246,9 @@ async def test_a_cancel_before_started_leaves_the_message_untouched(world: World
     assert (await world.wire.done(2)).terminal == "agent_completed"
 
 
-async def test_a_cancel_between_started_and_the_first_touch_still_ends_it(world: World) -> None:
-    world.wire.full = True
+@pytest.mark.parametrize("full", [True, False])
+async def test_a_cancel_between_started_and_the_first_touch_still_ends_it(world: World, full: bool) -> None:
+    world.wire.full = full
     world.worker.hear([opened(), run("hi")])
     world.worker.hear([Cancel(1, 1, 1)])
     world.wire.empty()
@@ -357,6 +359,7 @@ async def test_a_message_that_ignores_its_timeout_is_given_up_and_the_session_go
     await world.worker.stop(5)
     assert world.worker.sessions == 0
     assert len([frame for frame in world.wire.sent if isinstance(frame, Done)]) == 2
+    assert [frame.number for frame in world.wire.sent if isinstance(frame, Event)] == [1, 2]
     assert [supervisor.closed for supervisor in world.made] == [True, True]
 
 
@@ -368,9 +371,9 @@ async def test_close_forgets_sessions_and_answers_nothing_for_them(world: World)
     await world.wire.until(lambda frames: BarrierPassed(1, 2) in frames)  # 3, and what 1 still runs
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    world.worker.hear([Barrier(2), Ping(5)])
+    world.worker.hear([Ping(5), Barrier(2)])
     await world.wire.until(lambda frames: BarrierPassed(2, 1) in frames)
-    assert world.wire.sent[before:] == [BarrierPassed(1, 2), BarrierPassed(2, 1), Pong(5, 1, 0)]
+    assert world.wire.sent[before:] == [BarrierPassed(1, 2), Pong(5, 1, 0), BarrierPassed(2, 1)]
     world.worker.hear([run("hi", 2, session=2)])
     world.worker.hear([Close([(3, 1)]), Barrier(3)])
     await world.wire.until(lambda frames: BarrierPassed(3, 0) in frames)
@@ -382,6 +385,8 @@ async def test_a_new_epoch_of_a_session_fences_the_old_one(world: World) -> None
     await world.wire.until(lambda frames: any(isinstance(frame, Event) for frame in frames))
     world.worker.hear([opened(epoch=2, document=b'["carried"]'), run("hi", epoch=2)])
     assert (await world.wire.done()).epoch == 2
+    world.worker.hear([run("late", 2, epoch=1), Barrier(1)])
+    assert world.wire.sent[-1] == BarrierPassed(1, 2)
     world.release.set()
     await world.worker.stop(5)
     assert {frame.epoch for frame in world.wire.sent if isinstance(frame, Done)} == {2}

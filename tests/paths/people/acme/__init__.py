@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Callable
+from itertools import repeat
 from typing import Protocol
 
 
@@ -26,6 +28,17 @@ def create(context: object) -> Run:
 
 def raises(context: object) -> Run:
     raise RuntimeError("not today,\nand not tomorrow")
+
+
+def holds_the_interpreter(context: object) -> Run:
+    """Its runs never end and never let another thread of the process run, as a bad regular expression can."""
+
+    async def run(message: Message) -> AsyncIterator[str]:
+        yield "x"
+        if message.content == "hold":
+            deque(repeat(0), maxlen=0)
+
+    return run
 
 
 def breaks_the_link(context: object) -> Run:
