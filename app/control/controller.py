@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import structlog
 
+from app.control.changes import Changes
 from app.control.enforcement import Enforcer
 from app.control.flags import Flags
 from app.control.keeper import Keeper
@@ -56,7 +57,7 @@ from rollout.events import (
 from rollout.machine import advance
 from rollout.names import CANARY, STABLE, Path
 from rollout.permissions import require_role
-from rollout.state import Lock, Rollout
+from rollout.state import UNDO_S, Lock, Rollout
 
 Change = Start | SetPercentage | Promote | Pause | Resume | Undo | Unlock | ApplyPlan
 """Every command but a rollback."""
@@ -64,6 +65,9 @@ Change = Start | SetPercentage | Promote | Pause | Resume | Undo | Unlock | Appl
 ANSWER_S = 1.0
 """A rollback's answer waits for the store at most so long."""
 TICK_S = 1.0
+TIMELINE = 200
+TIMELINE_S = 24 * 3600
+"""A receipt shows the audit of the day before a rollback, at most so many entries of it, and until it can be undone."""
 log = structlog.get_logger()
 
 
@@ -105,6 +109,7 @@ class Controller:
         self.keeper = Keeper(store)
         self.settings = settings
         self.ledger = ledger
+        self.changes = Changes()
         self._force = Enforcer(cell, flags, lock_file, settings, clock)
         self._guard = guard or NoGuard()
         self._notify = notify
@@ -174,6 +179,7 @@ class Controller:
 
     async def close(self) -> None:
         """Watch no longer, and write what still waits; every change was saved when it was made."""
+        self.changes.close()
         await self._watch.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.keeper.flush()
@@ -198,7 +204,7 @@ class Controller:
         require_role(actor, "oncall", "leave a note")
         await self.keeper.append(self._entry(Audit(actor, "note", text), source, self.state, self.state))
 
-    async def pin(self, actor: Actor, user_id: str, path: Path | None, reason: str, source: str) -> None:
+    async def pin(self, actor: Actor, user_id: str, path: Path | None, reason: str, *, source: str) -> None:
         """Pin a user to a path, or with None unpin. Raises NotAllowed and StoreUnavailable."""
         require_role(actor, "manager", "pin users")
         what = f"unpin {user_id}" if path is None else f"pin {user_id} to {path}"
@@ -206,6 +212,17 @@ class Controller:
             entry = self._entry(Audit(actor, what, reason), source, self.state, self.state)
             await self.keeper.save_pin(user_id, path, entry)
             await self._follow_pins()
+
+    async def receipt(self, id: str) -> Receipt | None:
+        """What a rollback did, with the audit around it; None: there was none of this id. Raises StoreUnavailable."""
+        watched = self._watch.receipt
+        found = watched if watched is not None and watched.rollback.id == id else await self.keeper.receipt(id)
+        if found is None:
+            return None
+        entries = (await self.keeper.events(None, TIMELINE)).items
+        end = found.rollback.at + UNDO_S
+        timeline = [entry for entry in reversed(entries) if found.rollback.at - TIMELINE_S <= entry.at <= end]
+        return msgspec.structs.replace(found, timeline=timeline)
 
     async def _change(self, event: Change | Tick, source: str) -> None:
         """Decide, save, flag, cell; `_changing` is held. Raises Refused and StoreUnavailable."""
@@ -224,6 +241,7 @@ class Controller:
             raise self._stale(base)
         self._force.state = transition.state
         await self._carry_out(base, transition)
+        self.changes.tell()
 
     async def _carry_out(self, base: Rollout, transition: Transition) -> None:
         """After the save. The flag comes before the sessions, because their view is made of what it reads."""
@@ -277,6 +295,7 @@ class Controller:
         else:
             self.keeper.wait(entry)
         self._observe(sweep, commanded_at, to_move)
+        self.changes.tell()
         for effect in transition.effects:
             if isinstance(effect, Notify):
                 self._notify(effect)
@@ -373,6 +392,7 @@ class Controller:
         self._force.publish()
 
     async def _keep(self, receipt: Receipt) -> None:
+        self.changes.tell()
         if self._unsaved is None:  # else it is kept, under its final id, when the rollback is saved
             await self.keeper.keep(receipt)
 

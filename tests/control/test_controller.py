@@ -221,7 +221,7 @@ async def test_a_lock_lifted_elsewhere_while_this_cell_was_cut_off_is_superseded
 
 async def test_a_restart_gives_the_same_record(world: World, tmp_path: Path) -> None:
     await start(world, 30)
-    await world.control.pin(ANN, "u1", "v3", "beta", "api")
+    await world.control.pin(ANN, "u1", "v3", "beta", source="api")
     before = world.control.state
     await world.close()
     again = await World.make(tmp_path)
@@ -350,15 +350,15 @@ async def test_harm_rolls_back(tmp_path: Path) -> None:
 
 
 async def test_pins_move_open_sessions_and_are_audited(world: World) -> None:
-    await world.control.pin(ANN, "u7", "v3", "beta tester", "api")
+    await world.control.pin(ANN, "u7", "v3", "beta tester", source="api")
     assert [session.user_id for session in world.cell.members if session.path == "v3"] == ["u7"]
     seen = user_view(world.control.known(), "u7")
     assert (seen.path, seen.reason, seen.pin, len(seen.sessions)) == ("v3", "pinned", "v3", 1)
-    await world.control.pin(ANN, "u7", None, "", "api")
+    await world.control.pin(ANN, "u7", None, "", source="api")
     assert world.cell.on("v3") == 0
     assert [item.what for item in (await world.control.keeper.events()).items] == ["unpin u7", "pin u7 to v3"]
     with pytest.raises(NotAllowed):
-        await world.control.pin(BOB, "u7", "v3", "", "api")
+        await world.control.pin(BOB, "u7", "v3", "", source="api")
 
 
 async def test_a_preview_says_what_a_command_then_does(world: World) -> None:

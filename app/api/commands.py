@@ -1,0 +1,112 @@
+"""What people ask for, checked and turned into commands of the rollout; for the API and for the pages alike.
+
+Knows shapes and bounds; must not know whether a command is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from litestar.exceptions import ClientException
+from msgspec import Meta, Struct
+
+from app.control.controller import Change
+from rollout.events import Actor, Pause, Promote, Resume, Rollback, SetPercentage, Start, Undo, Unlock
+from rollout.names import Path
+
+REASON_CHARACTERS = 1000
+PLAN_CHARACTERS = 100_000
+
+Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS, description="why, for whoever reads the audit later")]
+Percentage = Annotated[int, Meta(ge=0, le=100, description="whole percent of the users")]
+Verb = Literal["start", "percentage", "promote", "pause", "resume", "undo", "unlock"]
+_REVISION = re.compile(r'"(\d{1,15})"')
+
+
+class Words(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of a command that needs nothing else."""
+
+    reason: Reason = ""
+
+
+class StartBody(Struct, frozen=True, forbid_unknown_fields=True):
+    percentage: Percentage | None = None
+    reason: Reason = ""
+
+
+class PercentageBody(Struct, frozen=True, forbid_unknown_fields=True):
+    percentage: Percentage
+    reason: Reason = ""
+
+
+class PromoteBody(Struct, frozen=True, forbid_unknown_fields=True):
+    full: bool = False
+    reason: Reason = ""
+
+
+class NoteBody(Struct, frozen=True, forbid_unknown_fields=True):
+    text: Annotated[str, Meta(min_length=1, max_length=REASON_CHARACTERS)]
+
+
+class PinBody(Struct, frozen=True, forbid_unknown_fields=True):
+    path: Path
+    reason: Reason = ""
+
+
+class PlanBody(Struct, frozen=True, forbid_unknown_fields=True):
+    toml: Annotated[str, Meta(max_length=PLAN_CHARACTERS)]
+    reason: Reason = ""
+
+
+class AlertLabels(Struct, frozen=True):
+    crossfade_action: str = ""
+    alertname: str = ""
+
+
+class Alert(Struct, frozen=True):
+    status: str = ""
+    labels: AlertLabels = AlertLabels()
+
+
+class AlertsBody(Struct, frozen=True):
+    """What Alertmanager's webhook sends, as far as it matters here."""
+
+    alerts: list[Alert]
+
+
+def command_of(
+    verb: str, actor: Actor, *, reason: str, revision: int | None, percentage: int | None = None, full: bool = False
+) -> Change | Rollback:
+    """The command that a verb of the table means. Raises ClientException for `set` without a percentage."""
+    match verb:
+        case "rollback":
+            return Rollback(actor=actor, reason=reason)
+        case "start":
+            return Start(actor=actor, reason=reason, revision=revision, percentage=percentage)
+        case "set":
+            if percentage is None:
+                raise ClientException(detail="set needs a percentage")
+            return SetPercentage(actor=actor, reason=reason, revision=revision, percentage=percentage)
+        case "promote":
+            return Promote(actor=actor, reason=reason, revision=revision, full=full)
+        case "pause":
+            return Pause(actor=actor, reason=reason, revision=revision)
+        case "resume":
+            return Resume(actor=actor, reason=reason, revision=revision)
+        case "undo":
+            return Undo(actor=actor, reason=reason, revision=revision)
+        case "unlock":
+            return Unlock(actor=actor, reason=reason, revision=revision, flag_percentage=None)
+        case _:
+            raise ClientException(detail=f"{verb!r} is no command")
+
+
+def revision_of(header: str | None) -> int | None:
+    """The revision in an `If-Match`; None: there is none. Raises ClientException when it is no revision."""
+    if header is None:
+        return None
+    match = _REVISION.fullmatch(header.strip())
+    if match is None:
+        raise ClientException(detail=f'If-Match is a revision in quotes, such as "7", not {header[:40]!r}')
+    return int(match[1])

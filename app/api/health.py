@@ -1,0 +1,31 @@
+"""What machines ask without signing in: is it alive, is it ready, what are its figures.
+
+It says nothing about users.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.datastructures import State
+
+from app.api.services import TheServices
+
+
+@get("/healthz", tags=["health"], summary="The process answers")
+async def healthz() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@get("/readyz", tags=["health"], summary="v2 serves and the record is known")
+async def readyz(services: TheServices) -> Response[dict[str, str]]:
+    if services.control.ready:
+        return Response({"status": "ready"}, status_code=200)
+    return Response({"status": "not ready"}, status_code=503, headers={"Retry-After": "1"})
+
+
+@get("/metrics", tags=["health"], summary="Prometheus text, or OpenMetrics when asked for", media_type="text/plain")
+async def metrics(request: Request[Any, Any, State], services: TheServices) -> Response[bytes]:
+    body, content_type = services.metrics.render(request.headers.get("accept", ""))
+    return Response(body, headers={"Content-Type": content_type}, status_code=200)

@@ -1,0 +1,92 @@
+"""Users, their pins, sessions, errors, receipts of rollbacks, and the hook for alerts.
+
+Reads what the control loop knows; must not decide who may do what beyond a role's guard.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Annotated
+
+from litestar import Controller, MediaType, Response, delete, get, post, put
+from litestar.exceptions import NotFoundException
+from litestar.params import JSONBody, PathParameter, QueryParameter
+
+from app.api.commands import AlertsBody, PinBody
+from app.api.rollout import MANAGER, ONCALL, VIEWER
+from app.api.services import TheServices, VisitorRequest, actor_of
+from app.control.overview import user_view
+from app.control.receipt import Receipt, to_markdown
+from dashboards.views import ErrorGroup, SessionView, UserView
+from rollout.events import Rollback
+from rollout.names import Path
+
+USER_CHARACTERS = 256
+SESSIONS = 20_000
+UserId = Annotated[str, PathParameter(min_length=1, max_length=USER_CHARACTERS)]
+
+
+class UsersApi(Controller):
+    path = "/api/users/{user_id:str}"
+    tags = ("users",)
+
+    @get(guards=VIEWER, summary="Which path a user is on, and why")
+    async def who(self, services: TheServices, user_id: UserId) -> UserView:
+        return user_view(services.control.known(), user_id)
+
+    @put("/pin", guards=MANAGER, summary="Keep a user on a path whatever the percentage; a lock still wins")
+    async def pin(
+        self, request: VisitorRequest, services: TheServices, user_id: UserId, data: JSONBody[PinBody]
+    ) -> UserView:
+        visitor = request.user
+        await services.control.pin(actor_of(visitor), user_id, data.path, data.reason, source=visitor.source)
+        return user_view(services.control.known(), user_id)
+
+    @delete("/pin", guards=MANAGER, status_code=200, summary="Let the hash decide about a user again")
+    async def unpin(self, request: VisitorRequest, services: TheServices, user_id: UserId) -> UserView:
+        visitor = request.user
+        await services.control.pin(actor_of(visitor), user_id, None, "", source=visitor.source)
+        return user_view(services.control.known(), user_id)
+
+
+@get("/api/sessions", guards=VIEWER, tags=["users"], summary="Open sessions of this cell")
+async def sessions(
+    services: TheServices,
+    path: Annotated[Path | None, QueryParameter()] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=SESSIONS)] = 1000,
+) -> list[SessionView]:
+    found = (session for session in services.control.cell.sessions() if path is None or session.path == path)
+    return list(islice(found, limit))
+
+
+@get("/api/errors", guards=VIEWER, tags=["rollout"], summary="Errors by group, those seen only on v3 first")
+async def errors(services: TheServices) -> list[ErrorGroup]:
+    return services.control.ledger.errors.view()
+
+
+@get("/api/rollbacks/{rollback_id:str}", guards=VIEWER, tags=["rollout"], summary="The receipt of a rollback")
+async def rollback_receipt(
+    request: VisitorRequest,
+    services: TheServices,
+    rollback_id: Annotated[str, PathParameter(max_length=64)],
+) -> Response[Receipt] | Response[str]:
+    receipt = await services.control.receipt(rollback_id)
+    if receipt is None:
+        raise NotFoundException(detail=f"there was no rollback {rollback_id!r}")
+    if "text/markdown" in request.headers.get("accept", ""):
+        return Response(to_markdown(receipt), media_type="text/markdown", status_code=200)
+    return Response(receipt, media_type=MediaType.JSON, status_code=200)
+
+
+@post(
+    "/api/hooks/alertmanager", guards=ONCALL, status_code=200, tags=["rollout"], summary="Rolls back on a firing alert"
+)
+async def alertmanager(request: VisitorRequest, services: TheServices, data: JSONBody[AlertsBody]) -> dict[str, bool]:
+    """Only an alert labelled `crossfade_action="rollback"` counts, and only while it fires."""
+    for alert in data.alerts:
+        if alert.status == "firing" and alert.labels.crossfade_action == "rollback":
+            reason = f"alert {alert.labels.alertname or 'without a name'}"
+            command = Rollback(actor=actor_of(request.user), reason=reason)
+            await services.control.execute(command, f"alertmanager {request.user.source}")
+            return {"rolled_back": True}
+    return {"rolled_back": False}

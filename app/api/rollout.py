@@ -1,0 +1,197 @@
+"""`/api/rollout`: look at the rollout and command it.
+
+Every handler turns a request into a command or a view, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import Controller, Response, get, post, put
+from litestar.params import HeaderParameter, JSONBody, QueryParameter
+from msgspec import Struct
+
+from app.api.access import requires
+from app.api.commands import (
+    NoteBody,
+    PercentageBody,
+    PlanBody,
+    PromoteBody,
+    StartBody,
+    Words,
+    command_of,
+    revision_of,
+)
+from app.api.services import Services, TheServices, VisitorRequest, actor_of
+from app.control.controller import Change
+from app.control.overview import plan_view, preview, rollout_view
+from app.control.store.sql import PAGE
+from dashboards.views import AuditPage, Preview, RolloutView, StageView
+from rollout.events import ApplyPlan, Rollback
+from rollout.plan_reader import parse_toml
+from rollout.plan_writer import dump_toml
+
+IfMatch = Annotated[
+    str | None, HeaderParameter(name="If-Match", description='the revision this is based on, in quotes: `"7"`')
+]
+VIEWER, ONCALL, MANAGER = [requires("viewer")], [requires("oncall")], [requires("manager")]
+
+
+class PlanDocument(Struct, frozen=True):
+    """`GET /api/rollout/plan`: as a file for git, and as it was understood."""
+
+    name: str
+    stages: list[StageView]
+    revision: int
+    toml: str
+
+
+class RolloutApi(Controller):
+    path = "/api/rollout"
+    tags = ("rollout",)
+
+    @get(guards=VIEWER, summary="Where the rollout is, both paths side by side, the evidence")
+    async def look(self, services: TheServices) -> Response[RolloutView]:
+        return shown(services)
+
+    @post("/start", guards=MANAGER, status_code=200, summary="The plan's first stage, or a percentage")
+    async def start(
+        self,
+        request: VisitorRequest,
+        services: TheServices,
+        data: JSONBody[StartBody | None] = None,
+        if_match: IfMatch = None,
+    ) -> Response[RolloutView]:
+        body = data or StartBody()
+        return await commanded("start", request, services, body, if_match, percentage=body.percentage)
+
+    # Lowering is for those on call too; the rollout's rules tell the two apart.
+    @post("/percentage", guards=ONCALL, status_code=200, summary="This percentage now, off the plan's clock")
+    async def set_percentage(
+        self, request: VisitorRequest, services: TheServices, data: JSONBody[PercentageBody], if_match: IfMatch = None
+    ) -> Response[RolloutView]:
+        return await commanded("set", request, services, data, if_match, percentage=data.percentage)
+
+    @post("/promote", guards=MANAGER, status_code=200, summary="The next stage, or 100 %")
+    async def promote(
+        self,
+        request: VisitorRequest,
+        services: TheServices,
+        data: JSONBody[PromoteBody | None] = None,
+        if_match: IfMatch = None,
+    ) -> Response[RolloutView]:
+        body = data or PromoteBody()
+        return await commanded("promote", request, services, body, if_match, full=body.full)
+
+    @post("/pause", guards=ONCALL, status_code=200, summary="Hold; the percentage stays")
+    async def pause(
+        self,
+        request: VisitorRequest,
+        services: TheServices,
+        data: JSONBody[Words | None] = None,
+        if_match: IfMatch = None,
+    ) -> Response[RolloutView]:
+        return await commanded("pause", request, services, data or Words(), if_match)
+
+    @post("/resume", guards=MANAGER, status_code=200, summary="Go on after a pause or a percentage set by hand")
+    async def resume(
+        self,
+        request: VisitorRequest,
+        services: TheServices,
+        data: JSONBody[Words | None] = None,
+        if_match: IfMatch = None,
+    ) -> Response[RolloutView]:
+        return await commanded("resume", request, services, data or Words(), if_match)
+
+    @post("/undo", guards=ONCALL, status_code=200, summary="Back to where a person's rollback left off")
+    async def undo(
+        self,
+        request: VisitorRequest,
+        services: TheServices,
+        data: JSONBody[Words | None] = None,
+        if_match: IfMatch = None,
+    ) -> Response[RolloutView]:
+        return await commanded("undo", request, services, data or Words(), if_match)
+
+    @post("/unlock", guards=MANAGER, status_code=200, summary="Lift the lock, with a reason; idle at 0 %")
+    async def unlock(
+        self,
+        request: VisitorRequest,
+        services: TheServices,
+        data: JSONBody[Words | None] = None,
+        if_match: IfMatch = None,
+    ) -> Response[RolloutView]:
+        return await commanded("unlock", request, services, data or Words(), if_match)
+
+    @post("/rollback", guards=ONCALL, status_code=200, summary="v2 for everyone, and a lock; wins over everything")
+    async def rollback(
+        self, request: VisitorRequest, services: TheServices, data: JSONBody[Words | None] = None
+    ) -> Response[RolloutView]:
+        return await commanded("rollback", request, services, data or Words(), None)
+
+    @get("/plan", guards=VIEWER, summary="The plan in force, as TOML and as it was understood")
+    async def plan(self, services: TheServices) -> Response[PlanDocument]:
+        state = services.control.state
+        view = plan_view(state.plan)
+        document = PlanDocument(view.name, view.stages, state.revision, dump_toml(state.plan))
+        return Response(document, headers={"ETag": f'"{state.revision}"'}, status_code=200)
+
+    @put("/plan", guards=MANAGER, summary="Another plan from here on; every mistake in it is named")
+    async def apply_plan(
+        self, request: VisitorRequest, services: TheServices, data: JSONBody[PlanBody], if_match: IfMatch = None
+    ) -> Response[RolloutView]:
+        plan = parse_toml(data.toml)
+        revision = revision_of(if_match)
+        command = ApplyPlan(actor=actor_of(request.user), reason=data.reason, revision=revision, plan=plan)
+        return await carried_out(request, services, command)
+
+    @post("/notes", guards=ONCALL, status_code=204, summary="A remark for the audit and the charts")
+    async def note(self, request: VisitorRequest, services: TheServices, data: JSONBody[NoteBody]) -> None:
+        await services.control.note(actor_of(request.user), data.text, request.user.source)
+
+    @get("/preview", guards=VIEWER, summary="Users and open sessions that a percentage would move")
+    async def preview(self, services: TheServices, percentage: Annotated[int, QueryParameter(ge=0, le=100)]) -> Preview:
+        return preview(services.control.known(), percentage)
+
+    @get("/events", guards=VIEWER, summary="The audit, the newest first; `next` goes on as `before`")
+    async def events(
+        self,
+        services: TheServices,
+        before: Annotated[int | None, QueryParameter(ge=1)] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=PAGE)] = 50,
+    ) -> AuditPage:
+        return await services.control.keeper.events(before, limit)
+
+
+async def commanded(
+    verb: str,
+    request: VisitorRequest,
+    services: Services,
+    body: StartBody | PercentageBody | PromoteBody | Words,
+    if_match: str | None,
+    *,
+    percentage: int | None = None,
+    full: bool = False,
+) -> Response[RolloutView]:
+    """Give the command that `verb` means, and show the rollout after it."""
+    command = command_of(
+        verb,
+        actor_of(request.user),
+        reason=body.reason.strip(),
+        revision=revision_of(if_match),
+        percentage=percentage,
+        full=full,
+    )
+    return await carried_out(request, services, command)
+
+
+async def carried_out(request: VisitorRequest, services: Services, command: Change | Rollback) -> Response[RolloutView]:
+    """Do it, and show the rollout after it."""
+    await services.control.execute(command, request.user.source)
+    return shown(services)
+
+
+def shown(services: Services) -> Response[RolloutView]:
+    """The rollout with its revision as ETag."""
+    view = rollout_view(services.control.known())
+    return Response(view, headers={"ETag": f'"{view.revision}"', "Cache-Control": "no-store"}, status_code=200)

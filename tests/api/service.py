@@ -1,0 +1,82 @@
+"""The control API of a world, as an application without sockets, and people with tokens for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from httpx import ASGITransport, AsyncClient
+from litestar import Litestar
+from litestar.datastructures import State
+
+from app.api.access import Access
+from app.api.csrf import csrf_middleware
+from app.api.page_source import PageSource
+from app.api.routes import control_router, openapi_config
+from app.api.services import STATE, Services
+from app.control.store.port import TokenRole
+from app.control.tokens import make_token
+from app.telemetry import CellFigures, Metrics
+from dashboards.pages import SOURCE, make_router
+from rollout.names import PATHS
+from tests.control.world import World
+
+SECRET = "a secret of sixteen characters or more"
+ROLES: tuple[TokenRole, ...] = ("viewer", "oncall", "manager")
+
+
+@dataclass
+class Service:
+    world: World
+    client: AsyncClient
+    access: Access
+    tokens: dict[str, str]
+
+    def as_(self, role: str, revision: int | None = None) -> dict[str, str]:
+        """Headers of somebody with this role."""
+        headers = {"Authorization": f"Bearer {self.tokens[role]}"}
+        if revision is not None:
+            headers["If-Match"] = f'"{revision}"'
+        return headers
+
+    async def start(self, percentage: int = 10) -> None:
+        answer = await self.client.post(
+            "/api/rollout/start", json={"percentage": percentage, "reason": "go"}, headers=self.as_("manager", 0)
+        )
+        assert answer.status_code == 200, answer.text
+
+
+def make_app(world: World, access: Access) -> Litestar:
+    def cells() -> list[CellFigures]:
+        paths = {path: world.cell.path_state(path) for path in PATHS}
+        state = world.control.state
+        return [CellFigures("a", world.ledger.slots, paths, state.percentage, state.phase, 0.0)]
+
+    services = Services(world.control, access, Metrics(cells))
+    return Litestar(
+        route_handlers=[control_router(), make_router()],
+        middleware=[csrf_middleware(SECRET)],
+        state=State({STATE: services, SOURCE: PageSource(world.control, access)}),
+        openapi_config=openapi_config("0"),
+        logging_config=None,
+    )
+
+
+@asynccontextmanager
+async def serve(folder: Path) -> AsyncIterator[Service]:
+    world = await World.make(folder)
+    access = Access(world.store, SECRET, lambda: world.now)
+    tokens: dict[str, str] = {}
+    for role in ROLES:
+        tokens[role], token = make_token(role, f"{role} person", world.now, None)
+        await world.store.save_token(token)
+    await access.open()
+    # Litestar's own client runs the application in another loop, where the world's locks do not live.
+    application = cast("Any", make_app(world, access))  # two descriptions of ASGI that mypy does not bring together
+    transport = ASGITransport(application, raise_app_exceptions=False)
+    async with AsyncClient(transport=transport, base_url="http://testserver.local") as client:
+        yield Service(world, client, access, tokens)
+    await world.close()

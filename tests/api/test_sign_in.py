@@ -1,0 +1,215 @@
+"""Signing in, cookies, and what a foreign page cannot do with them; health, metrics and schema need nobody."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from app.api.access import COOKIE, SESSION_S, Access, Visitor
+from app.api.csrf import CSRF_COOKIE, HEADER
+from app.control.tokens import make_token
+from tests.api.service import SECRET, Service
+
+
+async def link(service: Service) -> str:
+    made = await service.access.make_link("http://testserver.local/", "ann")
+    return made.removeprefix("http://testserver.local")
+
+
+async def sign_in(service: Service) -> str:
+    """Sign in by the link; the CSRF token of the page."""
+    assert (await service.client.get(await link(service))).status_code == 303
+    page = await service.client.get("/")
+    assert page.status_code == 200
+    return service.client.cookies[CSRF_COOKIE]
+
+
+async def test_a_link_signs_in_once(service: Service) -> None:
+    once = await link(service)
+    first = await service.client.get(once)
+    assert (first.status_code, first.headers["location"]) == (303, "/")
+    cookie = first.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert "Secure" not in cookie
+    assert (await service.client.get("/api/rollout")).status_code == 200
+    service.client.cookies.clear()
+    second = await service.client.get(once)
+    assert second.status_code == 401
+    assert COOKIE not in second.headers.get("set-cookie", "")
+    assert (await service.client.get("/api/rollout")).status_code == 401
+
+
+async def test_the_cookie_is_secure_over_tls(service: Service) -> None:
+    answer = await service.client.get(await link(service), headers={"X-Forwarded-Proto": "https"})
+    cookies = answer.headers.get_list("set-cookie")
+    assert len(cookies) == 2
+    assert all("Secure" in cookie for cookie in cookies)
+
+
+@pytest.mark.parametrize("code", ["", "wrong", "x" * 300])
+async def test_a_wrong_code_signs_nobody_in(service: Service, code: str) -> None:
+    answer = await service.client.get("/sign-in/once", params={"code": code})
+    assert answer.status_code in (401, 422)
+    assert COOKIE not in service.client.cookies
+
+
+async def test_a_link_goes_stale(service: Service) -> None:
+    once = await link(service)
+    service.world.now += 86_401
+    assert (await service.client.get(once)).status_code == 401
+
+
+async def test_a_token_signs_in_by_the_form(service: Service) -> None:
+    page = await service.client.get("/sign-in")
+    found = re.search(r'name="_csrf_token" value="([0-9a-f]+)"', page.text)
+    assert found
+    form = {"_csrf_token": found[1], "token": "cf_wrong"}
+    assert (await service.client.post("/sign-in/token", data=form)).status_code == 401
+    assert COOKIE not in service.client.cookies
+    answer = await service.client.post("/sign-in/token", data=form | {"token": service.tokens["oncall"]})
+    assert answer.status_code == 303
+    page_of = await service.client.post("/api/rollout/notes", json={"text": "x"}, headers={HEADER: found[1]})
+    assert page_of.status_code == 204
+    entry = (await service.world.control.keeper.events()).items[0]
+    assert entry.who == "oncall person"
+    assert entry.source.startswith("page ")
+    await service.client.post("/sign-out", headers={HEADER: found[1]})
+    assert (await service.client.get("/api/rollout")).status_code == 401
+
+
+async def test_the_form_needs_its_own_token(service: Service) -> None:
+    answer = await service.client.post("/sign-in/token", data={"token": service.tokens["manager"]})
+    assert answer.status_code == 403
+    assert COOKIE not in service.client.cookies
+
+
+UNSAFE: list[tuple[str, str, dict[str, object] | None]] = [
+    ("POST", "/api/rollout/rollback", {}),
+    ("POST", "/api/rollout/start", {}),
+    ("POST", "/api/rollout/notes", {"text": "x"}),
+    ("PUT", "/api/rollout/plan", {"toml": ""}),
+    ("PUT", "/api/users/u1/pin", {"path": "v3"}),
+    ("DELETE", "/api/users/u1/pin", None),
+    ("POST", "/api/hooks/alertmanager", {"alerts": []}),
+    ("POST", "/act/rollback", {}),
+    ("POST", "/sign-out", {}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), UNSAFE)
+async def test_a_foreign_page_can_do_nothing_with_the_cookie(
+    service: Service, method: str, path: str, body: dict[str, object] | None
+) -> None:
+    await sign_in(service)
+    before = service.world.control.state
+    for headers in ({}, {HEADER: "0" * 128}, {"Content-Type": "text/plain"}):
+        answer = await service.client.request(method, path, json=body, headers=headers)
+        assert answer.status_code == 403
+        if path.startswith("/api/"):
+            assert answer.headers["content-type"] == "application/problem+json"
+    assert service.world.control.state == before
+    assert COOKIE in service.client.cookies
+
+
+async def test_the_page_itself_can(service: Service) -> None:
+    token = await sign_in(service)
+    answer = await service.client.post("/api/rollout/rollback", headers={HEADER: token})
+    assert (answer.status_code, answer.json()["phase"]) == (200, "rolled_back")
+    form = {"_csrf_token": token, "revision": "1", "reason": "fixed"}
+    assert (await service.client.post("/act/unlock", data=form)).status_code == 303
+    assert service.world.control.state.phase == "idle"
+    assert service.world.control.state.changed_by == "ann"
+
+
+async def test_a_bearer_token_needs_no_csrf_token_and_counts_alone(service: Service) -> None:
+    await sign_in(service)
+    viewer = await service.client.post("/api/rollout/rollback", headers=service.as_("viewer"))
+    assert viewer.status_code == 403
+    assert viewer.json()["type"] == "urn:crossfade:not_allowed"
+    wrong = await service.client.post("/api/rollout/rollback", headers={"Authorization": "Bearer nothing"})
+    assert wrong.status_code == 401
+    assert (await service.client.post("/api/rollout/rollback", headers=service.as_("oncall"))).status_code == 200
+
+
+async def test_a_csrf_cookie_of_another_secret_is_replaced(service: Service) -> None:
+    service.client.cookies.set(CSRF_COOKIE, "f" * 128, domain="testserver.local")
+    page = await service.client.get("/sign-in")
+    assert CSRF_COOKIE in page.headers["set-cookie"]
+
+
+@pytest.mark.parametrize("cookie", ["", "nonsense", "a.b.c"])
+async def test_a_cookie_that_is_not_ours_is_nobody(service: Service, cookie: str) -> None:
+    service.client.cookies.set(COOKIE, cookie, domain="testserver.local")
+    assert (await service.client.get("/api/rollout")).status_code == 401
+
+
+async def test_a_cookie_of_another_secret_or_too_old_is_nobody(service: Service) -> None:
+    visitor = Visitor("eve", "manager")
+    forged = Access(service.world.store, SECRET + "!", lambda: service.world.now).cookie(visitor, secure=False)
+    service.client.cookies.set(COOKIE, forged.value or "", domain="testserver.local")
+    assert (await service.client.get("/api/rollout")).status_code == 401
+    service.client.cookies.clear()
+    await sign_in(service)
+    service.world.now += SESSION_S - 1
+    assert (await service.client.get("/api/rollout")).status_code == 200
+    service.world.now += 2
+    assert (await service.client.get("/api/rollout")).status_code == 401
+
+
+async def test_tokens_expire_and_are_revoked(service: Service) -> None:
+    secret, token = make_token("manager", "temp", service.world.now, service.world.now + 60)
+    await service.world.store.save_token(token)
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert (await service.client.get("/api/rollout", headers=headers)).status_code == 200
+    service.world.now += 61
+    assert (await service.client.get("/api/rollout", headers=headers)).status_code == 401
+    await service.world.store.revoke_token(token.digest, service.world.now)
+    viewer = service.as_("viewer")
+    assert (await service.client.get("/api/rollout", headers=viewer)).status_code == 200
+    (digest,) = [each.digest for each in await service.world.store.load_tokens() if each.role == "viewer"]
+    await service.world.store.revoke_token(digest, service.world.now)
+    service.world.now += 2
+    assert (await service.client.get("/api/rollout", headers=viewer)).status_code == 401
+
+
+async def test_a_sign_in_code_is_no_bearer_token(service: Service) -> None:
+    code = (await link(service)).partition("code=")[2]
+    assert (await service.client.get("/api/rollout", headers={"Authorization": f"Bearer {code}"})).status_code == 401
+    by_token = await service.client.get("/sign-in/once", params={"code": service.tokens["manager"]})
+    assert by_token.status_code == 401
+
+
+async def test_pages_send_strangers_to_the_form(service: Service) -> None:
+    answer = await service.client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+
+
+async def test_health_needs_nobody(service: Service) -> None:
+    assert (await service.client.get("/healthz")).json() == {"status": "ok"}
+    assert (await service.client.get("/readyz")).status_code == 200
+    service.world.cell.available["v2"] = False
+    not_ready = await service.client.get("/readyz")
+    assert (not_ready.status_code, not_ready.headers["retry-after"]) == (503, "1")
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+async def test_metrics_need_nobody(service: Service, accept: str) -> None:
+    answer = await service.client.get("/metrics", headers={"Accept": accept})
+    kind = "application/openmetrics-text" if accept else "text/plain"
+    assert answer.headers["content-type"].startswith(kind)
+    assert 'crossfade_sessions{cell="a",path="v2"} 100.0' in answer.text
+
+
+async def test_the_schema_names_every_call_and_loads_nothing_from_elsewhere(service: Service) -> None:
+    answer = await service.client.get("/schema")
+    assert answer.status_code == 200
+    schema = answer.json()
+    documented = {f"{method.upper()} {path}" for path, calls in schema["paths"].items() for method in calls}
+    verbs = ("start", "percentage", "promote", "pause", "resume", "undo", "unlock", "rollback", "notes")
+    assert {f"POST /api/rollout/{verb}" for verb in verbs} <= documented
+    assert {"GET /api/rollout", "PUT /api/rollout/plan", "GET /api/sessions", "GET /healthz"} <= documented
+    assert not any(path.startswith("/sign-in") for path in schema["paths"])
+    assert (await service.client.get("/schema/openapi.yaml")).status_code == 200
+    assert (await service.client.get("/schema/swagger")).status_code == 404
