@@ -58,8 +58,11 @@ def status(view: RolloutView) -> str:
     lines = [sentence(view)]
     if following := what_next(view):
         lines.append(following)
-    changed = ago(view.now, view.changed_at)
-    lines.append(f"revision {view.revision} by {view.changed_by or 'nobody'}, {changed}: {view.reason or '-'}")
+    if view.changed_by:
+        changed = ago(view.now, view.changed_at)
+        lines.append(f"revision {view.revision} by {view.changed_by}, {changed}: {view.reason or '-'}")
+    else:
+        lines.append(f"revision {view.revision}: nobody has changed anything yet")
     if view.lock is not None:
         locked = ago(view.now, view.lock.since)
         lines.append(f"lock {view.lock.generation} by {view.lock.by}, {locked}: {view.lock.reason or '-'}")
