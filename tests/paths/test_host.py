@@ -109,7 +109,7 @@ async def test_each_path_can_go_on_from_the_others_sample() -> None:
 
 async def test_what_a_killed_worker_said_is_heard_before_its_path_is_down() -> None:
     recorder = Recorder()
-    async with hosting(recorder) as host:
+    async with hosting(recorder, limits_of(ping_s=PATIENCE_S)) as host:  # a tick would read, too
         worker = serving(host)
         for session in range(500):
             worker.send(opened(session))
@@ -122,8 +122,7 @@ async def test_what_a_killed_worker_said_is_heard_before_its_path_is_down() -> N
         worker._link.flush()
         while _lying_in_the_kernel(worker) < 500:
             pass
-        os.kill(worker.pid, signal.SIGKILL)
-        os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+        _kill_and_see_it_dead(worker.pid)
         await recorder.until(lambda: recorder.downs)
         down = recorder.order.index("down")
         assert "frames" not in recorder.order[down:]
@@ -132,6 +131,12 @@ async def test_what_a_killed_worker_said_is_heard_before_its_path_is_down() -> N
         with pytest.raises(ConnectionError):
             await worker.barrier(1)
         worker.send(chat("z"))  # to nobody
+
+
+def _kill_and_see_it_dead(pid: int) -> None:
+    """Returns when the process has ended, and leaves it to its host to be told."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def _count(things: Sized, count: int) -> Callable[[], bool]:
