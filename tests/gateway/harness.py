@@ -19,7 +19,7 @@ from app.gateway.cell import Cell, Identity
 from app.gateway.door import Door
 from app.gateway.entrance import Departures, Entrance, NoDepartures
 from app.gateway.framing import Receiver
-from app.gateway.session import Charge, Message, Session
+from app.gateway.session import Charge, Message, Session, Socket
 from app.messages import render
 from app.paths.frames import Cancel, Close, Done, Event, Open, Run, Started, ToWorker
 from app.paths.ports import Death, DownReason, Traffic
@@ -165,7 +165,8 @@ class HandWorker:
 
     def done(self, run: Run | None = None, terminal: str = "agent_completed", **rest: Any) -> None:
         run = run or self.run
-        self.running.pop(run.session, None)
+        if self.running.get(run.session) is run:
+            del self.running[run.session]
         payload = rest.pop("payload", {"code": "internal"} if terminal == "error" else {})
         text = body(terminal, run, payload)
         self.say(Done(run.session, run.epoch, run.number, terminal, text, 0.1, **rest))
@@ -204,6 +205,9 @@ class Finished:
 class HandCell(Cell):
     """The real cell with clocks, timers and workers of the test."""
 
+    session_class: type[Session] = Session
+    """A checker is itself checked with sessions that have a defect."""
+
     def __init__(
         self,
         settings: Settings = ROOMY,
@@ -226,6 +230,17 @@ class HandCell(Cell):
         for path in up:
             self.bring_up(path)
         self.apply(View(flag=flag(percentage)))
+
+    def open(
+        self,
+        identity: Identity,
+        socket: Socket,
+        connection_id: str,
+        transport: Literal["websocket", "http"] = "websocket",
+    ) -> Session:
+        session = super().open(identity, socket, connection_id, transport)
+        session.__class__ = self.session_class
+        return session
 
     def later(self, seconds: float, call: Callable[[], None]) -> HandTimer:
         timer = HandTimer(self.now + seconds, call)

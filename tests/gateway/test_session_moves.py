@@ -1,4 +1,4 @@
-"""One session that changes paths: when it is handed over, what runs again, what is interrupted, what a dead path does."""
+"""One session that changes paths: when it moves, what runs again, what is interrupted, what a dead path means."""
 
 from __future__ import annotations
 
