@@ -24,6 +24,7 @@ def create_app(service: Service) -> Litestar:
         route_handlers=[open_websocket, post_message, control_router(), make_router()],
         middleware=[csrf_middleware(service.secret.decode())],
         openapi_config=openapi_config(version("crossfade")),
+        logging_config=None,  # `telemetry.configure_logging` has done it, for our log and the libraries
         on_startup=[service.start],
         on_shutdown=[service.stop],
     )

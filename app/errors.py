@@ -3,6 +3,7 @@
     CrossfadeError
     ├── SettingError        a setting has a value that is not allowed; stops the start
     ├── FactoryError        a supervisor factory cannot be imported or is not usable
+    ├── StateIncompatible   one path cannot restore the other's state documents
     ├── LinkError           a peer on a worker's link broke the frame protocol
     ├── IllegalTransition   a session was told something its state does not allow
     ├── StoreUnavailable    the store cannot be reached; serving goes on, changes are refused
@@ -22,6 +23,10 @@ class SettingError(CrossfadeError):
 
 class FactoryError(CrossfadeError):
     """A supervisor factory (`package.module:factory`) cannot be imported, is shadowed, or makes nothing usable."""
+
+
+class StateIncompatible(CrossfadeError):
+    """One path cannot restore the other's state documents, so a load or a rollback would lose state."""
 
 
 class LinkError(CrossfadeError):

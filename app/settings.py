@@ -1,6 +1,6 @@
-"""Every setting of the service, read once at start from the environment and `crossfade.toml`, into one frozen value.
+"""Every setting of the service, read once at start from environment and `crossfade.toml`, into one frozen value.
 
-Knows names, types, defaults and limits; must not know who uses them. The README's table is checked against `describe()`.
+Knows names, types, defaults and limits; must not know who uses them. A test holds the README's table to `describe`.
 """
 
 from __future__ import annotations

@@ -113,6 +113,7 @@ class Service:
         self.page_source = PageSource(self.controller, self.access)
         self.hosts: PathHosts
         self.builds: Builds
+        self._build: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -120,6 +121,7 @@ class Service:
         self.hosts = PathHosts(self.settings, self.secret, self.cell)
         self.cell.host = self.hosts
         self.builds = Builds(self.hosts, self.cell)
+        self.controller.builds = self.builds
         self.cell.on_available = self._on_available
         await asyncio.gather(self.hosts.start(), self._open_store())
         await self.controller.open()
@@ -160,8 +162,14 @@ class Service:
             log.error("the store does not answer; v2 is served until it does", error=str(error))
 
     def _on_available(self, path: PathName, death: Death | None) -> None:
-        if path == CANARY and death is not None and death.reason != "replaced":
+        if path != CANARY:
+            return
+        if death is not None and death.reason != "replaced":
             self.crashes.died()
+        build = self.cell.path_state(CANARY).build
+        if build is not None and build != self._build:
+            self._build = build
+            self.crashes.forget()  # of another build nothing is known yet
 
     async def _close_idle(self) -> None:
         while True:

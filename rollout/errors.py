@@ -5,6 +5,7 @@
     │   ├── NotAllowed          the role does not suffice                          (403)
     │   ├── NotInPhase          the verb does not fit the phase                    (409)
     │   │   └── FlagNotZero     unlock before the flag was seen at 0 %             (409)
+    │   ├── NoWayBack           v2 cannot restore the state of v3's sessions       (409)
     │   ├── StaleRevision       somebody else changed the rollout meanwhile        (412)
     │   ├── BadPercentage       not a whole number 0..100                          (422)
     │   ├── ReasonMissing       this verb needs a reason                           (422)
@@ -50,6 +51,10 @@ class FlagNotZero(NotInPhase):
         self.percentage = percentage
         seen = "could not be read" if percentage is None else f"still reads {percentage} %"
         super().__init__("unlock", "rolled_back", f"the flag {seen}; it must read 0 % first")
+
+
+class NoWayBack(Refused):
+    """Users would move to a path whose state v2 cannot restore: a rollback would lose it."""
 
 
 class StaleRevision(Refused):

@@ -59,6 +59,16 @@ class PlanBody(Struct, frozen=True, forbid_unknown_fields=True):
     reason: Reason = ""
 
 
+class LoadBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """A build of v3; what is empty stays as it is."""
+
+    factory: Annotated[str, Meta(max_length=200, description="`package.module:factory` or `builtin`")] = ""
+    python: Annotated[str, Meta(max_length=1000, description="interpreter of its virtual environment")] = ""
+    build: Annotated[str, Meta(max_length=64, description="its id; empty: a digest of its code")] = ""
+    live: Annotated[bool, Meta(description="although users are on v3: they are handed over")] = False
+    reason: Reason = ""
+
+
 class AlertLabels(Struct, frozen=True):
     crossfade_action: str = ""
     alertname: str = ""

@@ -15,12 +15,13 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.plugins.problem_details import ProblemDetailsException
 from litestar.types import ExceptionHandlersMap
 
-from app.errors import StoreUnavailable
+from app.errors import CrossfadeError, FactoryError, StateIncompatible, StoreUnavailable
 from rollout.errors import (
     BadPercentage,
     InvalidPlan,
     NotAllowed,
     NotInPhase,
+    NoWayBack,
     ReasonMissing,
     Refused,
     RevisionMissing,
@@ -43,6 +44,7 @@ _TITLES: Mapping[int, tuple[str, str]] = {
 _REFUSED: Mapping[type[Refused], tuple[int, str, str]] = {
     NotAllowed: (403, "not_allowed", "Not allowed"),
     NotInPhase: (409, "not_in_phase", "Not possible now"),
+    NoWayBack: (409, "no_way_back", "A rollback would lose state"),
     StaleRevision: (412, "stale_revision", "Somebody was faster"),
     BadPercentage: (422, "bad_value", "Bad value"),
     ReasonMissing: (422, "bad_value", "Bad value"),
@@ -59,6 +61,11 @@ def problem(status: int, kind: str, title: str, detail: str, **extra: Any) -> Pr
 
 
 AnyRequest = Request[Any, Any, Any]
+
+
+def on_bad_build(request: AnyRequest, error: CrossfadeError) -> Response[Any]:
+    """A build of v3 that does not start, or whose state does not fit; the old one serves on."""
+    return problem(422, "bad_build", "This build cannot serve", str(error)).to_response(request)
 
 
 def on_refused(request: AnyRequest, error: Refused) -> Response[Any]:
@@ -113,6 +120,8 @@ HANDLERS: ExceptionHandlersMap = {
     Refused: on_refused,
     InvalidPlan: on_invalid_plan,
     StoreUnavailable: on_store_unavailable,
+    FactoryError: on_bad_build,
+    StateIncompatible: on_bad_build,
     HTTPException: on_http,
     Exception: on_unexpected,
 }

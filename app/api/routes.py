@@ -11,6 +11,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from app.api.health import healthz, metrics, readyz
+from app.api.paths import load_canary
 from app.api.people import UsersApi, alertmanager, errors, rollback_receipt, sessions
 from app.api.problems import HANDLERS
 from app.api.rollout import RolloutApi
@@ -29,6 +30,7 @@ def control_router() -> Router:
             errors,
             rollback_receipt,
             alertmanager,
+            load_canary,
             sign_in,
             sign_in_once,
             sign_out,

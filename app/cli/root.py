@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from app.cli import control, doctor, loadtest, local, look, plan
+from app.cli import control, doctor, load, loadtest, local, look, plan
 from app.cli.exits import PlainEndings
 
 VERSION_OF = "crossfade"
@@ -34,6 +34,7 @@ for command in (
     control.undo,
     control.unlock,
     control.note,
+    load.load,
     plan.plan,
     look.who,
     look.pin,

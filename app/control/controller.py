@@ -24,15 +24,15 @@ from app.control.keeper import Keeper
 from app.control.ledger import Ledger
 from app.control.lockfile import UNKNOWN, LockFile
 from app.control.overview import Known, path_figures
-from app.control.ports import Cell, Guard, NoGuard, Sweep
+from app.control.ports import Builds, Cell, Guard, Loaded, NoGuard, Sweep
 from app.control.receipt import Receipt
 from app.control.record import audit_in, entry_of
 from app.control.store.port import RevisionTaken, Store
 from app.control.watch import RollbackWatch
-from app.errors import StoreUnavailable
+from app.errors import FactoryError, StoreUnavailable
 from app.settings import Settings
 from dashboards.views import AuditEntry
-from rollout.errors import Refused, StaleRevision
+from rollout.errors import NoWayBack, Refused, StaleRevision
 from rollout.events import (
     EVIDENCE,
     Actor,
@@ -56,7 +56,7 @@ from rollout.events import (
 )
 from rollout.machine import advance
 from rollout.names import CANARY, STABLE, Path
-from rollout.permissions import require_role
+from rollout.permissions import check_load, require_role
 from rollout.state import UNDO_S, Lock, Rollout
 
 Change = Start | SetPercentage | Promote | Pause | Resume | Undo | Unlock | ApplyPlan
@@ -110,6 +110,8 @@ class Controller:
         self.settings = settings
         self.ledger = ledger
         self.changes = Changes()
+        self.builds: Builds | None = None
+        """Set when the workers are there."""
         self._force = Enforcer(cell, flags, lock_file, settings, clock)
         self._guard = guard or NoGuard()
         self._notify = notify
@@ -199,6 +201,23 @@ class Controller:
         async with self._changing:
             await self._change(command, source)
 
+    async def load(
+        self, actor: Actor, *, factory: str, python: str, build: str, live: bool, reason: str, source: str
+    ) -> Loaded:
+        """A new build of v3 for the sessions that are there and for those that come.
+
+        Raises Refused, FactoryError, StateIncompatible (nothing changed) and StoreUnavailable (it is loaded).
+        """
+        require_role(actor, "manager", "load a build")
+        check_load(self.state, users_on_v3=self.cell.path_state(CANARY).users, live=live)
+        if self.builds is None:
+            raise FactoryError("the workers are not there yet")
+        loaded = await self.builds.load(factory, python, build or None)
+        self.changes.tell()
+        what = f"load v3 build {loaded.build} in place of {loaded.previous_build or 'none'}"
+        await self.keeper.append(self._entry(Audit(actor, what, reason), source, self.state, self.state))
+        return loaded
+
     async def note(self, actor: Actor, text: str, source: str) -> None:
         """A remark for the audit and the charts. Raises NotAllowed and StoreUnavailable."""
         require_role(actor, "oncall", "leave a note")
@@ -231,6 +250,10 @@ class Controller:
         transition = advance(base, event, self._clock())
         if transition.state.revision == base.revision:
             return  # somebody else was faster, and there is nothing left to do
+        if transition.state.percentage > base.percentage and self.builds is not None:
+            why_not = await self.builds.check_way_back()
+            if why_not is not None:
+                raise NoWayBack(why_not)
         entry = self._entry(audit_in(transition.effects), source, base, transition.state)
         try:
             await self.keeper.save(transition.state, entry)

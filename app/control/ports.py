@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from dashboards.views import SessionView, Verdict
 from rollout.assign import View
 from rollout.names import Path
@@ -103,6 +105,31 @@ class Cell(Protocol):
 
     def moving(self) -> int:
         """Sessions that still wait for the end of a message, or for their turn, to be handed over."""
+        ...
+
+
+class Loaded(Struct, frozen=True, kw_only=True):
+    """What a load of v3 did."""
+
+    build: str
+    previous_build: str | None
+    sessions_moved: int
+    seconds: float
+    """From the new worker being checked to the old one being empty."""
+
+
+class Builds(Protocol):
+    """The builds that a cell can serve v3 from."""
+
+    async def load(self, factory: str = "", python: str = "", build: str | None = None) -> Loaded:
+        """Replace v3's worker without closing a socket; what is not given stays as it is.
+
+        Raises `FactoryError` or `StateIncompatible`; nothing has changed then.
+        """
+        ...
+
+    async def check_way_back(self) -> str | None:
+        """Why v2 could not take v3's sessions over with their state, for a person; None: it can."""
         ...
 
 

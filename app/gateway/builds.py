@@ -9,9 +9,8 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
-from app.errors import CrossfadeError, FactoryError
+from app.control.ports import Loaded
+from app.errors import FactoryError, StateIncompatible
 from app.gateway.cell import Cell
 from rollout.names import CANARY, STABLE
 
@@ -20,20 +19,6 @@ if TYPE_CHECKING:
     from app.paths.hosts import PathHosts
 
 LOOK_S = 0.02
-
-
-class StateIncompatible(CrossfadeError):
-    """One path cannot read the other's state documents, so a rollback (or the load) would lose state."""
-
-
-class Loaded(Struct, frozen=True):
-    """What a load did."""
-
-    build: str
-    previous_build: str | None
-    sessions_moved: int
-    seconds: float
-    """From the candidate being ready to the old worker being empty."""
 
 
 class Builds:
@@ -67,8 +52,10 @@ class Builds:
                     await asyncio.sleep(LOOK_S)
                 seconds = monotonic() - begun_at
                 await host.stop_worker(old)
-                return Loaded(candidate.build, old.build, moved, seconds)
-            return Loaded(candidate.build, None, moved, monotonic() - begun_at)
+                return Loaded(build=candidate.build, previous_build=old.build, sessions_moved=moved, seconds=seconds)
+            return Loaded(
+                build=candidate.build, previous_build=None, sessions_moved=moved, seconds=monotonic() - begun_at
+            )
 
     async def check_way_back(self) -> str | None:
         """Why v2 could not take over v3's sessions with their state, for a person; None: it can.

@@ -26,10 +26,14 @@ class Crashes:
         """The serving worker of v3 is gone, and nobody asked for it."""
         self._deaths.append(self._clock())
 
+    def forget(self) -> None:
+        """Another build is another matter."""
+        self._deaths.clear()
+
     def new_epoch(self, percentage: int) -> None:
-        """A rollback or a new build is a new start; a ramp is not."""
+        """After a rollback it is a new start; a ramp is none."""
         if percentage == 0:
-            self._deaths.clear()
+            self.forget()
 
     def verdicts(self) -> Sequence[Verdict]:
         since = self._clock() - WINDOW_S

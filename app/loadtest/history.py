@@ -116,12 +116,16 @@ class History:
         self._open: dict[int, _Open] = {}
         self._controls: set[str] = set()
         self._seq = 0
-        self._last_number: int | None = None
+        self._last_number = 0
 
     @property
     def outstanding(self) -> int:
         """Messages without a refusal or a terminal event so far."""
         return len(self._open) + sum(map(len, self._unanswered.values()))
+
+    def accepted_and_open(self) -> list[str]:
+        """Ids of messages with an ack and no terminal event so far, in order."""
+        return [message.message_id for message in self._open.values()]
 
     def unanswered(self) -> list[str]:
         """Ids that were sent on sockets that died, and of which nothing was heard since."""
@@ -213,7 +217,7 @@ class History:
             self._skipped.clear()
             self._told.clear()
             self._unseen = 0
-            self._last_number = None
+            self._last_number = 0
             self.begins_anew()
             return
         for message_id, terminal in ready.outcomes:
@@ -224,12 +228,20 @@ class History:
         for number in [each for each, message in self._open.items() if message.message_id == message_id]:
             del self._open[number]
             self.finished += 1
+            self._tell(message_id, terminal)
             self.ended(message_id, terminal, Raw(b"{}"))
             return
         if message_id in self._uncertain and self._told.get(message_id) != terminal:
             self._take_uncertain(message_id)
             self.finished += 1
+            self._tell(message_id, terminal)
             self.ended(message_id, terminal, Raw(b"{}"))
+
+    def _tell(self, message_id: str, terminal: str) -> None:
+        self._told.pop(message_id, None)
+        self._told[message_id] = terminal
+        if len(self._told) > TOLD:
+            del self._told[next(iter(self._told))]
 
     def _take_uncertain(self, message_id: str) -> None:
         self._uncertain[message_id] -= 1
@@ -271,15 +283,13 @@ class History:
         del self._open[number]
         self.finished += 1
         code = self._code(frame) if frame.type == "error" else None
-        self._told[message.message_id] = "interrupted" if code == "interrupted" else frame.type
-        if len(self._told) > TOLD:
-            del self._told[next(iter(self._told))]
+        self._tell(message.message_id, "interrupted" if code == "interrupted" else frame.type)
         self.ended(message.message_id, frame.type, frame.payload)
         return Finished(message.message_id, frame.type, code, at - message.sent_at, number)
 
     def _check_number(self, number: int, message_id: str) -> None:
         """The next number; after a resume, messages that were accepted unseen may lie between."""
-        before = number - 1 if self._last_number is None else self._last_number
+        before = self._last_number
         skipped = number - before - 1
         if not 0 <= skipped <= self._unseen:
             self._wrong("numbers in order", f"{message_id} is number {number} after {before}")
@@ -295,7 +305,7 @@ class History:
             return None
         if number in self._skipped:
             self._skipped.discard(number)
-        elif self._unseen and number > (self._last_number or 0):
+        elif self._unseen and number > self._last_number:
             self._unseen -= 1
             self._check_number(number, message_id)
         else:
@@ -306,7 +316,7 @@ class History:
 
     def _not_open(self, frame: Frame, number: int) -> None:
         rule: Rule = "one answer per message"
-        if number <= (self._last_number or 0):
+        if number <= self._last_number:
             late = frame.type not in TERMINAL
             rule = "nothing after the terminal event" if late else "exactly one terminal event"
         self._wrong(rule, f"{frame.type} of {frame.message_id}, number {number}, which is not open")

@@ -1,0 +1,28 @@
+"""`POST /api/paths/v3/load`: a new build of v3 beside the old one.
+
+It turns a request into one call of the control loop; must not know workers.
+"""
+
+from __future__ import annotations
+
+from litestar import post
+from litestar.params import JSONBody
+
+from app.api.commands import LoadBody
+from app.api.rollout import MANAGER
+from app.api.services import TheServices, VisitorRequest, actor_of
+from app.control.ports import Loaded
+
+
+@post("/api/paths/v3/load", guards=MANAGER, status_code=200, tags=["rollout"], summary="A new build of v3")
+async def load_canary(request: VisitorRequest, services: TheServices, data: JSONBody[LoadBody]) -> Loaded:
+    """Answered when the old worker is empty and gone; no socket is closed."""
+    return await services.control.load(
+        actor_of(request.user),
+        factory=data.factory,
+        python=data.python,
+        build=data.build,
+        live=data.live,
+        reason=data.reason.strip(),
+        source=request.user.source,
+    )
