@@ -1,0 +1,81 @@
+"""What the two halves of the control loop, ordinary changes and rollbacks, have in common: parts, figures, notices.
+
+It decides nothing; must not know the verbs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from app.control.changes import Changes
+from app.control.enforcement import Enforcer
+from app.control.keeper import Keeper
+from app.control.ledger import Ledger, Mark
+from app.control.overview import Known, path_figures
+from app.control.ports import Cell, Guard
+from app.control.record import entry_of
+from app.settings import Settings
+from dashboards.views import AuditEntry, Rollback
+from rollout.events import Audit, Effect, Notify
+from rollout.state import Rollout
+
+log = structlog.get_logger()
+
+
+def log_notice(notice: Notify) -> None:
+    """Where notices go when nobody is named."""
+    log.warning("notice", about=notice.about, text=notice.text)
+
+
+@dataclass
+class Desk:
+    """The parts of one cell's control loop."""
+
+    cell: Cell
+    keeper: Keeper
+    force: Enforcer
+    ledger: Ledger
+    settings: Settings
+    guard: Guard
+    notify: Callable[[Notify], None]
+    clock: Callable[[], float]
+    """Unix seconds."""
+    mark: Mark
+    """Where the figures begin: the last change of the percentage."""
+    changes: Changes = field(default_factory=Changes)
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the record is decided and saved; a rollback does not wait for it."""
+
+    def known(self, rollback: Rollback | None = None) -> Known:
+        """All that a view is made of, now."""
+        now, force = self.clock(), self.force
+        return Known(
+            now=now,
+            ticks=time.monotonic(),
+            state=force.state,
+            settings=self.settings,
+            cell=self.cell,
+            ledger=self.ledger,
+            mark=self.mark,
+            view=force.view(),
+            flag_age_s=force.flags.age_s(now),
+            flag_status=force.flag_status,
+            store_down=self.keeper.down or not self.keeper.loaded,
+            verdicts=self.guard.verdicts(),
+            rollback=rollback,
+        )
+
+    def entry(self, audit: Audit, source: str, before: Rollout, after: Rollout) -> AuditEntry:
+        """A line of the audit with the figures of this moment."""
+        return entry_of(audit, source, before, after, figures=path_figures(self.known()), now=self.clock())
+
+    def tell(self, effects: Iterable[Effect]) -> None:
+        """Send the notices among a transition's effects."""
+        for effect in effects:
+            if isinstance(effect, Notify):
+                self.notify(effect)

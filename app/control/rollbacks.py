@@ -1,0 +1,199 @@
+"""Rollbacks: ordered at once, watched until they were seen complete, and settled with the store when it answers.
+
+A rollback waits for nothing but the disk: lock file, cell, and only then store, audit and flag. What was being saved
+when it came lies under it. It must not know of HTTP or of SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+
+import msgspec
+import structlog
+
+from app.control.desk import Desk
+from app.control.lockfile import UNKNOWN
+from app.control.overview import path_figures
+from app.control.ports import Sweep
+from app.control.receipt import Receipt
+from app.control.record import audit_in
+from app.control.store.port import RevisionTaken
+from app.control.watch import RollbackWatch
+from app.errors import StoreUnavailable
+from dashboards.views import AuditEntry
+from rollout.events import Actor, Audit, LockFound, Rollback, Transition
+from rollout.machine import advance
+from rollout.names import CANARY
+from rollout.state import Lock, Rollout
+
+ANSWER_S = 1.0
+"""A rollback's answer waits for the store at most so long."""
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Unsaved:
+    """A rollback that is in force here and not in the store yet."""
+
+    base_revision: int
+    transition: Transition
+    command: Rollback
+    lock: Lock
+    now: float
+    entry: AuditEntry | None
+    """None for a lock found at start: whoever made it has audited it."""
+
+
+class Rollbacks:
+    """The rollbacks of one cell; `unsaved` is what the store does not know yet."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.unsaved: Unsaved | None = None
+        self.watch = RollbackWatch(desk.cell, lambda: desk.force.publish(rollback=True), self._keep, desk.clock)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def found(self, lock: Lock) -> None:
+        """A lock was found at start: v2, whatever the record turns out to say."""
+        command = Rollback(actor=Actor(lock.by, "oncall" if lock.by_person else "system"), reason=lock.reason)
+        transition = advance(Rollout(), command, lock.since)
+        self._desk.force.state = transition.state
+        self.unsaved = Unsaved(-1, transition, command, lock, lock.since, None)
+
+    async def order(self, command: Rollback, source: str) -> None:
+        """Disk, cell; then store, audit and flag, which hold up the answer for a second at most. Raises NotAllowed."""
+        commanded_at, now, force = time.monotonic(), self._desk.clock(), self._desk.force
+        async with force.disk:
+            transition = advance(force.state, command, now)
+            while True:
+                lock = self._durable(transition)
+                await force.write_lock(lock)
+                transition = advance(force.state, command, now)
+                if self._durable(transition) == lock:
+                    break  # else another command came through while the disk worked
+            # From here to the sweep nothing is awaited, so no admission slips in between.
+            base, force.state = force.state, transition.state
+            to_move = self._desk.cell.path_state(CANARY).sessions
+            sweep = force.publish(rollback=True)
+        entry = self._desk.entry(audit_in(transition.effects), source, base, transition.state)
+        if self.unsaved is None:
+            self.unsaved = Unsaved(base.revision, transition, command, lock, now, entry)
+        else:
+            self._desk.keeper.wait(entry)
+        self.observe(sweep, commanded_at, to_move)
+        self._desk.changes.tell()
+        self._desk.tell(transition.effects)
+        task = asyncio.create_task(self._save_rollback())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait({task}, timeout=ANSWER_S)
+
+    def _durable(self, transition: Transition) -> Lock:
+        """The lock for the disk. Which generation it belongs to is open while the record is unread or being changed."""
+        lock = transition.state.lock
+        assert lock is not None  # a rollback always locks
+        sure = self._desk.keeper.loaded and not self._desk.changing.locked()
+        return lock if sure else replace(lock, generation=UNKNOWN)
+
+    def observe(self, sweep: Sweep, commanded_at: float | None, to_move: int) -> None:
+        """Watch the rollback in force from this sweep on; see `RollbackWatch.begin`."""
+        last = self._desk.force.state.last_rollback
+        assert last is not None  # a rollback was just made, or found
+        self.watch.begin(
+            last,
+            sweep,
+            commanded_at,
+            to_move=to_move,
+            figures=path_figures(self._desk.known()),
+            errors=[group for group in self._desk.ledger.errors.view() if group.only_on_v3],
+            users_harmed=self._desk.ledger.errors.users_on(CANARY),
+        )
+
+    async def _save_rollback(self) -> None:
+        try:
+            async with self._desk.changing:
+                await self.settle(late=False)
+        except StoreUnavailable:
+            log.warning("the rollback is in force here and not in the store yet")
+        except Exception:
+            log.exception("saving the rollback failed; it is in force here")
+        await self._desk.force.write_flag()
+
+    async def settle(self, *, late: bool) -> None:
+        """Bring the rollback that is in force here into the store; `changing` is held.
+
+        Whatever was saved since it was decided lies under it. `late`: the store was away meanwhile, so a lock that was
+        lifted there in the meantime is superseded. Raises StoreUnavailable.
+        """
+        job = self.unsaved
+        if job is None:
+            return
+        if not self._desk.keeper.loaded:
+            await self._desk.keeper.load()
+        while True:
+            stored = self._desk.keeper.stored or Rollout()
+            transition, entry = self._rebased(job, stored, late=late)
+            try:
+                if transition.state.revision != stored.revision:
+                    await self._desk.keeper.save(transition.state, entry or self._found(job, transition, stored))
+                elif entry is not None:
+                    self._desk.keeper.wait(entry)
+                break
+            except RevisionTaken:
+                await self._desk.keeper.load()
+        self.unsaved = None
+        self._desk.force.state = transition.state
+        self.watch.rename(transition.state.last_rollback)
+        await self._desk.force.settle_lock()
+        if transition.state.lock is None:
+            await self.lifted()
+        elif self.watch.receipt is not None:
+            await self._settle_receipt(found=job.entry is None)
+
+    async def _settle_receipt(self, *, found: bool) -> None:
+        """Keep the receipt under its final id, unless an earlier process saw this rollback complete."""
+        receipt = self.watch.receipt
+        assert receipt is not None  # settle looked
+        before = await self._desk.keeper.receipt(receipt.rollback.id) if found else None
+        if before is not None and before.rollback.verified_at is not None:
+            self.watch.restore(before)
+        else:
+            await self._desk.keeper.keep(receipt)
+
+    def _rebased(self, job: Unsaved, stored: Rollout, *, late: bool) -> tuple[Transition, AuditEntry | None]:
+        if stored.revision == job.base_revision:
+            return job.transition, job.entry
+        if late:
+            generation = stored.generation if job.lock.generation == UNKNOWN else job.lock.generation
+            transition = advance(stored, LockFound(lock=replace(job.lock, generation=generation)), job.now)
+        else:
+            transition = advance(stored, job.command, job.now)
+        superseded = next((effect for effect in transition.effects if isinstance(effect, Audit)), None)
+        if job.entry is not None:
+            changes = {"what": superseded.what} if superseded else {}
+            return transition, msgspec.structs.replace(job.entry, revision=transition.state.revision, **changes)
+        if superseded and transition.state.revision == stored.revision:
+            return transition, self._desk.entry(superseded, "lock file", stored, stored)
+        return transition, None
+
+    def _found(self, job: Unsaved, transition: Transition, stored: Rollout) -> AuditEntry:
+        """For a lock found at start that the store knows nothing of."""
+        return self._desk.entry(audit_in(transition.effects), "lock file", stored, transition.state)
+
+    async def lifted(self) -> None:
+        """The record says that there is no lock (any more)."""
+        await self.watch.stop()
+        await self._desk.force.write_flag()
+        self._desk.force.publish()
+
+    async def _keep(self, receipt: Receipt) -> None:
+        self._desk.changes.tell()
+        if self.unsaved is None:  # else it is kept, under its final id, when the rollback is saved
+            await self._desk.keeper.keep(receipt)
+
+    async def close(self) -> None:
+        """Watch no longer; what is being saved is saved."""
+        await self.watch.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
