@@ -128,6 +128,13 @@ class World:
         await self.store.close()
         await self.flags.close()
 
+    async def abandon(self) -> None:
+        """Let go of what a dead process would not hold either; nothing is written any more."""
+        self.store.fail(True)
+        await self.control.close()
+        await self.store.close()
+        await self.flags.close()
+
     @property
     def users(self) -> list[str]:
         return [session.user_id for session in self.cell.members]
