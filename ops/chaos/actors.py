@@ -16,6 +16,8 @@ from ops.chaos.client import ChaosClient
 from ops.chaos.service import ChaosService
 from ops.chaos.verification import Sighting, said_too_early
 
+Act = Callable[[], Awaitable[None]]
+
 RETRIES = 3
 QUIET_S = 60.0
 SIGHTINGS = 5
@@ -33,15 +35,15 @@ class Actor:
         self._content: dict[str, str] = {}
         client.on_finished = self._finished
 
-    async def live(self, actions: int) -> None:
-        """Act so often, then wait for all answers, ask for the history, and leave."""
+    async def live(self, until: asyncio.Event) -> None:
+        """Act until told to stop, then wait for all answers, ask for the history, and leave."""
         await self.client.connect()
         acts = [self._say, self._say, self._burst, self._twice, self._stop, self._history, self._come_back, self._rest]
-        for _ in range(actions):
+        while not until.is_set():
             act = self._random.choice(acts) if self._random.random() > 0.02 else self._start_anew
             self._tally[act.__name__.lstrip("_")] += 1
             await act()
-            await asyncio.sleep(self._random.choice((0, 0, 0.02, 0.2)))
+            await asyncio.sleep(self._random.choice((0, 0.02, 0.2, 1.0)))
         await self.client.quiet(QUIET_S)
         self.client.send("get_thread_history", {})
         await self.client.quiet(QUIET_S)
@@ -127,18 +129,23 @@ class Operator:
         if path == "v3":
             self.canary_answers.append(time.time())
 
-    async def work(self, until: asyncio.Event) -> None:
-        """Act until told to stop; then leave the service unlocked and with both paths up."""
-        acts: list[Callable[[], Awaitable[None]]] = [
-            self._set, self._set, self._set, self.roll_back, self._kill_canary, self._kill_stable, self._stop_canary,
-            self._load,
-        ]  # fmt: skip
-        while not until.is_set():
-            act = self._random.choice(acts)
-            self._tally[f"operator: {act.__name__.strip('_')}"] += 1
-            await act()
-            await asyncio.sleep(self._random.choice((0, 0.1, 0.5)))
+    async def work(self, rounds: int) -> None:
+        """Everything that can go wrong, so often; in the end the service is unlocked."""
+        for _ in range(rounds):
+            for act in self._shuffled():
+                self._tally[f"operator: {act.__name__.strip('_')}"] += 1
+                await act()
+                await asyncio.sleep(self._random.choice((0, 0.1, 0.5)))
         await self._service.unlock()
+
+    def _shuffled(self) -> list[Act]:
+        """Everything that can go wrong, and enough users on v3 for it to matter."""
+        deck: list[Act] = [
+            *(self._all, self._all, self._all, self._all, self._some, self._nobody),
+            *(self.roll_back, self.roll_back, self._kill_canary, self._kill_stable, self._stop_canary, self._load),
+        ]
+        self._random.shuffle(deck)
+        return deck
 
     async def roll_back(self) -> None:
         """Roll back, look whether `verified` was true, and unlock."""
@@ -155,8 +162,14 @@ class Operator:
             self.lies.append(f"the rollback says that it closed {done.closed} sockets")
         await self._service.unlock()
 
-    async def _set(self) -> None:
-        await self._service.set(self._random.choice((0, 10, 50, 100, 100)))
+    async def _all(self) -> None:
+        await self._service.set(100)
+
+    async def _some(self) -> None:
+        await self._service.set(self._random.randint(1, 99))
+
+    async def _nobody(self) -> None:
+        await self._service.set(0)
 
     async def _kill_canary(self) -> None:
         self._service.kill("v3")

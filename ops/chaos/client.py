@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -18,6 +19,16 @@ from app.loadtest.history import Finished, Frame
 from app.loadtest.wire import Wire, connect
 
 WITHIN_S = 20.0
+TRACE = 200
+
+
+class Where(msgspec.Struct, frozen=True):
+    """What a supervisor of `factories` says at its start."""
+
+    path: str = ""
+
+
+_where = msgspec.json.Decoder(Where)
 
 
 class Diary(DocumentedHistory):
@@ -29,14 +40,30 @@ class Diary(DocumentedHistory):
         """Types by message id, refusals left out; `error:CODE` for errors."""
         self.paths: dict[str, str] = {}
         """Where a message completed, when its supervisor says so."""
+        self.started_on: dict[str, str] = {}
+        """And where it was started last."""
+        self.trace: deque[str] = deque(maxlen=TRACE)
+        """What was sent and heard lately, one line each, for a person who looks for a cause."""
         self.on_heard: Callable[[], None] = lambda: None
         self.on_answer: Callable[[str], None] = lambda path: None
 
     def heard(self, frame: Frame) -> None:
+        payload = bytes(frame.payload).decode()
+        self.remember(f"< {frame.seq} {frame.type} {frame.message_id} number={frame.number} {payload[:300]}")
         if frame.message_id is not None and frame.number is not None:
             kind = f"error:{self._code(frame)}" if frame.type == "error" else frame.type
             self.events.setdefault(frame.message_id, []).append(kind)
+            if frame.type == "agent_started":
+                self.started_on[frame.message_id] = _where.decode(frame.payload).path
         self.on_heard()
+
+    def remember(self, line: str) -> None:
+        """One more line of the trace."""
+        self.trace.append(f"{time.monotonic():.3f} {line}")
+
+    def closed(self, code: int, *, asked: bool) -> None:
+        self.remember(f"closed {code}{' by us' * asked}")
+        super().closed(code, asked=asked)
 
     def answered(self, message_id: str, answer: Answer) -> None:
         self.paths[message_id] = answer.path
@@ -81,6 +108,7 @@ class ChaosClient:
         message_id = message_id or f"{self.user_id}-{next(self._ids)}"
         if self.wire is not None and self.is_open:
             self.note(message_id, str(payload.get("content", "")))
+            self.history.remember(f"> {kind} {message_id} {payload}")
             self.wire.send(self.encode(kind, payload, message_id))
         return message_id
 
@@ -94,6 +122,7 @@ class ChaosClient:
         message_id = f"{self.user_id}-{next(self._ids)}"
         if self.wire is not None and self.is_open:
             self.history.sent_control(message_id)
+            self.history.remember(f"> {kind} {message_id} {payload}")
             self.wire.send(self.encode(kind, payload, message_id))
 
     @staticmethod

@@ -20,7 +20,7 @@ from ops.chaos.service import chaos_service
 pytestmark = pytest.mark.slow
 
 CLIENTS = 200
-ACTIONS = 14
+ROUNDS = 1
 LIMIT_S = 120
 
 
@@ -41,18 +41,21 @@ async def test_a_random_schedule_drops_nobody(seed: int, tmp_path: Path) -> None
         for client in clients:
             client.history.on_answer = operator.note_answer
         over = asyncio.Event()
-        working = asyncio.create_task(operator.work(over))
         actors = [Actor(client, f"{seed}-{client.user_id}", tally) for client in clients]
-        await asyncio.gather(*(actor.live(ACTIONS) for actor in actors))
+        lives = [asyncio.create_task(actor.live(over)) for actor in actors]
+        await operator.work(ROUNDS)
         over.set()
-        await working
+        await asyncio.gather(*lives)
         metrics = await service.metrics()
     print(dict(tally))
-    assert [violation for client in clients for violation in client.history.end()] == []
+    wrong = {client.user_id: violations for client in clients if (violations := client.history.end())}
+    for client in [client for client in clients if client.user_id in wrong][:3]:
+        print(client.user_id, wrong[client.user_id], *client.history.trace, sep="\n")
+    assert wrong == {}
     assert [client.history.drops for client in clients if client.history.drops] == []
     assert operator.lies == []
-    # The schedule was one: sessions moved both ways with work in flight, and some of it was cut.
-    assert metrics["crossfade_handovers_total", "moved", "v2", "v3"] > CLIENTS
-    assert metrics["crossfade_handovers_total", "moved", "v3", "v2"] > CLIENTS
-    assert tally["agent_completed"] > CLIENTS * ACTIONS / 2
+    # It was a schedule: sessions moved both ways with work in flight, and some of it was cut.
+    assert metrics["crossfade_handovers_total", "moved", "v2", "v3"] > CLIENTS / 4
+    assert metrics["crossfade_handovers_total", "moved", "v3", "v2"] > CLIENTS / 4
+    assert tally["agent_completed"] > 10 * CLIENTS
     assert tally["interrupted"] > 0

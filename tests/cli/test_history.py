@@ -159,7 +159,7 @@ def test_a_stopped_queued_message_may_end_before_its_turn_and_a_running_one_may_
 
 def test_after_a_resume_outcomes_settle_what_ended_meanwhile() -> None:
     history = sent_abc()
-    a, b, c = message("a", 4), message("b", 5), message("c", 6)
+    a, b, c = message("a", 1), message("b", 2), message("c", 3)
     replay(history, [ready(), a[0], b[0], a[1]])
     history.closed(1012, asked=False)
     replay(history, [ready(True, [["a", "agent_completed"], ["b", "interrupted"]])])

@@ -1,8 +1,8 @@
 """Supervisors for chaos runs: they work as long as each message says, and count their session's runs in its document.
 
 A message's content is words: `sleep=MS` of work, spread over `think=N` events in between, or all of it before one of
-the events (`hold=0`: before the first, 1: before the next, ...); `block=MS`: the whole worker stands still. The rest is
-for whoever reads the history.
+the events (`hold=0`: before the first, 1: before the next, ...); `spin=MS`: the whole worker is busy and answers nobody. The
+rest is for whoever reads the history.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ class Slow:
         """Works, then says the number of this run and where it ran."""
         asked = _words(message.content)
         thoughts = asked.get("think", 0)
-        if asked.get("block"):
-            time.sleep(asked["block"] / 1000)  # noqa: ASYNC251 - the point: a worker that answers nothing
+        spin_until = time.monotonic() + asked.get("spin", 0) / 1000
+        while time.monotonic() < spin_until:
+            pass
         for number in range(thoughts + 1):
             await asyncio.sleep(_pause_s(asked, number))
-            yield {"type": "agent_thinking" if number else "agent_started"}
+            yield {"type": "agent_thinking" if number else "agent_started", "payload": {"path": self._path}}
         await asyncio.sleep(_pause_s(asked, thoughts + 1))
         self._runs += 1
         answer = json.dumps({"runs": self._runs, "path": self._path})
