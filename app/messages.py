@@ -6,6 +6,7 @@ knows nothing of sockets, sessions or paths.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from datetime import UTC, datetime
@@ -277,6 +278,11 @@ def error_payload(code: ErrorCode, message: str, reference: str = "") -> dict[st
     }
 
 
+# Random once a process and counted in it: unique, and cheap enough for every message.
+_process = secrets.token_hex(6)
+_made = itertools.count(1)
+
+
 def new_reference() -> str:
     """An id for a log entry that a client may quote."""
     return secrets.token_hex(6)
@@ -284,7 +290,7 @@ def new_reference() -> str:
 
 def new_message_id() -> str:
     """An id for a message whose client gave none."""
-    return "m-" + secrets.token_hex(8)
+    return f"m-{_process}-{next(_made):x}"
 
 
 _second: tuple[int, str] = (0, "")

@@ -126,6 +126,8 @@ class Cell:
             cell=self,
             limits=self.settings,
             transport=transport,
+            rate=self._rates.of(identity.user_id, self.clock()),
+            conduct=self._behaviour.of(identity.user_id, self.clock()),
         )
         session.bucket_key = flag.key if flag else None
         session.expires_at = identity.expires_at
@@ -172,14 +174,6 @@ class Cell:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         return self._loop.call_later(seconds, call)
-
-    def may_send(self, session: Session) -> bool:
-        now = session.heard_at
-        return self._rates.of(session.user_id, now).take(now)
-
-    def behaves(self, session: Session) -> bool:
-        now = session.heard_at
-        return self._behaviour.of(session.user_id, now).take(now)
 
     def rejected(self, session: Session) -> None:
         self.ledger.message(session.path, session.transport, "rejected")

@@ -6,16 +6,26 @@ Built on uvicorn's sans-I/O protocol class (`websockets` does the parsing); it k
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Protocol
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.protocol import State
 
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # no compiler when it was installed: the same in Python
+    from websockets.utils import apply_mask
+
 EXTENSION = "crossfade.socket"
 """Key in the ASGI scope's extensions under which the handler of `/ws` finds its `FramedSocket`."""
 
+HOLD_S = 0.002
+"""An ack waits at most so long for the first event of its message."""
 EARLY_MESSAGES = 64
+PLAIN_TEXT = 0x81
+"""First byte of a whole text message in one frame: FIN, no extension, opcode 1 (RFC 6455, section 5.2)."""
 BINARY = b"<binary>"
 """Stands for a binary message, by identity; its content is never looked at."""
 
@@ -28,18 +38,39 @@ class Receiver(Protocol):
     def on_detached(self) -> None: ...
 
 
+class Held:
+    """The sockets with frames that wait for company; one timer for all of them."""
+
+    def __init__(self) -> None:
+        self._sockets: list[FramedSocket] = []
+
+    def add(self, socket: FramedSocket, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._sockets:
+            loop.call_later(HOLD_S, self._flush)
+        self._sockets.append(socket)
+
+    def _flush(self) -> None:
+        sockets, self._sockets = self._sockets, []
+        for socket in sockets:
+            socket.flush()
+
+
+_held = Held()
+
+
 class FramedSocket:
     """A client's open connection, as its session sees it (`app.gateway.session.Socket`).
 
     Frames sent in one turn of the loop leave in one write; `close` flushes them first.
     """
 
-    __slots__ = ("_connection", "_outbox", "_outbox_bytes")
+    __slots__ = ("_connection", "_flushing", "_outbox", "_outbox_bytes")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
+        self._flushing = False
 
     def attach(self, receiver: Receiver) -> bool:
         """After the handshake: messages go to `receiver` from now on. False when the client is gone already."""
@@ -57,6 +88,20 @@ class FramedSocket:
         connection = self._connection
         if connection.disconnected or connection.close_sent:
             return
+        if not self._flushing:
+            self._flushing = True
+            connection.loop.call_soon(self.flush)
+        self._append(frame)
+
+    def hold(self, frame: bytes) -> None:
+        connection = self._connection
+        if connection.disconnected or connection.close_sent:
+            return
+        if not self._outbox:
+            _held.add(self, connection.loop)
+        self._append(frame)
+
+    def _append(self, frame: bytes) -> None:
         size = len(frame)
         # An unmasked, unfragmented text frame, RFC 6455 section 5.2: FIN + opcode 1, then the length.
         if size < 126:
@@ -65,8 +110,6 @@ class FramedSocket:
             head = b"\x81\x7e" + size.to_bytes(2, "big")
         else:
             head = b"\x81\x7f" + size.to_bytes(8, "big")
-        if not self._outbox:
-            connection.loop.call_soon(self.flush)
         self._outbox += (head, frame)
         self._outbox_bytes += size
 
@@ -78,6 +121,7 @@ class FramedSocket:
         self._connection.begin_close(code, reason)
 
     def flush(self) -> None:
+        self._flushing = False
         if self._outbox:
             if not self._connection.disconnected:
                 self._connection.transport.write(b"".join(self._outbox))
@@ -93,6 +137,50 @@ class Connection(WebSocketsSansIOProtocol):
         self.socket = FramedSocket(self)
         self.receiver: Receiver | None = None
         self.waiting: list[bytes] = []
+        self._tail = b""
+        """The beginning of a frame whose end has not come; bounded by `ws_max_size`."""
+        self._irregular = False
+
+    def data_received(self, data: bytes) -> None:
+        """Cut the stream into frames: plain text messages are unmasked here, everything else is `websockets`' business.
+
+        It gets whole frames only, so that it stands at a frame's boundary whenever a plain one passes it by. Once
+        something irregular came, it gets all the rest, and says with which code the connection fails.
+        """
+        if self._irregular or not self.handshake_complete or self.close_sent:
+            # Bytes between request and answer are in its buffer: from there on only it knows where frames begin.
+            self._irregular = self._irregular or (self.handshake_initiated and not self.handshake_complete)
+            super().data_received(data)
+            return
+        if self._tail:
+            data = self._tail + data
+            self._tail = b""
+        at, size = 0, len(data)
+        while size - at >= 2:
+            length = data[at + 1] & 0x7F
+            head = at + 2
+            if length >= 126:
+                width = 2 if length == 126 else 8
+                head += width
+                if head > size:
+                    break
+                length = int.from_bytes(data[head - width : head], "big")
+            if data[at + 1] < 0x80 or length > self.config.ws_max_size:
+                self._irregular = True
+                super().data_received(data[at:])
+                return
+            end = head + 4 + length
+            if end > size:
+                break
+            receiver = self.receiver
+            if data[at] == PLAIN_TEXT and receiver is not None and self.conn.current_size is None:
+                self.deliver(receiver, apply_mask(data[head + 4 : end], data[head : head + 4]))
+            else:
+                super().data_received(data[at:end])
+            if self.close_sent or self.disconnected:
+                return
+            at = end
+        self._tail = data[at:]
 
     async def run_asgi(self) -> None:
         extensions: dict[str, object] = self.scope["extensions"]  # type: ignore[assignment]

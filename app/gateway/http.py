@@ -42,6 +42,9 @@ class Collector:
         self._bytes += len(frame)
         self.events.put_nowait(frame)
 
+    def hold(self, frame: bytes) -> None:
+        self.send(frame)
+
     def close(self, code: int, reason: str) -> None:
         self.finish()
 

@@ -25,6 +25,10 @@ class Socket(Protocol):
     """The client's end. `send` never blocks and never raises; after `close` it does nothing."""
 
     def send(self, frame: bytes) -> None: ...
+    def hold(self, frame: bytes) -> None:
+        """As `send`, but it may wait a moment for company: one write for two frames."""
+        ...
+
     def close(self, code: int, reason: str) -> None: ...
     def buffered_bytes(self) -> int: ...
 
@@ -48,6 +52,12 @@ class Codec(Protocol):
     def duplicate(self, session: Session, message_id: str, outcome: str | None) -> bytes: ...
 
 
+class Meter(Protocol):
+    """How fast its user may go on; shared by the user's sessions."""
+
+    def take(self, now: float) -> bool: ...
+
+
 Charge = Literal["ok", "error", "interrupted"]
 HandoverOutcome = Literal["moved", "interrupted"]
 """`interrupted`: a running message was cancelled for it."""
@@ -69,8 +79,6 @@ class Surroundings(Protocol):
     def clock(self) -> float: ...
     def later(self, seconds: float, call: Callable[[], None]) -> Timer: ...
     def owns_thread(self, user_id: str, thread_id: str) -> bool: ...
-    def may_send(self, session: Session) -> bool: ...
-    def behaves(self, session: Session) -> bool: ...
     def rejected(self, session: Session) -> None: ...
     def dispatched(self, session: Session) -> None: ...
     def finished(self, session: Session, message: Message, charge: Charge, done: Done | None) -> None: ...
@@ -153,6 +161,7 @@ class Session:
         "bucket_key",
         "cell",
         "codec",
+        "conduct",
         "connected_at",
         "connection_id",
         "document",
@@ -166,6 +175,7 @@ class Session:
         "path",
         "queue",
         "queued_bytes",
+        "rate",
         "reason",
         "recent",
         "resume_token",
@@ -198,6 +208,8 @@ class Session:
         codec: Codec,
         cell: Surroundings,
         limits: Limits,
+        rate: Meter,
+        conduct: Meter,
         transport: Literal["websocket", "http"] = "websocket",
     ) -> None:
         self.key = key
@@ -213,6 +225,10 @@ class Session:
         self.codec = codec
         self.cell = cell
         self.limits = limits
+        self.rate = rate
+        """Of messages."""
+        self.conduct = conduct
+        """Of anything it sends."""
         self.transport: Literal["websocket", "http"] = transport
         self.state = State.ACTIVE if cell.workers[path] is not None else State.HELD
         self.epoch = 1
@@ -244,7 +260,7 @@ class Session:
             return
         cell = self.cell
         self.heard_at = cell.clock()
-        if not cell.behaves(self):
+        if not self.conduct.take(self.heard_at):
             self.close(1008, "too many messages")
             return
         if len(frame) > self.limits.message_bytes:
@@ -276,7 +292,7 @@ class Session:
     def _accept(self, inbound: Inbound, body: bytes) -> None:
         cell, limits = self.cell, self.limits
         message_id = inbound.message_id
-        if not cell.may_send(self):
+        if not self.rate.take(self.heard_at):
             return self._refuse("rate_limited", "too many messages; slow down", message_id)
         if len(self.queue) >= limits.queue_messages or self.queued_bytes + len(body) > limits.queue_bytes:
             return self._refuse("busy", "too many messages are waiting; send again later", message_id)
@@ -293,7 +309,7 @@ class Session:
         self.recent.begin(message_id)
         self.queue.append(message)
         self.queued_bytes += len(body)
-        self.say(self.codec.ack(self, message))
+        self._acknowledge(message)
         if self.state is State.ACTIVE:
             self.pump()
         elif self.state is State.HELD and self.timer is None:
@@ -577,6 +593,13 @@ class Session:
         socket.send(self.codec.stamp(self.seq, body))
         if socket.buffered_bytes() > self.limits.send_buffer_bytes:
             self.close(1013, "too slow")
+
+    def _acknowledge(self, message: Message) -> None:
+        """The ack leaves with the message's first event if that comes at once: writing is what a message costs most."""
+        socket = self.socket
+        if socket is not None:
+            self.seq += 1
+            socket.hold(self.codec.stamp(self.seq, self.codec.ack(self, message)))
 
     def pump(self) -> None:
         """Dispatch the next message if one waits and may run."""

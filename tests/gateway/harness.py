@@ -76,6 +76,9 @@ class Client:
         if self.closed is None:
             self.frames.append(frame)
 
+    def hold(self, frame: bytes) -> None:
+        self.send(frame)
+
     def close(self, code: int, reason: str) -> None:
         self.receiver = None
         if self.closed is None:
