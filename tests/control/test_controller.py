@@ -305,6 +305,31 @@ async def test_undo_and_unlock_lift_the_lock(world: World) -> None:
     assert world.lock_file.read() is None
 
 
+async def test_under_a_lock_every_sweep_is_a_rollbacks(world: World) -> None:
+    await start(world)
+    await world.control.execute(Rollback(actor=BOB), "api")
+    await world.control.pin(ANN, "u7", "v3", "", source="api")
+    view, rollback = world.cell.applied[-1]
+    assert (view.locked, rollback, world.cell.on("v3")) == (True, True, 0)
+
+
+async def test_a_rollback_while_the_disk_lifts_the_last_lock_leaves_its_own(world: World) -> None:
+    await start(world)
+    await world.control.execute(Rollback(actor=BOB), "api")
+    await world.verified()
+    world.lock_file.hold_removal()
+    lifting = asyncio.create_task(world.control.execute(Undo(actor=ANN, revision=2), "api"))
+    await asyncio.to_thread(world.lock_file.removing.wait)
+    back = asyncio.create_task(world.control.execute(Rollback(actor=BOB, reason="again"), "api"))
+    disk = world.control._desk.force.disk
+    await world.until(lambda: "waiters:1" in repr(disk) or world.log.count("lock on disk") == 2)
+    world.lock_file.let_go.set()
+    await asyncio.gather(lifting, back)
+    assert world.control.state.phase == "rolled_back"
+    assert world.lock_file.read() == world.control.state.lock
+    assert world.cell.on("v3") == 0
+
+
 async def test_time_advances_the_plan(world: World) -> None:
     plan = Plan("p", (Stage(10, 60, (), "automatic"), Stage(40, 60, (), "automatic")))
     await world.control.execute(ApplyPlan(actor=ANN, plan=plan, revision=0), "cli")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from app.control.store.port import StoredRecord, StoredRollback
 from dashboards.views import AuditEntry
-from rollout.events import Actor, Rollback, Start, Unlock
+from rollout.errors import StaleRevision
+from rollout.events import Actor, Rollback, Start, Undo, Unlock
 from tests.control.world import World
 
 ANN = Actor("ann", "manager")
@@ -134,4 +136,39 @@ async def test_a_receipt_outlives_a_restart_without_the_store(tmp_path: Path) ->
     kept = await again.control.receipt(before.id)
     assert kept is not None
     assert kept.rollback == before
+    await again.close()
+
+
+async def test_a_rollback_before_the_record_was_read_is_in_force_whatever_it_says(tmp_path: Path) -> None:
+    world = await World.make(tmp_path)
+    await world.control.execute(Start(actor=ANN, percentage=50, revision=0), "api")
+    await world.control.execute(Rollback(actor=ANN), "api")
+    await world.control.execute(Undo(actor=ANN, revision=2), "api")  # from now on another generation counts
+    await world.close()
+    blind = await World.make(tmp_path, store_down=True)
+    await blind.control.execute(Rollback(actor=ANN, reason="blind"), "api")
+    await blind.abandon()
+    again = await World.make(tmp_path)
+    assert (again.control.state.phase, again.control.state.reason) == ("rolled_back", "blind")
+    assert again.lock_file.read() == again.control.state.lock
+    await again.close()
+
+
+async def test_a_rollback_over_an_undo_that_is_being_saved_is_in_force_after_a_crash(tmp_path: Path) -> None:
+    world = await World.make(tmp_path)
+    await world.control.execute(Start(actor=ANN, percentage=50, revision=0), "api")
+    await world.control.execute(Rollback(actor=ANN), "api")
+    world.store.pause()
+    pending = asyncio.create_task(world.control.execute(Undo(actor=ANN, revision=2), "api"))
+    await world.store.waiting()
+    back = asyncio.create_task(world.control.execute(Rollback(actor=ANN, reason="no"), "api"))
+    await world.until(lambda: world.cell.log.count("rollback") == 2)
+    world.store.last_save()
+    with pytest.raises(StaleRevision):
+        await pending
+    await back
+    assert (await world.stored()).phase == "progressing"
+    await world.abandon()
+    again = await World.make(tmp_path)
+    assert again.control.state.phase == "rolled_back"
     await again.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class FragileStore(SqlStore):
         self._go = asyncio.Event()
         self._go.set()
         self._held = asyncio.Event()
+        self._saves_left = -1
 
     def fail(self, failing: bool) -> None:
         self._failing = failing
@@ -50,11 +52,19 @@ class FragileStore(SqlStore):
     def go_on(self) -> None:
         self._go.set()
 
+    def last_save(self) -> None:
+        """Let what is held be saved, and nothing after it."""
+        self._saves_left = 1
+        self._go.set()
+
     async def save_record(
         self, record: StoredRecord, expected: int | None, entry: AuditEntry, rollback: StoredRollback | None = None
     ) -> None:
         self._held.set()
         await self._go.wait()
+        if self._saves_left == 0:
+            raise StoreUnavailable("cut off")
+        self._saves_left -= 1
         await super().save_record(record, expected, entry, rollback)
         self.log.append("record saved")
 
@@ -69,6 +79,18 @@ class LoggedLockFile(LockFile):
         super().__init__(folder)
         self.log = log
         self.broken = False
+        self.removing = threading.Event()
+        self.let_go = threading.Event()
+        self.let_go.set()
+
+    def hold_removal(self) -> None:
+        """The next removal waits for `let_go`, as on a slow disk; `removing` says that it began."""
+        self.let_go.clear()
+
+    def remove(self) -> None:
+        self.removing.set()
+        self.let_go.wait(5)
+        super().remove()
 
     def write(self, lock: Lock) -> None:
         if self.broken:
