@@ -22,6 +22,7 @@ from app.control.controller import Controller
 from app.control.departures import StoredDepartures
 from app.control.flags import Flags
 from app.control.flags.embedded import EmbeddedFlags
+from app.control.history import History
 from app.control.ledger import Ledger
 from app.control.lockfile import LockFile
 from app.control.store.port import Store
@@ -108,9 +109,10 @@ class Service:
             settings=settings,
             guard=self.crashes,
         )
+        self.history = History(self.cell, self.ledger, self.store)
         self.access = Access(self.store, self.secret.decode())
         self.metrics = Metrics(lambda: [self.figures()])
-        self.page_source = PageSource(self.controller, self.access)
+        self.page_source = PageSource(self.controller, self.access, self.history)
         self.hosts: PathHosts
         self.builds: Builds
         self._build: str | None = None
@@ -128,6 +130,7 @@ class Service:
         self._tasks = [
             asyncio.create_task(self.controller.run()),
             asyncio.create_task(self.departures.run()),
+            asyncio.create_task(self.history.run()),
             asyncio.create_task(self._close_idle()),
         ]
 
@@ -137,6 +140,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.departures.write()
+        await self.history.save()
         await self.controller.close()
         await self.hosts.stop()
         await self.flags.close()

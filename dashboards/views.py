@@ -10,6 +10,8 @@ from typing import Literal
 from msgspec import Struct
 
 Path = Literal["v2", "v3"]
+Span = Literal["15m", "1h", "24h", "30d"]
+"""How far back a chart looks."""
 
 
 class PathFigures(Struct, frozen=True, kw_only=True):
@@ -195,3 +197,39 @@ class ErrorGroup(Struct, frozen=True, kw_only=True):
     first_at: float
     last_at: float
     reference: str
+
+
+class PathSeries(Struct, frozen=True, kw_only=True):
+    """One path over time, one value a point; None: no data, where a line ends."""
+
+    messages: list[int | None]
+    """Finished messages: the denominator of `errors`."""
+    errors: list[int | None]
+    p50_ms: list[float | None]
+    p99_ms: list[float | None]
+    sessions: list[int | None]
+    session_memory_bytes: list[int | None]
+    memory_bytes: list[int | None]
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    """Something that somebody or the plan did, for a line on the charts."""
+
+    at: float
+    word: str
+    """Short: `10 %`, `rolled back`, `note`."""
+    who: str
+    what: str
+    reason: str
+
+
+class SeriesView(Struct, frozen=True, kw_only=True):
+    """`GET /api/series`: point `i` covers the `step_s` seconds from `start + i * step_s` (Unix seconds) on."""
+
+    span: Span
+    start: float
+    step_s: int
+    points: int
+    paths: dict[Path, PathSeries]
+    marks: list[Mark]
+    """The oldest first."""

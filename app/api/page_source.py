@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from app.api.access import Access
 from app.api.commands import REASON_CHARACTERS, command_of
 from app.control.controller import Controller
+from app.control.history import History
 from app.control.overview import preview, rollout_view
 from app.errors import StoreUnavailable
 from dashboards.ports import Outcome, PageRequest, Person, Verb
@@ -21,9 +22,10 @@ from rollout.events import Actor
 class PageSource:
     """Implements `dashboards.ports.Source`."""
 
-    def __init__(self, control: Controller, access: Access) -> None:
+    def __init__(self, control: Controller, access: Access, history: History) -> None:
         self._control = control
         self._access = access
+        self._history = history
 
     async def rollout(self) -> RolloutView:
         return rollout_view(self._control.known())

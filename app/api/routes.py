@@ -15,6 +15,7 @@ from app.api.paths import load_canary
 from app.api.people import UsersApi, alertmanager, errors, rollback_receipt, sessions
 from app.api.problems import HANDLERS
 from app.api.rollout import RolloutApi
+from app.api.series import series
 from app.api.services import PROVIDE
 from app.api.sign_in import sign_in, sign_in_once, sign_out
 
@@ -28,6 +29,7 @@ def control_router() -> Router:
             UsersApi,
             sessions,
             errors,
+            series,
             rollback_receipt,
             alertmanager,
             load_canary,

@@ -15,6 +15,7 @@ from litestar.params import SkipValidation
 
 from app.api.access import Access, Visitor
 from app.control.controller import Controller
+from app.control.history import History
 from app.telemetry import Metrics
 from rollout.events import Actor
 
@@ -28,6 +29,7 @@ class Services:
     control: Controller
     access: Access
     metrics: Metrics
+    history: History
 
 
 def provide_services(state: State) -> Services:

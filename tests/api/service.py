@@ -17,6 +17,7 @@ from app.api.csrf import csrf_middleware
 from app.api.page_source import PageSource
 from app.api.routes import control_router, openapi_config
 from app.api.services import STATE, Services
+from app.control.history import History
 from app.control.store.port import TokenRole
 from app.control.tokens import make_token
 from app.telemetry import CellFigures, Metrics
@@ -55,11 +56,12 @@ def make_app(world: World, access: Access) -> Litestar:
         state = world.control.state
         return [CellFigures("a", world.ledger.slots, paths, state.percentage, state.phase, 0.0)]
 
-    services = Services(world.control, access, Metrics(cells))
+    history = History(world.cell, world.ledger, world.store, lambda: world.now)
+    services = Services(world.control, access, Metrics(cells), history)
     return Litestar(
         route_handlers=[control_router(), make_router()],
         middleware=[csrf_middleware(SECRET)],
-        state=State({STATE: services, SOURCE: PageSource(world.control, access)}),
+        state=State({STATE: services, SOURCE: PageSource(world.control, access, history)}),
         openapi_config=openapi_config("0"),
         logging_config=None,
     )

@@ -68,6 +68,17 @@ class Resume:
     expires_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class SeriesChunk:
+    """A few slots of a cell's time series, of `step_s` seconds each, the last of them from `at` (Unix seconds) on."""
+
+    cell: str
+    step_s: int
+    at: int
+    data: bytes
+    """Written and read by the series' owner only."""
+
+
 class Store(Protocol):
     """One store for all cells that belong together."""
 
@@ -132,4 +143,12 @@ class Store(Protocol):
 
     async def delete_resumes(self, now: float) -> int:
         """Forget those that expired; how many they were."""
+        ...
+
+    async def save_series(self, chunks: Sequence[SeriesChunk], older_than: Mapping[int, int]) -> None:
+        """Add chunks, replacing those of the same cell, step and time; `older_than` says by step what to forget."""
+        ...
+
+    async def load_series(self, cell: str) -> Sequence[SeriesChunk]:
+        """All chunks of a cell, the oldest first."""
         ...

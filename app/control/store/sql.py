@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.control.store import tables
-from app.control.store.port import Resume, RevisionTaken, StoredRecord, StoredRollback, Token
+from app.control.store.port import Resume, RevisionTaken, SeriesChunk, StoredRecord, StoredRollback, Token
 from app.errors import StoreUnavailable
 from dashboards.views import AuditEntry, AuditPage
 from rollout.names import Path
@@ -184,6 +184,26 @@ class SqlStore:
         async with self._begin(self._sessions) as connection:
             gone = await connection.execute(delete(tables.resumes).where(tables.resumes.c.expires_at <= now))
             return gone.rowcount
+
+    # -- time series ----------------------------------------------------------------------------------------------
+
+    async def save_series(self, chunks: Sequence[SeriesChunk], older_than: Mapping[int, int]) -> None:
+        table = tables.series
+        # Bound under other names than the columns', which the insert below uses.
+        same = (table.c.cell == bindparam("of"), table.c.step_s == bindparam("step"), table.c.at == bindparam("begin"))
+        async with self._begin(self._sessions) as connection:
+            if chunks:
+                keys = [{"of": chunk.cell, "step": chunk.step_s, "begin": chunk.at} for chunk in chunks]
+                await connection.execute(delete(table).where(*same), keys)
+                await connection.execute(insert(table), [dataclasses.asdict(chunk) for chunk in chunks])
+            for step_s, before in older_than.items():
+                await connection.execute(delete(table).where(table.c.step_s == step_s, table.c.at < before))
+
+    async def load_series(self, cell: str) -> Sequence[SeriesChunk]:
+        query = select(tables.series).where(tables.series.c.cell == cell).order_by(tables.series.c.at)
+        async with self._begin(self._sessions) as connection:
+            rows = (await connection.execute(query)).all()
+        return [SeriesChunk(row.cell, row.step_s, row.at, row.data) for row in rows]
 
 
 def sqlite_store(folder: FilePath, limit_s: float = 5.0) -> SqlStore:

@@ -73,3 +73,13 @@ resumes = Table(
     Column("expires_at", Double, nullable=False),
     Index("resumes_expire", "expires_at"),
 )
+
+# With the sessions, not the record: it is written every few seconds, and losing its end costs a chart's tail.
+series = Table(
+    "series",
+    sessions,
+    Column("cell", String(200), primary_key=True),
+    Column("step_s", Integer, primary_key=True, autoincrement=False),
+    Column("at", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)

@@ -1,0 +1,26 @@
+"""`GET /api/series`: the charts as arrays.
+
+Turns a request into a view; the figures are the history's.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import Response, get
+from litestar.params import QueryParameter
+
+from app.api.rollout import VIEWER
+from app.api.services import TheServices
+from dashboards.views import SeriesView, Span
+
+
+@get("/api/series", guards=VIEWER, tags=["rollout"], summary="Both paths over time, and a mark for every command")
+async def series(
+    services: TheServices,
+    span: Annotated[Span, QueryParameter()] = "15m",
+    until: Annotated[float | None, QueryParameter(description="Unix seconds; now when left out")] = None,
+) -> Response[SeriesView]:
+    """Value `i` covers `step_s` seconds from `start + i * step_s` on; null where there is no data."""
+    view = await services.history.view(span, services.control.keeper, until)
+    return Response(view, headers={"Cache-Control": "no-store"}, status_code=200)

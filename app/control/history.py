@@ -1,0 +1,129 @@
+"""Keeps the time series of a cell going: one look a second, and finished slots written behind to the store.
+
+A store that is down costs the charts nothing until a restart; it must not know who draws them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from time import time
+
+import msgspec
+import structlog
+
+from app.control.keeper import Keeper
+from app.control.ledger import Ledger
+from app.control.ports import Cell
+from app.control.series import SPAN_S, TIERS, Gauges, SavedSlots, Series
+from app.control.store.port import SeriesChunk, Store
+from app.errors import StoreUnavailable
+from dashboards.views import AuditEntry, Mark, SeriesView, Span
+from rollout.names import PATHS
+
+LOOK_S = 1.0
+SAVE_S = 10
+"""Finished slots are written so often; a service that is killed loses as much of its charts."""
+WAITING = 2000
+"""Chunks kept while the store is down: more than five hours of them."""
+MARKS = 1000
+"""Most marks of one answer; a page of the audit has the rest."""
+log = structlog.get_logger()
+
+
+class History:
+    """The time series of one cell, from the last start or, after `open`, from as long as the store remembers."""
+
+    def __init__(self, cell: Cell, ledger: Ledger, store: Store, clock: Callable[[], float] = time) -> None:
+        self.series = Series(ledger.slots)
+        self._cell = cell
+        self._ledger = ledger
+        self._store = store
+        self._clock = clock
+        self._waiting: deque[SeriesChunk] = deque(maxlen=WAITING)
+        self._loaded = False
+
+    def look(self) -> None:
+        """Take down this second."""
+        gauges = {}
+        for path in PATHS:
+            state = self._cell.path_state(path)
+            gauges[path] = Gauges(state.sessions, state.session_memory_bytes, state.memory_bytes)
+        self.series.sample(self._clock(), self._ledger.slots, gauges)
+
+    async def run(self) -> None:
+        """Take up what was kept, then look once a second and save every ten, until cancelled."""
+        await self.load()
+        last_saved = int(self._clock()) // SAVE_S
+        while True:
+            self.look()
+            if (turn := int(self._clock()) // SAVE_S) != last_saved:
+                last_saved = turn
+                await self.save()
+            await asyncio.sleep(LOOK_S)
+
+    async def load(self) -> None:
+        """Take up what the store remembers; tried again with every save until it answers."""
+        with suppress(StoreUnavailable):
+            chunks = await self._store.load_series(self._cell.name)
+            for start in range(0, len(chunks), 500):
+                self.series.restore(_read(chunk) for chunk in chunks[start : start + 500])
+                await asyncio.sleep(0)  # a month has 50,000 of them, and sockets are served meanwhile
+            self._loaded = True
+
+    async def save(self) -> None:
+        """Write what was finished; kept for the next time when the store does not answer."""
+        if not self._loaded:
+            await self.load()
+        name = self._cell.name
+        self._waiting.extend(
+            SeriesChunk(name, saved.step_s, saved.slots[-1].number * saved.step_s, msgspec.msgpack.encode(saved))
+            for saved in self.series.finished()
+        )
+        if not self._waiting:
+            return
+        now, chunks = int(self._clock()), list(self._waiting)
+        try:
+            await self._store.save_series(chunks, {step_s: now - keep_s for step_s, keep_s in TIERS})
+        except StoreUnavailable:
+            return
+        for _ in chunks:
+            self._waiting.popleft()
+
+    async def view(self, span: Span, keeper: Keeper, until: float | None = None) -> SeriesView:
+        """The charts of a span that ends at `until` (Unix seconds), or now, with the marks of the audit.
+
+        Without the store there are no marks, and the figures all the same.
+        """
+        end = self._clock() if until is None else min(until, self._clock())
+        shown = self.series.view(span, end)
+        marks: list[Mark] = []
+        with suppress(StoreUnavailable):
+            marks = await _marks(keeper, end - SPAN_S[span], end)
+        return msgspec.structs.replace(shown, marks=marks)
+
+
+def _read(chunk: SeriesChunk) -> SavedSlots:
+    return msgspec.msgpack.decode(chunk.data, type=SavedSlots)
+
+
+async def _marks(keeper: Keeper, since: float, until: float) -> list[Mark]:
+    found: list[Mark] = []
+    before: int | None = None
+    while len(found) < MARKS:
+        page = await keeper.events(before, 200)
+        found += [mark_of(entry) for entry in page.items if since <= entry.at <= until]
+        if page.next is None or page.items[-1].at < since:
+            break
+        before = page.next
+    return found[:MARKS][::-1]
+
+
+def mark_of(entry: AuditEntry) -> Mark:
+    """An audit entry as a line on a chart: the percentage where it changed one, else the verb."""
+    was, now = entry.before.get("percentage"), entry.after.get("percentage")
+    verb = entry.what.split(" ", 1)[0]
+    word = {"rollback": "rolled back", "note": "note"}.get(verb) or (f"{now} %" if was != now else verb)
+    return Mark(at=entry.at, word=word, who=entry.who, what=entry.what, reason=entry.reason)
