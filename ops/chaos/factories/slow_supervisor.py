@@ -1,8 +1,8 @@
 """Supervisors for chaos runs: they work as long as each message says, and count their session's runs in its document.
 
 A message's content is words: `sleep=MS` of work, spread over `think=N` events in between, or all of it before one of
-the events (`hold=0`: before the first, 1: before the next, ...); `spin=MS`: the whole worker is busy and answers nobody. The
-rest is for whoever reads the history.
+the events (`hold=0`: before the first, 1: before the next, ...); `spin=MS`: the whole worker is busy and answers
+nobody. The rest is for whoever reads the history.
 """
 
 from __future__ import annotations
