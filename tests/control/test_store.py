@@ -155,6 +155,9 @@ async def test_a_damaged_file_is_unavailable_not_a_crash(tmp_path: Path) -> None
     broken = sqlite_store(tmp_path)
     with pytest.raises(StoreUnavailable, match="not a database"):
         await broken.open()
+    (tmp_path / "control.db").unlink()
+    assert await broken.load_record() is None  # used as soon as it is back
+    await broken.close()
 
 
 async def test_a_store_that_hangs_is_unavailable(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ class Store(Protocol):
     """One store for all cells that belong together."""
 
     async def open(self) -> None:
-        """Make the tables that are not there and check that it answers."""
+        """Make the tables that are not there and check that it answers; when it does not, later calls try again."""
         ...
 
     async def close(self) -> None:

@@ -39,17 +39,12 @@ class SqlStore:
         self._sessions = sessions
         self._limit_s = limit_s
         self._open = False
+        self._made = False
 
     async def open(self) -> None:
         self._open = True
-        try:
-            async with self._begin(self._control) as connection:
-                await connection.run_sync(tables.control.create_all)
-            async with self._begin(self._sessions) as connection:
-                await connection.run_sync(tables.sessions.create_all)
-        except StoreUnavailable:
-            await self.close()
-            raise
+        async with self._begin(self._control):
+            pass
 
     async def close(self) -> None:
         self._open = False
@@ -61,10 +56,21 @@ class SqlStore:
         if not self._open:
             raise StoreUnavailable("the store is not open")
         try:
-            async with timeout(self._limit_s), engine.begin() as connection:
-                yield connection
+            async with timeout(self._limit_s):
+                await self._make_tables()
+                async with engine.begin() as connection:
+                    yield connection
         except (DBAPIError, PoolTimeout, TimeoutError, OSError, sqlite3.Error) as error:
             raise StoreUnavailable(f"the store cannot be reached: {_one_line(error)}") from error
+
+    async def _make_tables(self) -> None:
+        """Not in `open` alone: a store that was down at the start is used as soon as it is back."""
+        if self._made:
+            return
+        for engine, metadata in ((self._control, tables.control), (self._sessions, tables.sessions)):
+            async with engine.begin() as connection:
+                await connection.run_sync(metadata.create_all)
+        self._made = True
 
     # -- the record -----------------------------------------------------------------------------------------------
 
