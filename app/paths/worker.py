@@ -93,7 +93,6 @@ class _Process:
             thread_secret=config.thread_secret,
             agent=config.agent,
             faults=self._faults,
-            message_timeout_s=config.message_timeout_s,
             build=config.build,
         )
         opening = scratch_opening(config.thread_secret)

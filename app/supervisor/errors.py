@@ -5,8 +5,7 @@
         ├── RunRefused           ends a message with `error {code, text}`; both are safe to show to the client
         │   ├── UnknownAgent         invalid_payload
         │   ├── ThreadDenied         access_denied
-        │   ├── SupervisorBusy       busy: one message at a time
-        │   └── MessageTimeout       timeout
+        │   └── SupervisorBusy       busy: one message at a time
         ├── BrokenAgent          an agent broke the rules of events; `error internal`
         ├── DocumentTooLarge     a path's own part is over its bound; `error internal`, the last document stays
         ├── UnreadableDocument   also a ValueError: a state document cannot be gone on from
@@ -52,12 +51,6 @@ class SupervisorBusy(RunRefused):
     """A second message was started while one runs."""
 
     code: ErrorCode = "busy"
-
-
-class MessageTimeout(RunRefused):
-    """A message ran longer than it may."""
-
-    code: ErrorCode = "timeout"
 
 
 class BrokenAgent(SupervisorError):

@@ -19,15 +19,14 @@ from app.supervisor.context import RequestContext, WebSocketContext
 from app.supervisor.contract import Opening, PathServing, Supervisor
 from app.supervisor.core import Dependencies, create_supervisor_core
 from app.supervisor.document import PathName
+from app.supervisor.drilled import Drilled
 from app.supervisor.faults import Faults
-from app.supervisor.guard import Guarded
 from app.supervisor.http import open_request
 from app.supervisor.importing import build_of_package, digest_of_files, import_factory, one_line
 from app.supervisor.isolation import is_code, subject
 from app.supervisor.own import OwnAnswerer
 
 BUILTIN = "builtin"
-MESSAGE_TIMEOUT_S = 300.0
 
 OpenSession: TypeAlias = Callable[[Opening, Dependencies], Supervisor]
 
@@ -45,35 +44,22 @@ def load_path(
     thread_secret: bytes,
     agent: str = DEFAULT_AGENT,
     faults: Faults | None = None,
-    message_timeout_s: float | None = MESSAGE_TIMEOUT_S,
     build: str | None = None,
 ) -> PathServing:
     """What `path` serves: `builtin`, or the factory `package.module:factory`.
 
-    `message_timeout_s` is None when the caller itself ends what runs too long. `faults` may be replaced while
-    sessions live. `build` is the build's id; not given, a digest of the code loaded.
+    `faults` may be replaced while sessions live. `build` is the build's id; not given, a digest of the code loaded.
     People's factory is tried here with two scratch contexts, in the running event loop if there is one. An async one
     cannot be: of it it is taken that it exports state, and a sample's `export_state()` tells.
     Raises `FactoryError`, or `SettingError` for an agent that there is not.
     """
-    guard = _Guard(faults or Faults(), message_timeout_s)
+    faults = faults or Faults()
     if spec == BUILTIN:
-        return _load_builtin(path, check_agent_setting(agent), thread_secret, guard, build)
-    return _load_own(spec, path, thread_secret, guard, build)
+        return _load_builtin(path, check_agent_setting(agent), thread_secret, faults, build)
+    return _load_own(spec, path, thread_secret, faults, build)
 
 
-class _Guard:
-    """Puts the path's limit and faults around a supervisor."""
-
-    def __init__(self, faults: Faults, limit_s: float | None) -> None:
-        self._faults = faults
-        self._limit_s = limit_s
-
-    def around(self, supervisor: Supervisor) -> Supervisor:
-        return Guarded(supervisor, self._faults, self._limit_s)
-
-
-def _load_builtin(path: PathName, agent: str, secret: bytes, guard: _Guard, build: str | None) -> PathServing:
+def _load_builtin(path: PathName, agent: str, secret: bytes, faults: Faults, build: str | None) -> PathServing:
     target = _WEBSOCKET.get(path)
     if target is None:
         raise FactoryError(f"{path}: there is no built-in supervisor of this path any more")
@@ -82,12 +68,12 @@ def _load_builtin(path: PathName, agent: str, secret: bytes, guard: _Guard, buil
     async def make(opening: Opening) -> Supervisor:
         dependencies = Dependencies(path, BuiltinAnswerer(agent), secret)
         open_session = open_request if opening.transport == "http" else open_websocket
-        return guard.around(open_session(opening, dependencies))
+        return Drilled(open_session(opening, dependencies), faults)
 
     return PathServing(make, build or _build_of_builtin(path), exports_state=True)
 
 
-def _load_own(spec: str, path: PathName, secret: bytes, guard: _Guard, build: str | None) -> PathServing:
+def _load_own(spec: str, path: PathName, secret: bytes, faults: Faults, build: str | None) -> PathServing:
     factory = import_factory(spec)
 
     async def make(opening: Opening) -> Supervisor:
@@ -95,7 +81,7 @@ def _load_own(spec: str, path: PathName, secret: bytes, guard: _Guard, build: st
         made = factory(context)
         if inspect.isawaitable(made):
             made = await made
-        return guard.around(create_supervisor_core(context, Dependencies(path, OwnAnswerer(made, spec), secret)))
+        return Drilled(create_supervisor_core(context, Dependencies(path, OwnAnswerer(made, spec), secret)), faults)
 
     exports_state = _try(spec, factory)
     return PathServing(make, build or build_of_package(spec), exports_state)

@@ -1,0 +1,46 @@
+"""A supervisor with its path's faults injected, for drills. The time limit of a message is the worker's.
+
+It must not know whose supervisor it wraps or what its events mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from app.messages import Request
+from app.supervisor.contract import AgentEvent, Supervisor
+from app.supervisor.core import close_events
+from app.supervisor.faults import Faults
+
+
+class Drilled:
+    """A `contract.Supervisor` around another; without faults it costs one look per message."""
+
+    __slots__ = ("__weakref__", "_faults", "_inner", "rerun_safe")
+
+    def __init__(self, inner: Supervisor, faults: Faults) -> None:
+        self._inner = inner
+        self._faults = faults
+        self.rerun_safe = inner.rerun_safe
+
+    def run(self, request: Request, run_id: str) -> AsyncIterator[AgentEvent]:
+        """The inner supervisor's events. Raises also `InjectedError`."""
+        return self._faulty(request, run_id) if self._faults.active else self._inner.run(request, run_id)
+
+    async def _faulty(self, request: Request, run_id: str) -> AsyncIterator[AgentEvent]:
+        await self._faults.before(request)
+        events = self._inner.run(request, run_id)
+        try:
+            async for event in events:
+                yield event
+        finally:
+            await close_events(events)
+
+    def export_state(self) -> bytes | None:
+        return self._inner.export_state()
+
+    def restore_state(self, document: bytes) -> None:
+        self._inner.restore_state(document)
+
+    async def close(self) -> None:
+        await self._inner.close()
