@@ -43,8 +43,11 @@ class Held:
 
     def __init__(self) -> None:
         self._sockets: list[FramedSocket] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, socket: FramedSocket, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not loop:  # the timer of a loop that was closed never fires
+            self._loop, self._sockets = loop, []
         if not self._sockets:
             loop.call_later(HOLD_S, self._flush)
         self._sockets.append(socket)
@@ -147,10 +150,11 @@ class Connection(WebSocketsSansIOProtocol):
         It gets whole frames only, so that it stands at a frame's boundary whenever a plain one passes it by. Once
         something irregular came, it gets all the rest, and says with which code the connection fails.
         """
-        if self._irregular or not self.handshake_complete or self.close_sent:
+        if self._irregular or not self.handshake_complete or self._closing():
             # Bytes between request and answer are in its buffer: from there on only it knows where frames begin.
             self._irregular = self._irregular or (self.handshake_initiated and not self.handshake_complete)
-            super().data_received(data)
+            tail, self._tail = self._tail, b""
+            super().data_received(tail + data)
             return
         if self._tail:
             data = self._tail + data
@@ -177,10 +181,15 @@ class Connection(WebSocketsSansIOProtocol):
                 self.deliver(receiver, apply_mask(data[head + 4 : end], data[head : head + 4]))
             else:
                 super().data_received(data[at:end])
-            if self.close_sent or self.disconnected:
-                return
             at = end
+            if self._closing():
+                break  # what is left belongs to the closing handshake
         self._tail = data[at:]
+        if self._tail and self._closing() and self.conn.parser_exc is None:
+            self.data_received(b"")
+
+    def _closing(self) -> bool:
+        return self.close_sent
 
     async def run_asgi(self) -> None:
         extensions: dict[str, object] = self.scope["extensions"]  # type: ignore[assignment]
