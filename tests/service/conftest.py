@@ -1,0 +1,106 @@
+"""A real service for these tests: `crossfade serve` as a process, spoken to as its users do."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+
+class Running:
+    """One `crossfade serve` and everything one needs to speak to it."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = int(free.getsockname()[1])
+        self.folder = folder
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
+        kept.pop("USE_WEBSOCKET_SUPERVISOR_V3", None)
+        self.environ = {
+            **kept,
+            "CROSSFADE_BIND": f"127.0.0.1:{self.port}",
+            "CROSSFADE_DATA": str(folder / "data"),
+            "CROSSFADE_SHUTDOWN_S": "1",
+            **settings,
+        }
+        self.ws = f"ws://127.0.0.1:{self.port}/ws"
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "serve"],
+            cwd=self.folder, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        assert "Crossfade serves" in self._process.stdout.readline()
+        token = (self.folder / "data" / "operator.token").read_text().strip()
+        self.http.headers["Authorization"] = f"Bearer {token}"
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.communicate(timeout=30)
+            self._process = None
+
+    def get(self, path: str, **query: str) -> Any:
+        answer = self.http.get(path, params=query)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def command(self, verb: str, **body: object) -> Any:
+        """A change with the revision that is in force."""
+        revision = self.get("/api/rollout")["revision"]
+        answer = self.http.post(
+            f"/api/rollout/{verb}", json={"reason": "test", **body}, headers={"If-Match": f'"{revision}"'}
+        )
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def on_v3(self, users: list[str]) -> set[str]:
+        """The users that the service would serve by v3, asked one by one."""
+        return {user for user in users if self.get(f"/api/users/{user}")["path"] == "v3"}
+
+    def crossfade(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "app.cli", *words],
+            cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts services; `start(CROSSFADE_X="…")`. They end with the test."""
+    services: list[Running] = []
+
+    def begin(**settings: str) -> Running:
+        service = Running(tmp_path / str(len(services)), settings)
+        service.folder.mkdir()
+        services.append(service)
+        service.start()
+        return service
+
+    yield begin
+    for service in services:
+        service.http.close()
+        service.stop()
+
+
+def events_until_terminal(receive: Callable[[], str | bytes]) -> list[dict[str, Any]]:
+    """Events of one message, its ack first and its terminal event last."""
+    terminal = {"agent_completed", "agent_stopped", "thread_history", "thread_switched", "error"}
+    events: list[dict[str, Any]] = []
+    while not events or events[-1]["type"] not in terminal:
+        events.append(json.loads(receive()))
+    return events
