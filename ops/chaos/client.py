@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -42,10 +42,15 @@ class Diary(DocumentedHistory):
         """Where a message completed, when its supervisor says so."""
         self.started_on: dict[str, str] = {}
         """And where it was started last."""
+        self.last_path = ""
+        """Where the last message was started."""
+        self.errors: Counter[str] = Counter()
+        """Accepted messages that ended with `error`, by code."""
         self.trace: deque[str] = deque(maxlen=TRACE)
         """What was sent and heard lately, one line each, for a person who looks for a cause."""
         self.on_heard: Callable[[], None] = lambda: None
         self.on_answer: Callable[[str], None] = lambda path: None
+        self.on_start: Callable[[str], None] = lambda path: None
 
     def heard(self, frame: Frame) -> None:
         payload = bytes(frame.payload).decode()
@@ -54,7 +59,10 @@ class Diary(DocumentedHistory):
             kind = f"error:{self._code(frame)}" if frame.type == "error" else frame.type
             self.events.setdefault(frame.message_id, []).append(kind)
             if frame.type == "agent_started":
-                self.started_on[frame.message_id] = _where.decode(frame.payload).path
+                self.last_path = self.started_on[frame.message_id] = _where.decode(frame.payload).path
+                self.on_start(self.last_path)
+            elif frame.type == "error":
+                self.errors[self._code(frame)] += 1
         self.on_heard()
 
     def remember(self, line: str) -> None:

@@ -123,6 +123,11 @@ class ChaosService:
             if not sample.name.endswith("_bucket")
         }
 
+    async def moved(self) -> int:
+        """Sessions that were handed over since the start."""
+        metrics = await self.metrics()
+        return int(sum(value for name, value in metrics.items() if name[:2] == ("crossfade_handovers_total", "moved")))
+
     async def sighting(self) -> Sighting:
         """What it says of v3 now; the time is from before it was asked."""
         at = time.time()

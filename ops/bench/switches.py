@@ -1,0 +1,106 @@
+"""`python -m ops.bench.switches`: thousands of live sessions with work in flight, switched back and forth, killed,
+stopped and reloaded; prints what became of every message, how long each switch took, and what v2 feels of a v3 that
+spins. Exit code 1 when anything was closed, lost, doubled, reordered or forgotten.
+
+It drives the service as clients and an operator do, and must not know its code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+
+from ops.bench.crowd import Crowd
+from ops.bench.processes import ROOT, BenchError
+from ops.bench.spinning import Spinning, measure_spinning
+from ops.bench.switching import HANG_LIMIT_S, Blow, Outcome, Striker
+from ops.chaos.service import chaos_service
+
+RESULTS = ROOT / "ops" / "bench" / "results"
+LIMIT_S = 900.0
+
+SCRIPT: tuple[str, ...] = (
+    "set 100", "kill v3", "set 0", "set 100", "rollback",
+    "set 100", "hang v3", "set 0", "set 100", "load v3", "rollback",
+    "set 100", "kill v3", "set 0", "set 100", "kill v2", "rollback",
+    "set 100", "set 0", "set 100", "load v3", "rollback frozen",
+    "set 100", "kill v3", "set 0", "set 100", "kill v3", "rollback",
+)  # fmt: skip
+"""20 switches back and forth, 5 kills, 2 stops (a hang, and a v3 that stands still in a rollback), 2 loads."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What the run found."""
+
+    at: str
+    sessions: int
+    outcome: Outcome
+    blows: list[Blow]
+    spinning: Spinning | None
+
+
+async def run(sessions: int, script: tuple[str, ...], *, spin: bool) -> Report:
+    """The whole run, on services of its own."""
+    with tempfile.TemporaryDirectory(prefix="crossfade-switches-") as name:
+        async with chaos_service(Path(name), max_sessions="19000", hang_v3_s=str(HANG_LIMIT_S)) as service:
+            crowd = Crowd(service.ws, sessions)
+            await crowd.open()
+            say(f"{sessions} sessions are open")
+            gc.collect()
+            gc.freeze()
+            striker = Striker(service, crowd)
+            for what in script:
+                blow = await striker.strike(what)
+                say(f"{what}: {blow.moved} moved")
+            outcome = await striker.judge()
+        say(outcome.words())
+        spinning = await measure_spinning(Path(name) / "spinning") if spin else None
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return Report(at=at, sessions=sessions, outcome=outcome, blows=striker.blows, spinning=spinning)
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m ops.bench.switches", description=__doc__)
+    parser.add_argument("--sessions", type=int, default=5000)
+    parser.add_argument("--blows", type=int, default=len(SCRIPT), help="so many of the script, from its beginning")
+    parser.add_argument("--no-spin", action="store_true", help="leave out v2 beside a spinning v3")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON")
+    chosen = parser.parse_args()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
+    try:
+        report = asyncio.run(bounded(chosen.sessions, SCRIPT[: chosen.blows], spin=not chosen.no_spin))
+    except (BenchError, TimeoutError) as error:
+        print(f"switches: {error or 'ran out of time'}", file=sys.stderr)
+        return 1
+    for blow in report.blows:
+        print(blow.words())
+    print(report.outcome.words())
+    if report.spinning is not None:
+        print(report.spinning.words())
+    chosen.results.mkdir(parents=True, exist_ok=True)
+    file = chosen.results / time.strftime("switches-%Y%m%d-%H%M%S.json", time.gmtime())
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    print(file)
+    return 0 if report.outcome.kept and report.outcome.tried else 1
+
+
+async def bounded(sessions: int, script: tuple[str, ...], *, spin: bool) -> Report:
+    async with asyncio.timeout(LIMIT_S):
+        return await run(sessions, script, spin=spin)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

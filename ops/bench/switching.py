@@ -1,0 +1,228 @@
+"""One blow against a crowd, measured, and the sum of a whole run of them.
+
+It must not know how the service does it; what counts is what clients hear and what the service's metrics say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from app.loadtest.history import Violation, by_rule
+from ops.bench.crowd import WAVE_S, Crowd, InFlight
+from ops.chaos.service import ChaosService
+from ops.chaos.verification import said_too_early
+
+POLL_S = 0.03
+CALM_S = 0.6
+"""No session has moved for so long: the others wait for work."""
+HUNG_S = 6.0
+"""Longer than the setting that the service is given here, so it is taken for hung and killed."""
+HANG_LIMIT_S = 4.0
+FROZEN_S = 3.0
+"""Longer than a rollback waits for an answer, shorter than what counts as hung: late events have to be fenced."""
+LOADS = ("create_v3_again", "create_v3")
+
+DOUBLED = frozenset({"run once", "exactly one terminal event"})
+REORDERED = frozenset({"one at a time, in order", "numbers in order"})
+GONE_BACK = frozenset({"the document never goes back"})
+
+
+class Blow(msgspec.Struct, kw_only=True):
+    """One switch, kill, stop or load, and what it did; times in milliseconds from the command."""
+
+    what: str
+    first_ms: float | None = None
+    """Until the first session had moved, as polled."""
+    last_ms: float | None = None
+    """Until the last session that was free to had moved, as polled; the others were waited for."""
+    verified_ms: float | None = None
+    new_stopped_ms: float | None = None
+    existing_moved_ms: float | None = None
+    moved: int = 0
+    in_flight: int = 0
+    waited: int = 0
+    """Messages that had started, and completed undisturbed."""
+    run_again: int = 0
+    """Accepted messages, not seen to start, that completed on another path than their session's."""
+    interrupted: int = 0
+    lies: list[str] = []
+    """What contradicted that a rollback was verified."""
+
+    def words(self) -> str:
+        times = (("first", self.first_ms), ("last", self.last_ms), ("verified", self.verified_ms))
+        spans = "  ".join(f"{name} {'-' if value is None else f'{value:.0f} ms'}" for name, value in times)
+        return (
+            f"{self.what:<16} {spans}  moved {self.moved}  in flight {self.in_flight}: {self.waited} waited, "
+            f"{self.run_again} run again, {self.interrupted} interrupted{'  LIES ' * bool(self.lies)}"
+        )
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole run. The first six must be zero; the last two must not be."""
+
+    closed: int
+    lost: int
+    doubled: int
+    reordered: int
+    documents_gone_back: int
+    otherwise_wrong: dict[str, int]
+    examples: list[Violation]
+    lies: list[str]
+    messages: int
+    moved: int
+    waited: int
+    run_again: int
+    interrupted: int
+    fenced: int
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise was kept."""
+        wrong = self.closed or self.lost or self.doubled or self.reordered or self.documents_gone_back
+        return not (wrong or self.otherwise_wrong or self.lies)
+
+    @property
+    def tried(self) -> bool:
+        """Whether the run was one that could have broken it."""
+        return self.interrupted > 0 and self.fenced > 0
+
+    def words(self) -> str:
+        return "\n".join(
+            [
+                f"closed {self.closed}  lost {self.lost}  doubled {self.doubled}  reordered {self.reordered}  "
+                f"documents gone back {self.documents_gone_back}  otherwise wrong {self.otherwise_wrong or 0}  "
+                f"verified too early {len(self.lies)}",
+                f"messages {self.messages}  sessions moved {self.moved}  waited {self.waited}  run again "
+                f"{self.run_again}  interrupted {self.interrupted}  fenced {self.fenced}",
+                *(f"  {each.rule}: {each.user_id}: {each.detail}" for each in self.examples),
+                *self.lies,
+            ]
+        )
+
+
+class Striker:
+    """Gives the blows and keeps what they did; fates are known when the crowd has settled."""
+
+    def __init__(self, service: ChaosService, crowd: Crowd) -> None:
+        self.blows: list[Blow] = []
+        self._service = service
+        self._crowd = crowd
+        self._hit: list[list[InFlight]] = []
+        self._loads = 0
+
+    async def strike(self, what: str) -> Blow:
+        """One blow in the middle of a wave; returns when nobody moves any more but those who wait for work."""
+        await self._service.serves("v3")
+        wave = asyncio.create_task(self._crowd.wave())
+        await asyncio.sleep(WAVE_S / 2)
+        blow = Blow(what=what)
+        self.blows.append(blow)
+        self._hit.append(self._crowd.in_flight())
+        struck = asyncio.Event()
+        follower = asyncio.create_task(self._follow(blow, await self._service.moved(), struck))
+        await self._hit_with(what, blow)
+        struck.set()
+        await follower
+        await wave
+        if blow.verified_ms is not None:
+            await self._service.unlock()
+        return blow
+
+    async def _hit_with(self, what: str, blow: Blow) -> None:
+        service = self._service
+        match what.split():
+            case ["set", percentage]:
+                await service.set(int(percentage))
+            case ["rollback"]:
+                await self._roll_back(blow)
+            case ["rollback", "frozen"]:
+                pid = service.stop("v3")
+                rolling_back = asyncio.create_task(self._roll_back(blow))
+                await asyncio.sleep(FROZEN_S)
+                service.go_on(pid)
+                await rolling_back
+            case ["kill", "v2"]:
+                service.kill("v2")
+            case ["kill", "v3"]:
+                service.kill("v3")
+            case ["hang", "v3"]:
+                pid = service.stop("v3")
+                await asyncio.sleep(HUNG_S)
+                service.go_on(pid)
+            case _:
+                self._loads += 1
+                await service.load_v3(f"slow_supervisor:{LOADS[self._loads % 2]}", f"build-{self._loads}")
+
+    async def _roll_back(self, blow: Blow) -> None:
+        began = time.time()
+        done = await self._service.rollback()
+        assert done.verified_at is not None
+        blow.verified_ms = (done.verified_at - began) * 1000
+        blow.new_stopped_ms, blow.existing_moved_ms = done.new_stopped_ms, done.existing_moved_ms
+        sightings = [await self._service.sighting() for _ in range(3)]
+        blow.lies = said_too_early(done.verified_at, sightings)
+        if done.closed:
+            blow.lies.append(f"{done.closed} closed, says the service")
+
+    async def _follow(self, blow: Blow, before: int, struck: asyncio.Event) -> None:
+        began = changed_at = time.monotonic()
+        moved = 0
+        while True:
+            asked_at = time.monotonic()
+            now = await self._service.moved() - before
+            if now != moved:
+                if not moved:
+                    blow.first_ms = (time.monotonic() - began) * 1000
+                changed_at, moved = asked_at, now
+                blow.moved, blow.last_ms = now, (time.monotonic() - began) * 1000
+            if struck.is_set() and asked_at - max(began, changed_at) > CALM_S:
+                return
+            await asyncio.sleep(POLL_S)
+
+    async def judge(self) -> Outcome:
+        """Let the crowd settle; then what became of everything."""
+        await self._crowd.settle()
+        metrics = await self._service.metrics()
+        for blow, hit in zip(self.blows, self._hit, strict=True):
+            _tell_fates(blow, hit)
+        histories = [client.history for client in self._crowd.clients]
+        during = [violation for history in histories for violation in history.violations]
+        everything = [violation for history in histories for violation in history.end()]
+        rules = by_rule(during)
+        known = DOUBLED | REORDERED | GONE_BACK
+        return Outcome(
+            closed=sum(sum(history.drops.values()) for history in histories),
+            lost=len(everything) - len(during),
+            doubled=_sum(rules, DOUBLED),
+            reordered=_sum(rules, REORDERED),
+            documents_gone_back=_sum(rules, GONE_BACK),
+            otherwise_wrong={rule: count for rule, count in rules.items() if rule not in known},
+            examples=everything[:10],
+            lies=[lie for blow in self.blows for lie in blow.lies],
+            messages=sum(history.accepted for history in histories),
+            moved=await self._service.moved(),
+            waited=sum(blow.waited for blow in self.blows),
+            run_again=sum(blow.run_again for blow in self.blows),
+            interrupted=sum(history.errors.get("interrupted", 0) for history in histories),
+            fenced=int(metrics["crossfade_stale_events_total",]),
+        )
+
+
+def _tell_fates(blow: Blow, hit: Sequence[InFlight]) -> None:
+    blow.in_flight = len(hit)
+    for each in hit:
+        end, path = each.fate()
+        if end == "error:interrupted":
+            blow.interrupted += 1
+        elif end == "agent_completed" and each.started:
+            blow.waited += 1
+        elif end == "agent_completed" and each.path and path != each.path:
+            blow.run_again += 1
+
+
+def _sum(rules: dict[str, int], chosen: frozenset[str]) -> int:
+    return sum(count for rule, count in rules.items() if rule in chosen)
