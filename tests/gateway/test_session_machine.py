@@ -72,9 +72,16 @@ class Machine(RuleBasedStateMachine):
     def decide(self, percentage: int) -> None:
         self.world.decide(percentage)
 
-    @rule()
-    def roll_back(self) -> None:
+    @rule(fresh=st.integers(0, 10**9))
+    def work_on_the_canary(self, fresh: int) -> None:
+        self.world.decide(100)
+        self.world.say(f"w{fresh}")
+        self.world.started()
+
+    @rule(seconds=st.sampled_from([0.0, 2.0, 10.0]))
+    def roll_back(self, seconds: float) -> None:
         self.world.roll_back()
+        self.world.wait(seconds)
 
     @rule()
     def leave(self) -> None:
