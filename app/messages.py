@@ -293,7 +293,7 @@ def new_message_id() -> str:
     return f"m-{_process}-{next(_made):x}"
 
 
-_second: tuple[int, str] = (0, "")
+_second: tuple[int, str] = (-1, "")
 
 
 def timestamp(now: float) -> str:
