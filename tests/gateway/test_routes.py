@@ -1,0 +1,228 @@
+"""`GET /ws` and `POST /api/messages` on real connections: refused before the upgrade, answered, and cut short."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import websockets
+from litestar import Litestar
+from websockets.asyncio.client import connect
+
+from app.control.ledger import ADMISSIONS
+from app.gateway.door import Door
+from app.gateway.entrance import Entrance, NoDepartures
+from app.gateway.http import post_message
+from app.gateway.session import Timer
+from app.gateway.websocket import open_websocket
+from app.paths.frames import Run, ToWorker
+from rollout.names import Path
+from tests.gateway.harness import HandCell, HandWorker, frame, with_settings
+from tests.gateway.serving import PATIENCE_S, serve
+
+
+class LiveCell(HandCell):
+    """A cell whose timers are the loop's."""
+
+    def later(self, seconds: float, call: Callable[[], None]) -> Timer:  # type: ignore[override]
+        return asyncio.get_running_loop().call_later(seconds, call)
+
+    def bring_up(self, path: Path) -> HandWorker:
+        worker = Answering(self, path)
+        self.path_up(path, worker)
+        return worker
+
+    def sockets(self) -> int:
+        return len(self.registry)
+
+
+class Answering(HandWorker):
+    """Answers every message in the next turn; those that ask for patience wait until they are let go."""
+
+    def send(self, frame: ToWorker) -> None:
+        super().send(frame)
+        if isinstance(frame, Run) and b"patience" not in frame.body:
+            asyncio.get_running_loop().call_soon(self.work, frame)
+
+
+class Occupancy:
+    """The cell as its door sees it."""
+
+    def __init__(self, cell: HandCell) -> None:
+        self._cell = cell
+
+    def sockets_of(self, user_id: str) -> int:
+        return self._cell.sockets_of(user_id)
+
+    def __len__(self) -> int:
+        return len(self._cell.registry)
+
+
+@dataclass
+class Service:
+    cell: LiveCell
+    port: int
+
+    @property
+    def ws(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    @property
+    def messages(self) -> str:
+        return f"http://127.0.0.1:{self.port}/api/messages?user=ann"
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    settings = with_settings(max_sessions=5, rate_messages_per_minute=60, rate_messages_burst=4)
+    cell = LiveCell(settings, percentage=100)
+    door = Door(settings, Occupancy(cell), lambda user: f"t-{user}", cell.owns_thread)
+    app = Litestar([open_websocket, post_message], openapi_config=None)
+    app.state.entrance = Entrance(cell, door, NoDepartures())
+    async with serve(app) as server:
+        yield Service(cell, server.port)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client:
+        yield client
+
+
+# -- GET /ws ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_socket_is_greeted_and_served(service: Service) -> None:
+    async with connect(service.ws + "?user=ann") as socket:
+        ready = json.loads(await socket.recv())
+        assert (ready["type"], ready["seq"], ready["user_id"], ready["thread_id"]) == (
+            "connection_ready",
+            1,
+            "ann",
+            "t-ann",
+        )
+        await socket.send(frame("chat", "m1"))
+        assert [json.loads(await socket.recv())["type"] for _ in range(3)] == [
+            "ack",
+            "agent_thinking",
+            "agent_completed",
+        ]
+    async with connect(f"{service.ws}?user=ann&resume={ready['payload']['resume_token']}") as socket:
+        back = json.loads(await socket.recv())["payload"]
+        assert (back["recovered"], back["outcomes"]) == (True, [["m1", "agent_completed"]])
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status"),
+    [("", {}, 401), ("?user=ann", {"Origin": "https://evil.example"}, 403), ("?user=ann&thread=other", {}, 403)],
+)
+async def test_who_is_not_let_in_is_told_before_the_upgrade(
+    service: Service, query: str, headers: dict[str, str], status: int
+) -> None:
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await connect(service.ws + query, additional_headers=headers)
+    response = refused.value.response
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.body is not None
+    assert json.loads(response.body)["status"] == status
+    assert service.cell.sockets() == 0
+
+
+async def test_too_many_sockets_of_a_user_and_a_full_house_say_when_to_try_again(service: Service) -> None:
+    open_sockets = [await connect(f"{service.ws}?user=ann") for _ in range(3)]
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await connect(f"{service.ws}?user=ann")
+    assert refused.value.response.status_code == 429
+    open_sockets += [await connect(f"{service.ws}?user=bob") for _ in range(2)]
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await connect(f"{service.ws}?user=cid")
+    assert (refused.value.response.status_code, refused.value.response.headers["retry-after"]) == (503, "1")
+    for socket in open_sockets:
+        await socket.close()
+
+
+# -- POST /api/messages -----------------------------------------------------------------------------------------------
+
+
+async def test_a_message_is_answered_with_its_events(service: Service, client: httpx.AsyncClient) -> None:
+    response = await client.post(service.messages, content=frame("chat", "m1"))
+    answer = response.json()
+    assert (response.status_code, answer["outcome"]) == (200, "agent_completed")
+    assert [event["type"] for event in answer["events"]] == ["ack", "agent_thinking", "agent_completed"]
+    assert [event["seq"] for event in answer["events"]] == [1, 2, 3]
+    assert service.cell.count("v3", "ok", "http") == 1
+    assert service.cell.ledger.slots[ADMISSIONS["v3", "flag"]] == 1
+    assert service.cell.sockets() == 0
+    assert service.cell.v3.held == {}
+
+
+async def test_a_message_is_streamed_when_asked_for(service: Service, client: httpx.AsyncClient) -> None:
+    headers = {"accept": "text/event-stream"}
+    response = await client.post(service.messages, content=frame("chat", "m1"), headers=headers)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    lines = [line for line in response.text.splitlines() if line.startswith("event: ")]
+    assert lines == ["event: ack", "event: agent_thinking", "event: agent_completed"]
+    assert service.cell.sockets() == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        ("{", 400, "invalid_json"),
+        (frame("dance"), 422, "unknown_type"),
+        (frame("chat", payload={}), 422, "invalid_payload"),
+        (frame("stop_agent"), 422, "invalid_payload"),
+        (frame("chat", pad="x" * 9000), 413, "too_large"),
+        (frame("chat", thread_id="other"), 403, "access_denied"),
+    ],
+)
+async def test_a_refusal_has_a_status_of_its_own(
+    service: Service, client: httpx.AsyncClient, content: str, status: int, code: str
+) -> None:
+    response = await client.post(service.messages, content=content)
+    assert (response.status_code, response.json()["outcome"]) == (status, "error")
+    assert [event["payload"]["code"] for event in response.json()["events"]] == [code]
+    assert service.cell.sockets() == 0
+
+
+async def test_a_ping_is_answered(service: Service, client: httpx.AsyncClient) -> None:
+    response = await client.post(service.messages, content=frame("ping"))
+    assert (response.status_code, response.json()["outcome"]) == (200, "pong")
+
+
+async def test_the_limits_are_those_of_a_socket(service: Service, client: httpx.AsyncClient) -> None:
+    statuses = [(await client.post(service.messages, content=frame())).status_code for _ in range(5)]
+    assert statuses == [200, 200, 200, 200, 429]
+    statuses = [(await client.post(service.messages, content="{")).status_code for _ in range(36)]
+    assert set(statuses[:35]) == {400}
+    assert statuses[35] == 429, "abuse is cut off without an answer of the session"
+
+
+async def test_nobody_is_served_without_sign_in(service: Service, client: httpx.AsyncClient) -> None:
+    response = await client.post(service.messages.removesuffix("?user=ann"), content=frame())
+    assert (response.status_code, response.json()["status"]) == (401, 401)
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+async def test_a_client_that_goes_away_cancels_its_message(service: Service, accept: str) -> None:
+    ended = asyncio.Event()
+    service.cell.on_end = lambda session: ended.set()
+    worker = service.cell.v3
+    async with httpx.AsyncClient(trust_env=False) as client:
+        request = asyncio.create_task(
+            client.post(service.messages, content=frame("chat", "patience"), headers={"accept": accept})
+        )
+        async with asyncio.timeout(PATIENCE_S):
+            while not worker.runs:  # noqa: ASYNC110 - the server's turns are what is awaited
+                await asyncio.sleep(0)
+        worker.started()
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+    await asyncio.wait_for(ended.wait(), PATIENCE_S)
+    assert worker.held == {}
+    assert [done.charge for done in service.cell.done_with] == ["interrupted"]
