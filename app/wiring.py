@@ -26,7 +26,7 @@ from app.control.history import History
 from app.control.ledger import Ledger
 from app.control.lockfile import LockFile
 from app.control.store.port import Store
-from app.control.store.sql import sqlite_store
+from app.control.store.sql import postgres_store, sqlite_store
 from app.errors import SettingError, StoreUnavailable
 from app.gateway.builds import Builds
 from app.gateway.cell import Cell
@@ -47,10 +47,10 @@ log = structlog.get_logger()
 
 
 def make_store(settings: Settings) -> Store:
-    """The store that the settings name. Raises `SettingError` for one that there is not."""
+    """The store that the settings name. Raises `SettingError` for a URL that cannot be read."""
     if settings.store == "sqlite":
         return sqlite_store(Path(settings.data))
-    raise SettingError(f"CROSSFADE_STORE={settings.store!r}: allowed for now: sqlite")
+    return postgres_store(settings.store)
 
 
 def make_flags(settings: Settings) -> Flags:

@@ -5,7 +5,7 @@ Every call raises `StoreUnavailable` when the store cannot be reached. It must n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -79,11 +79,25 @@ class SeriesChunk:
     """Written and read by the series' owner only."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredCell:
+    """A registered cell: whatever is reported done needs a word from each of them."""
+
+    name: str
+    host: str
+    revision: int
+    """Of the record that was in force in it."""
+    report: str
+    """What else it said; written and read by the registry's owner only."""
+    silent_s: float = 0.0
+    """Seconds since it was saved, by the store's clock; saving ignores it."""
+
+
 class Store(Protocol):
     """One store for all cells that belong together."""
 
     async def open(self) -> None:
-        """Make the tables that are not there and check that it answers; when it does not, later calls try again."""
+        """Bring the tables up to date and check that it answers; when it does not, later calls try again."""
         ...
 
     async def close(self) -> None:
@@ -100,6 +114,14 @@ class Store(Protocol):
         """Replace the record of revision `expected` (None: there is none) and write the audit entry, both or neither.
 
         Raises `RevisionTaken` when the stored revision is another one.
+        """
+        ...
+
+    def changes(self) -> AsyncIterator[int]:
+        """The record's revision, now and whenever it or the pins may have changed, until the consumer stops.
+
+        Never one that is lower than the last. Raises nothing: while the store is down it is silent, and when it is
+        back the revision comes again. Stop it (`aclose`, or cancel the task) before `close`.
         """
         ...
 
@@ -151,4 +173,32 @@ class Store(Protocol):
 
     async def load_series(self, cell: str) -> Sequence[SeriesChunk]:
         """All chunks of a cell, the oldest first."""
+        ...
+
+    async def acquire_lease(self, name: str, holder: str, ttl_s: float) -> bool:
+        """Take a lease that is free, has run out or is held already, for `ttl_s` from now by the store's clock."""
+        ...
+
+    async def renew_lease(self, name: str, holder: str, ttl_s: float) -> bool:
+        """Keep a lease. False: it ran out, or is somebody else's; whoever goes on as if not is a second leader."""
+        ...
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        """Give a lease back, if it is held, so that the next one need not wait until it runs out."""
+        ...
+
+    async def load_lease(self, name: str) -> str | None:
+        """Who holds a lease now."""
+        ...
+
+    async def save_cell(self, cell: StoredCell) -> None:
+        """Register a cell, or say that it lives and what is in force in it."""
+        ...
+
+    async def load_cells(self) -> Sequence[StoredCell]:
+        """All registered cells by name, silent ones too, until somebody removes them."""
+        ...
+
+    async def remove_cell(self, name: str) -> None:
+        """A cell that was stopped as planned, or that a person gave up, is waited for no longer."""
         ...

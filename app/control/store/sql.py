@@ -1,82 +1,42 @@
 """The store on SQLAlchemy: the same statements on SQLite (two files) and PostgreSQL.
 
-Nothing but SQL that both speak; it must not know what a record or a document means.
+`dialects` has what they do not share; it must not know what a record or a document means.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
-from asyncio import timeout
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import cast
 
 import msgspec
-from sqlalchemy import RowMapping, bindparam, delete, event, insert, select, update
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import RowMapping, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.control.store import tables
+from app.control.store.dialects import insert_new, replace, tell
+from app.control.store.engines import GRACE_S, postgres_engine, sqlite_engine
+from app.control.store.feed import NAME, read_revision
+from app.control.store.fleet import Fleet
 from app.control.store.port import Resume, RevisionTaken, SeriesChunk, StoredRecord, StoredRollback, Token
-from app.errors import StoreUnavailable
 from dashboards.views import AuditEntry, AuditPage
 from rollout.names import Path
 
-_NAME = "rollout"
 _JSON_COLUMNS = ("before", "after", "figures")
+_TEXT_COLUMNS = ("who", "role", "source", "what", "reason")
 PAGE = 200
 """Most audit entries in one answer."""
 
 
-class SqlStore:
-    """A `Store`. `limit_s` bounds every call: a store that hangs is a store that is down."""
-
-    def __init__(self, control: AsyncEngine, sessions: AsyncEngine, limit_s: float = 5.0) -> None:
-        self._control = control
-        self._sessions = sessions
-        self._limit_s = limit_s
-        self._open = False
-        self._made = False
-
-    async def open(self) -> None:
-        self._open = True
-        async with self._begin(self._control):
-            pass
-
-    async def close(self) -> None:
-        self._open = False
-        await self._control.dispose()
-        await self._sessions.dispose()
-
-    @asynccontextmanager
-    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        if not self._open:
-            raise StoreUnavailable("the store is not open")
-        try:
-            async with timeout(self._limit_s):
-                await self._make_tables()
-                async with engine.begin() as connection:
-                    yield connection
-        except (DBAPIError, PoolTimeout, TimeoutError, OSError, sqlite3.Error) as error:
-            raise StoreUnavailable(f"the store cannot be reached: {_one_line(error)}") from error
-
-    async def _make_tables(self) -> None:
-        """Not in `open` alone: a store that was down at the start is used as soon as it is back."""
-        if self._made:
-            return
-        for engine, metadata in ((self._control, tables.control), (self._sessions, tables.sessions)):
-            async with engine.begin() as connection:
-                await connection.run_sync(metadata.create_all)
-        self._made = True
+class SqlStore(Fleet):
+    """A `Store`; see `Connections` for its limits."""
 
     # -- the record -----------------------------------------------------------------------------------------------
 
     async def load_record(self) -> StoredRecord | None:
         async with self._begin(self._control) as connection:
-            query = select(tables.rollout.c.revision, tables.rollout.c.record).where(tables.rollout.c.name == _NAME)
+            query = select(tables.rollout.c.revision, tables.rollout.c.record).where(tables.rollout.c.name == NAME)
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else StoredRecord(row.revision, row.record)
 
@@ -87,17 +47,16 @@ class SqlStore:
         values = {"revision": record.revision, "record": record.text}
         async with self._begin(self._control) as connection:
             if expected is None:
-                there = select(table.c.revision).where(table.c.name == _NAME).with_for_update()
-                if (await connection.execute(there)).first() is not None:
+                if not await insert_new(connection, table, {"name": NAME, **values}):
                     raise RevisionTaken("a record is there already")
-                await connection.execute(insert(table).values(name=_NAME, **values))
             else:
-                same = update(table).where(table.c.name == _NAME, table.c.revision == expected).values(**values)
+                same = update(table).where(table.c.name == NAME, table.c.revision == expected).values(**values)
                 if (await connection.execute(same)).rowcount != 1:
                     raise RevisionTaken(f"revision {expected} is no longer the stored one")
             await _insert_audit(connection, entry)
             if rollback is not None:
                 await _replace_rollback(connection, rollback)
+            await tell(connection, record.revision)
 
     # -- audit and rollbacks --------------------------------------------------------------------------------------
 
@@ -137,10 +96,12 @@ class SqlStore:
 
     async def save_pin(self, user_id: str, path: Path | None, entry: AuditEntry) -> None:
         async with self._begin(self._control) as connection:
-            await connection.execute(delete(tables.pins).where(tables.pins.c.user_id == user_id))
-            if path is not None:
-                await connection.execute(insert(tables.pins).values(user_id=user_id, path=path))
+            if path is None:
+                await connection.execute(delete(tables.pins).where(tables.pins.c.user_id == user_id))
+            else:
+                await replace(connection, tables.pins, [{"user_id": user_id, "path": path}])
             await _insert_audit(connection, entry)
+            await tell(connection, await read_revision(connection))
 
     async def save_token(self, token: Token) -> None:
         async with self._begin(self._control) as connection:
@@ -169,12 +130,10 @@ class SqlStore:
     async def save_resumes(self, resumes: Sequence[Resume]) -> None:
         if not resumes:
             return
-        rows = [dataclasses.asdict(resume) for resume in {resume.digest: resume for resume in resumes}.values()]
-        # Deleted and inserted: the one form of "replace" that both databases share.
-        replaced = delete(tables.resumes).where(tables.resumes.c.digest == bindparam("digest"))
+        # In one order, so that two cells that save the same ones wait for each other and not both for ever.
+        rows = [dataclasses.asdict(resume) for _, resume in sorted({each.digest: each for each in resumes}.items())]
         async with self._begin(self._sessions) as connection:
-            await connection.execute(replaced, rows)
-            await connection.execute(insert(tables.resumes), rows)
+            await replace(connection, tables.resumes, rows)
 
     async def take_resume(self, digest: str, now: float) -> Resume | None:
         table = tables.resumes
@@ -195,13 +154,9 @@ class SqlStore:
 
     async def save_series(self, chunks: Sequence[SeriesChunk], older_than: Mapping[int, int]) -> None:
         table = tables.series
-        # Bound under other names than the columns', which the insert below uses.
-        same = (table.c.cell == bindparam("of"), table.c.step_s == bindparam("step"), table.c.at == bindparam("begin"))
         async with self._begin(self._sessions) as connection:
             if chunks:
-                keys = [{"of": chunk.cell, "step": chunk.step_s, "begin": chunk.at} for chunk in chunks]
-                await connection.execute(delete(table).where(*same), keys)
-                await connection.execute(insert(table), [dataclasses.asdict(chunk) for chunk in chunks])
+                await replace(connection, table, [dataclasses.asdict(chunk) for chunk in chunks])
             for step_s, before in older_than.items():
                 await connection.execute(delete(table).where(table.c.step_s == step_s, table.c.at < before))
 
@@ -219,26 +174,24 @@ def sqlite_store(folder: FilePath, limit_s: float = 5.0) -> SqlStore:
     """
     folder.mkdir(parents=True, exist_ok=True)
     return SqlStore(
-        _sqlite_engine(folder / "control.db", "FULL", limit_s),
-        _sqlite_engine(folder / "sessions.db", "NORMAL", limit_s),
+        sqlite_engine(folder / "control.db", "FULL", limit_s),
+        sqlite_engine(folder / "sessions.db", "NORMAL", limit_s),
         limit_s,
     )
 
 
-def _sqlite_engine(file: FilePath, synchronous: str, limit_s: float) -> AsyncEngine:
-    engine = create_async_engine(f"sqlite+aiosqlite:///{file}", pool_size=2, max_overflow=0)
-    # The wait happens in a thread that cannot be called off, so it ends before the limit does.
-    patience_ms = int(limit_s * 800)
+def postgres_store(url: str, limit_s: float = 5.0) -> SqlStore:
+    """The store of a fleet, in one database; `url` as libpq reads it. The same promises as `sqlite_store`.
 
-    @event.listens_for(engine.sync_engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: object) -> None:
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {patience_ms}")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute(f"PRAGMA synchronous = {synchronous}")
-        cursor.close()
-
-    return engine
+    Raises `SettingError` for a URL that cannot be read. Two pools, so that a crowd of resume
+    documents never stands before a command.
+    """
+    statement_s = max(limit_s - GRACE_S, limit_s / 2)
+    return SqlStore(
+        postgres_engine(url, statement_s, size=5, synchronous=True),
+        postgres_engine(url, statement_s, size=3, synchronous=False),
+        statement_s,
+    )
 
 
 async def _insert_audit(connection: AsyncConnection, entry: AuditEntry) -> None:
@@ -246,6 +199,9 @@ async def _insert_audit(connection: AsyncConnection, entry: AuditEntry) -> None:
     del values["id"]
     for column in _JSON_COLUMNS:
         values[column] = msgspec.json.encode(values[column]).decode()
+    for column in _TEXT_COLUMNS:
+        # What a person typed must not keep a rollback out of the store; PostgreSQL knows no such character.
+        values[column] = values[column].replace("\0", "\N{REPLACEMENT CHARACTER}")
     await connection.execute(insert(tables.audit).values(**values))
 
 
@@ -257,10 +213,4 @@ def _read_audit(row: RowMapping) -> AuditEntry:
 
 
 async def _replace_rollback(connection: AsyncConnection, rollback: StoredRollback) -> None:
-    await connection.execute(delete(tables.rollbacks).where(tables.rollbacks.c.id == rollback.id))
-    await connection.execute(insert(tables.rollbacks).values(id=rollback.id, at=rollback.at, receipt=rollback.text))
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(getattr(error, "orig", None) or error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    await replace(connection, tables.rollbacks, [{"id": rollback.id, "at": rollback.at, "receipt": rollback.text}])

@@ -1,12 +1,12 @@
 """The tables, in words that SQLite and PostgreSQL both understand.
 
 Two groups, because a file's change counter must mean "the control record changed": what people decide, and what
-sessions leave behind. It must not know who reads them.
+sessions and cells leave behind. It must not know who reads them; a change here needs a migration.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 control = MetaData()
 sessions = MetaData()
@@ -80,6 +80,24 @@ series = Table(
     sessions,
     Column("cell", String(200), primary_key=True),
     Column("step_s", Integer, primary_key=True, autoincrement=False),
-    Column("at", Integer, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    sessions,
+    Column("name", String(200), primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("expires_at", Double, nullable=False),
+)
+
+cells = Table(
+    "cells",
+    sessions,
+    Column("name", String(200), primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("report", Text, nullable=False),
+    Column("seen_at", Double, nullable=False),
 )

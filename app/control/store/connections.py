@@ -1,0 +1,66 @@
+"""Transactions on the store's two databases, each within its limit, on tables that are there.
+
+Knows when a store counts as down; must not know what is kept in it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from asyncio import timeout
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.control.store import migrations
+from app.errors import StoreUnavailable
+
+
+class Connections:
+    """`limit_s` bounds every transaction: a store that hangs is a store that is down."""
+
+    def __init__(self, control: AsyncEngine, sessions: AsyncEngine, limit_s: float = 5.0) -> None:
+        self._control = control
+        self._sessions = sessions
+        self._limit_s = limit_s
+        self._open = False
+        self._groups: dict[AsyncEngine, migrations.Group] = {control: "control", sessions: "sessions"}
+        self._ready: set[AsyncEngine] = set()
+
+    async def open(self) -> None:
+        self._open = True
+        for engine in (self._control, self._sessions):
+            async with self._begin(engine):
+                pass
+
+    async def close(self) -> None:
+        self._open = False
+        await self._control.dispose()
+        await self._sessions.dispose()
+
+    @asynccontextmanager
+    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """A transaction. Raises `StoreUnavailable`."""
+        with self._translated():
+            async with timeout(self._limit_s), engine.begin() as connection:
+                # Here and not only in `open`: a store that was down at the start is used as soon as it is back.
+                if engine not in self._ready:
+                    await connection.run_sync(migrations.upgrade, self._groups[engine])
+                    self._ready.add(engine)
+                yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        if not self._open:
+            raise StoreUnavailable("the store is not open")
+        try:
+            yield
+        except (DBAPIError, PoolTimeout, TimeoutError, OSError, sqlite3.Error) as error:
+            raise StoreUnavailable(f"the store cannot be reached: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    lines = str(getattr(error, "orig", None) or error).splitlines()
+    return lines[0] if lines else type(error).__name__

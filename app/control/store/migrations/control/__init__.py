@@ -1,0 +1,1 @@
+"""Migrations of the control group, in the order of their numbers."""

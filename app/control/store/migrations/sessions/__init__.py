@@ -1,0 +1,1 @@
+"""Migrations of the sessions group, in the order of their numbers."""

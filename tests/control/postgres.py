@@ -1,0 +1,153 @@
+"""A real PostgreSQL in a folder of its own, without durability, which can be stopped, hung and started again.
+
+Knows the server's programs; must not know what is kept in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+
+START_S = 30.0
+STOP_S = 15.0
+FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "16MB", "max_connections": "60"}
+
+
+class PostgresServer:
+    """A server on loopback; `url` is one of an empty database of its own, made by `database`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._programs = find_programs()
+        self._account = account()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._numbers = count(1)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+
+    def make(self) -> None:
+        """The files of an empty cluster."""
+        if self._account:
+            os.chown(self._folder, *_ids(self._account))
+        words = ["-D", self._data, "-U", "crossfade", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        done = subprocess.run(
+            [self._programs / "initdb", *words], capture_output=True, text=True, cwd=self._folder, check=False,
+            user=self._account, group=self._account and _ids(self._account)[1], extra_groups=self._account and [],
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    async def start(self) -> None:
+        """Run, and wait until it answers; nothing happens when it does."""
+        if self._process is None:
+            self._process = self._run()
+        end = time.monotonic() + START_S
+        while True:
+            assert self._process.poll() is None and time.monotonic() < end, (self._folder / "log").read_text()
+            try:
+                await self._execute("SELECT 1")
+            except (OSError, asyncpg.CannotConnectNowError):
+                await asyncio.sleep(0.02)
+                continue
+            return
+
+    def _run(self) -> subprocess.Popen[bytes]:
+        settings = {**FAST, "listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
+        words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [self._programs / "postgres", "-D", self._data, *words],
+                cwd=self._folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                user=self._account, group=self._account and _ids(self._account)[1],
+                extra_groups=self._account and [],
+            )  # fmt: skip
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT ends all sessions and then the server; SIGQUIT is as good as a crash."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(STOP_S)
+            self._process = None
+
+    @contextmanager
+    def hung(self) -> Iterator[None]:
+        """All of its processes stand still: the kernel goes on to accept connections, and nobody answers."""
+        assert self._process is not None
+        server = psutil.Process(self._process.pid)  # type: ignore[no-untyped-call]
+        processes = [server, *server.children(recursive=True)]  # type: ignore[no-untyped-call]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
+    async def database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"test_{next(self._numbers)}"
+        await self._execute(f"CREATE DATABASE {name}")
+        return self._url(name)
+
+    async def drop(self, url: str) -> None:
+        """Remove a database, whoever still uses it."""
+        await self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+    async def _execute(self, statement: str) -> None:
+        connection: Any = await asyncpg.connect(self._url("postgres"))  # type: ignore[no-untyped-call]
+        await connection.execute(statement)
+        await connection.close()
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://crossfade@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def _data(self) -> str:
+        return str(self._folder / "data")
+
+
+@contextmanager
+def postgres_folder() -> Iterator[Path]:
+    """Not pytest's own, which another account may not enter."""
+    folder = Path(tempfile.mkdtemp(prefix="crossfade-postgres-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def find_programs() -> Path:
+    """The folder with `initdb` and `postgres`. Fails with what to do when there is none."""
+    places = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    for place in places:
+        if (place / "initdb").exists() and (place / "postgres").exists():
+            return place
+    raise AssertionError("the tests need PostgreSQL: run `make test`, which installs it, or install it yourself")
+
+
+def account() -> str | None:
+    """PostgreSQL refuses to run as root; None: we are not."""
+    if os.getuid() != 0:
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in known else "nobody"
+
+
+def _ids(name: str) -> tuple[int, int]:
+    entry = pwd.getpwnam(name)
+    return entry.pw_uid, entry.pw_gid
