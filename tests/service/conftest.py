@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -44,6 +45,17 @@ class Running:
         assert "Crossfade serves" in self._process.stdout.readline()
         token = (self.folder / "data" / "operator.token").read_text().strip()
         self.http.headers["Authorization"] = f"Bearer {token}"
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def ended(self) -> int:
+        """Wait for its end; the exit status."""
+        assert self._process is not None
+        self._process.communicate(timeout=30)
+        status, self._process = self._process.returncode, None
+        return status
 
     def stop(self) -> None:
         if self._process is not None:
