@@ -6,7 +6,7 @@ Knows the record's revision only; what it hears is a hint to read, never the cha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -39,7 +39,7 @@ async def read_revision(connection: AsyncConnection) -> int:
 class Feed(Connections):
     """See `Store.changes`."""
 
-    async def changes(self) -> AsyncIterator[int]:
+    async def changes(self) -> AsyncGenerator[int, None]:
         last = -1
         while True:
             with suppress(StoreUnavailable):

@@ -15,7 +15,7 @@ from app.control.store.feed import Feed
 from app.control.store.port import StoredCell
 
 
-class Fleet(Feed):
+class FleetStore(Feed):
     """The fleet's part of a `Store`."""
 
     # -- leases ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Every call raises `StoreUnavailable` when the store cannot be reached. It must n
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -117,7 +117,7 @@ class Store(Protocol):
         """
         ...
 
-    def changes(self) -> AsyncIterator[int]:
+    def changes(self) -> AsyncGenerator[int, None]:
         """The record's revision, now and whenever it or the pins may have changed, until the consumer stops.
 
         Never one that is lower than the last. Raises nothing: while the store is down it is silent, and when it is

@@ -18,7 +18,7 @@ from app.control.store import tables
 from app.control.store.dialects import insert_new, replace, tell
 from app.control.store.engines import GRACE_S, postgres_engine, sqlite_engine
 from app.control.store.feed import NAME, read_revision
-from app.control.store.fleet import Fleet
+from app.control.store.fleet import FleetStore
 from app.control.store.port import Resume, RevisionTaken, SeriesChunk, StoredRecord, StoredRollback, Token
 from dashboards.views import AuditEntry, AuditPage
 from rollout.names import Path
@@ -29,7 +29,7 @@ PAGE = 200
 """Most audit entries in one answer."""
 
 
-class SqlStore(Fleet):
+class SqlStore(FleetStore):
     """A `Store`; see `Connections` for its limits."""
 
     # -- the record -----------------------------------------------------------------------------------------------
