@@ -11,6 +11,7 @@ from msgspec import Struct
 
 Tone: TypeAlias = Literal["good", "bad", "warn", "plain", "none"]
 """How a fact is coloured. `none` is grey: no data, which is neither good nor bad."""
+PageName: TypeAlias = Literal["overview", "sessions", "errors", "history", "plan", "health", "try", "sign-in", "other"]
 Icon: TypeAlias = Literal["idle", "progressing", "paused", "completed", "rolled_back", "rolling_back"]
 
 
@@ -19,7 +20,7 @@ class Chrome(Struct, frozen=True):
 
     title: str
     icon: Icon
-    page: Literal["overview", "history", "try", "sign-in"]
+    page: PageName
     name: str = ""
     role: str = ""
     stream: str = ""
@@ -65,6 +66,8 @@ class StateSection(Struct, frozen=True):
     notes: list[Fact]
     shares: list[Share]
     changed: str
+    welcome: bool
+    """Nobody is connected and nothing was counted yet: the page says what a newcomer may do."""
 
 
 class Receipt(Struct, frozen=True):
@@ -75,6 +78,8 @@ class Receipt(Struct, frozen=True):
     facts: list[Fact]
     by: str
     silent: str
+    address: str
+    """The page with all that is known of this rollback."""
 
 
 class RollbackSection(Struct, frozen=True):
@@ -137,6 +142,41 @@ class FiguresSection(Struct, frozen=True):
     problems: list[str]
 
 
+class ChartRow(Struct, frozen=True):
+    """One row of the table behind a chart; an empty value is no data."""
+
+    at: str
+    at_iso: str
+    v2: str
+    v3: str
+    marks: str
+
+
+class Chart(Struct, frozen=True):
+    key: str
+    """What the script draws: a field of the series, or `error_rate`."""
+    title: str
+    unit: str
+    rows: list[ChartRow]
+
+
+class SpanLink(Struct, frozen=True):
+    span: str
+    label: str
+    address: str
+    current: bool
+
+
+class ChartsSection(Struct, frozen=True):
+    span: str
+    data: str
+    """Address of the numbers."""
+    live: bool
+    """False: an hour that is past, which the script need not ask for again."""
+    spans: list[SpanLink]
+    charts: list[Chart]
+
+
 class Entry(Struct, frozen=True):
     at: str
     at_iso: str
@@ -151,12 +191,109 @@ class HistorySection(Struct, frozen=True):
     items: list[Entry]
     older: str
     """Address of the page before, empty at the end."""
+    empty: str
+    """Said where there is no entry."""
+
+
+class NoteForm(Struct, frozen=True):
+    """The box for a remark; `why_not` is empty when this person may leave one."""
+
+    why_not: str
+
+
+class ErrorRow(Struct, frozen=True):
+    code: str
+    fingerprint: str
+    path: str
+    only_on_v3: bool
+    count: str
+    users: str
+    first: str
+    first_iso: str
+    last: str
+    last_iso: str
+    reference: str
+
+
+class ErrorsSection(Struct, frozen=True):
+    rows: list[ErrorRow]
+    more: str
+    """How many groups are not shown, with what they are; empty: all are."""
+
+
+class SessionRow(Struct, frozen=True):
+    user_id: str
+    user: str
+    """Address of the user's page."""
+    path: str
+    why: str
+    state: str
+    messages: str
+    queued: str
+    since: str
+    since_iso: str
+    connection_id: str
+
+
+class SessionsSection(Struct, frozen=True):
+    rows: list[SessionRow]
+    summary: str
+
+
+class StageRow(Struct, frozen=True):
+    number: int
+    percentage: str
+    bake: str
+    advance: str
+    current: bool
+
+
+class PlanCheck(Struct, frozen=True):
+    """What `crossfade plan check` says of the text that was pasted."""
+
+    tone: Tone
+    headline: str
+    problems: list[str]
+    stages: list[StageRow]
+
+
+class SettingRow(Struct, frozen=True):
+    variable: str
+    value: str
+    changed: bool
+    meaning: str
+
+
+class PathRow(Struct, frozen=True):
+    """One path's workers on the health page."""
+
+    path: str
+    state: Fact
+    build: str
+    sessions: str
+    memory: str
+    restarts: str
+    up: str
+
+
+class CellRow(Struct, frozen=True):
+    name: str
+    heard: Fact
+    sessions: str
+    revision: str
+    lock: str
+
+
+class HealthSection(Struct, frozen=True):
+    facts: list[Fact]
+    cells: list[CellRow]
+    paths: list[PathRow]
 
 
 class Message(Struct, frozen=True):
     """What became of the last click. It stands beside the rollback button or beside the other controls."""
 
-    place: Literal["rollback", "controls"]
+    place: Literal["rollback", "controls", "note"]
     tone: Tone
     text: str
 
@@ -172,7 +309,10 @@ class OverviewPage(Struct, frozen=True, kw_only=True):
     rollback: RollbackSection
     controls: ControlsSection
     figures: FiguresSection
+    charts: ChartsSection
+    note: NoteForm
     history: HistorySection
+    errors: ErrorsSection
 
 
 class TryPage(Struct, frozen=True, kw_only=True):
@@ -191,8 +331,99 @@ class HistoryPage(Struct, frozen=True, kw_only=True):
 
     chrome: Chrome
     csrf_token: str
+    message: Message | None
     top: Top
+    search: str
+    exports: list[Fact]
+    """What it is called, and its address."""
+    note: NoteForm
     history: HistorySection
+
+
+class SessionsPage(Struct, frozen=True, kw_only=True):
+    """`sessions.html`."""
+
+    chrome: Chrome
+    csrf_token: str
+    top: Top
+    search: str
+    path: str
+    sessions: SessionsSection
+
+
+class UserPage(Struct, frozen=True, kw_only=True):
+    """`user.html`: where one user is, and why."""
+
+    chrome: Chrome
+    csrf_token: str
+    message: Message | None
+    top: Top
+    user_id: str
+    headline: str
+    why: str
+    facts: list[Fact]
+    pin: str
+    """The path this user is pinned to, or empty."""
+    why_no_pin: str
+    """Empty when this person may pin."""
+    sessions: SessionsSection
+
+
+class ErrorsPage(Struct, frozen=True, kw_only=True):
+    """`errors.html`."""
+
+    chrome: Chrome
+    csrf_token: str
+    top: Top
+    errors: ErrorsSection
+
+
+class ReceiptPage(Struct, frozen=True, kw_only=True):
+    """`receipt.html`: one rollback, all that was observed."""
+
+    chrome: Chrome
+    csrf_token: str
+    top: Top
+    id: str
+    receipt: Receipt
+    facts: list[Fact]
+    figures: FiguresSection
+    errors: ErrorsSection
+    charts: ChartsSection
+    history: HistorySection
+    exports: list[Fact]
+
+
+class PlanPage(Struct, frozen=True, kw_only=True):
+    """`plan.html`: the plan in force beside what `plan check` says of another one."""
+
+    chrome: Chrome
+    csrf_token: str
+    top: Top
+    name: str
+    stages: list[StageRow]
+    toml: str
+    typed: str
+    check: PlanCheck | None
+
+
+class HealthPage(Struct, frozen=True, kw_only=True):
+    """`health.html`."""
+
+    chrome: Chrome
+    csrf_token: str
+    top: Top
+    health: HealthSection
+    settings: list[SettingRow]
+
+
+class ProblemPage(Struct, frozen=True, kw_only=True):
+    """`problem.html`: what was asked for is not there, or not now."""
+
+    chrome: Chrome
+    csrf_token: str
+    headline: str
+    text: str
 
 
 class SignInPage(Struct, frozen=True, kw_only=True):
@@ -216,12 +447,20 @@ class EffectPartial(Struct, frozen=True, kw_only=True):
     tone: Tone
 
 
-Page: TypeAlias = OverviewPage | TryPage | HistoryPage | SignInPage
+LivePage: TypeAlias = OverviewPage | TryPage | HistoryPage | SessionsPage | ErrorsPage | HealthPage
+"""The pages that change by themselves."""
 
 TEMPLATES: dict[str, type[Struct]] = {
     "overview.html": OverviewPage,
     "try.html": TryPage,
     "history.html": HistoryPage,
+    "sessions.html": SessionsPage,
+    "user.html": UserPage,
+    "errors.html": ErrorsPage,
+    "receipt.html": ReceiptPage,
+    "plan.html": PlanPage,
+    "health.html": HealthPage,
+    "problem.html": ProblemPage,
     "sign_in.html": SignInPage,
     "partials/message.html": ActPartial,
     "partials/effect.html": EffectPartial,

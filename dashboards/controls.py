@@ -32,12 +32,17 @@ def why_not(view: RolloutView, person: Person, verb: Verb, percentage: int | Non
     least = _LEAST[verb]
     if verb == "set" and percentage is not None and percentage < view.percentage:
         least = "oncall"  # whoever may roll back may also lower
-    if ROLES.index(person.role) < ROLES.index(least):
-        return f"needs the role {least}; you are {person.role}"
+    if refused := why_not_role(person, least):
+        return refused
     if verb == "undo" and person.role != "manager":
         own = view.last_rollback is not None and view.last_rollback.by == person.name
         return "" if own else "only a manager may undo someone else's rollback"
     return ""
+
+
+def why_not_role(person: Person, least: Role) -> str:
+    """Empty when this person has at least that role."""
+    return "" if ROLES.index(person.role) >= ROLES.index(least) else f"needs the role {least}; you are {person.role}"
 
 
 def effect(preview: Preview) -> str:

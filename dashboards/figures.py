@@ -6,7 +6,7 @@ Pure. A number that is not there stays "no data", grey, in the figure, in the di
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from dashboards import words
@@ -29,20 +29,37 @@ _ROW_OF = {
 
 
 def figures(view: RolloutView) -> FiguresSection:
-    stable, canary = figures_of(view, "v2"), figures_of(view, "v3")
-    rows = [
-        _row(view, "Error rate", _errors, _errors_difference),
-        _row(view, "Slow messages", _latency, _relative(lambda path: path.p99_ms)),
-        _row(view, "Memory per session", _memory, _relative(lambda path: path.session_memory_bytes)),
-        _row(view, "Worker restarts", _restarts, _restarts_difference),
-        _row(view, "Not counted as errors", _refused, _nothing),
-        _row(view, "Open sessions", _sessions, _nothing),
-        _row(view, "Users", _users, _nothing),
-        _row(view, "Build", _build, _nothing),
-    ]
+    rows = plain_figures(view.paths, view.verdicts)
     others = [verdict for verdict in view.verdicts if verdict.guardrail not in _ROW_OF]
     rows += [Row(verdict.guardrail, NOT_PER_PATH, NOT_PER_PATH, "", [bar(verdict)]) for verdict in others]
+    stable, canary = figures_of(view, "v2"), figures_of(view, "v3")
     return FiguresSection(_window(view, canary), rows, _problems(stable, canary))
+
+
+def plain_figures(paths: Sequence[PathFigures], verdicts: Sequence[Verdict] = ()) -> list[Row]:
+    """The rows of both paths; a verdict stands in the row of what it judges."""
+    by_name = {path.path: path for path in paths}
+    stable, canary = by_name.get("v2"), by_name.get("v3")
+
+    def row(name: str, figure: _FigureOf, difference: _DifferenceOf) -> Row:
+        return Row(
+            name,
+            NO_DATA if stable is None else figure(stable),
+            NO_DATA if canary is None else figure(canary),
+            "no data" if stable is None or canary is None else difference(canary, stable),
+            [bar(verdict) for verdict in verdicts if _ROW_OF.get(verdict.guardrail) == name],
+        )
+
+    return [
+        row("Error rate", _errors, _errors_difference),
+        row("Slow messages", _latency, _relative(lambda path: path.p99_ms)),
+        row("Memory per session", _memory, _relative(lambda path: path.session_memory_bytes)),
+        row("Worker restarts", _restarts, _restarts_difference),
+        row("Not counted as errors", _refused, _nothing),
+        row("Open sessions", _sessions, _nothing),
+        row("Users", _users, _nothing),
+        row("Build", _build, _nothing),
+    ]
 
 
 def bar(verdict: Verdict) -> Bar:
@@ -70,17 +87,6 @@ def _fill(evidence: float, limit: float | None) -> float:
 
 _FigureOf: TypeAlias = Callable[[PathFigures], Figure]
 _DifferenceOf: TypeAlias = Callable[[PathFigures, PathFigures], str]
-
-
-def _row(view: RolloutView, name: str, figure: _FigureOf, difference: _DifferenceOf) -> Row:
-    stable, canary = figures_of(view, "v2"), figures_of(view, "v3")
-    return Row(
-        name,
-        NO_DATA if stable is None else figure(stable),
-        NO_DATA if canary is None else figure(canary),
-        "no data" if stable is None or canary is None else difference(canary, stable),
-        [bar(verdict) for verdict in view.verdicts if _ROW_OF.get(verdict.guardrail) == name],
-    )
 
 
 def _errors(path: PathFigures) -> Figure:

@@ -7,18 +7,23 @@ from urllib.parse import urlencode
 
 from dashboards import words
 from dashboards.contexts import (
+    ChartsSection,
     Chrome,
     Entry,
+    ErrorsSection,
     Fact,
     HistoryPage,
     HistorySection,
+    Icon,
     Message,
+    NoteForm,
     OverviewPage,
+    PageName,
     Tone,
     Top,
     TryPage,
 )
-from dashboards.controls import controls, why_not
+from dashboards.controls import controls, why_not, why_not_role
 from dashboards.figures import figures
 from dashboards.ports import Person, Verb
 from dashboards.state import rollback, state
@@ -39,18 +44,26 @@ _DONE: dict[Verb, str] = {
 }
 
 
+def chrome(view: RolloutView, title: str, page: PageName, person: Person, stream: str = "") -> Chrome:
+    """The frame of a page for somebody who is signed in; the icon tells the state on every page."""
+    icon: Icon = state(view).icon
+    return Chrome(f"{title} – Crossfade", icon, page, person.name, person.role, stream)  # noqa: RUF001
+
+
 def overview_page(
     view: RolloutView,
     audit: AuditPage,
     person: Person,
     *,
     previews: Mapping[int, Preview],
+    charts: ChartsSection,
+    errors: ErrorsSection,
     csrf_token: str,
     message: Message | None = None,
 ) -> OverviewPage:
     now = state(view)
     return OverviewPage(
-        chrome=Chrome(f"{now.title} – Crossfade", now.icon, "overview", person.name, person.role, "/stream/overview"),  # noqa: RUF001
+        chrome=chrome(view, now.title, "overview", person, "/stream/overview"),
         csrf_token=csrf_token,
         message=message,
         top=top(view),
@@ -58,14 +71,17 @@ def overview_page(
         rollback=rollback(view, why_not(view, person, "rollback")),
         controls=controls(view, person, previews),
         figures=figures(view),
+        charts=charts,
+        note=note_form(person),
         history=history(audit, view.now),
+        errors=errors,
     )
 
 
 def try_page(view: RolloutView, person: Person, csrf_token: str) -> TryPage:
     now = state(view)
     return TryPage(
-        chrome=Chrome(f"{now.title} – Crossfade", now.icon, "try", person.name, person.role, "/stream/try"),  # noqa: RUF001
+        chrome=chrome(view, now.title, "try", person, "/stream/try"),
         csrf_token=csrf_token,
         message=None,
         top=top(view),
@@ -74,13 +90,32 @@ def try_page(view: RolloutView, person: Person, csrf_token: str) -> TryPage:
     )
 
 
-def history_page(view: RolloutView, audit: AuditPage, person: Person, csrf_token: str) -> HistoryPage:
+def history_page(
+    view: RolloutView,
+    audit: AuditPage,
+    person: Person,
+    csrf_token: str,
+    *,
+    search: str = "",
+    older: bool = False,
+    message: Message | None = None,
+) -> HistoryPage:
+    """`older`: not the newest page, which is the only one that changes by itself."""
+    query = f"?{urlencode({'q': search})}" if search else ""
     return HistoryPage(
-        chrome=Chrome("History – Crossfade", state(view).icon, "history", person.name, person.role),  # noqa: RUF001
+        chrome=chrome(view, "History", "history", person, "" if older else f"/stream/history{query}"),
         csrf_token=csrf_token,
+        message=message,
         top=top(view),
-        history=history(audit, view.now),
+        search=search,
+        exports=[Fact(label, f"/history.{label}{query}") for label in ("csv", "jsonl")],
+        note=note_form(person),
+        history=history(audit, view.now, search),
     )
+
+
+def note_form(person: Person) -> NoteForm:
+    return NoteForm(why_not_role(person, "oncall"))
 
 
 def top(view: RolloutView) -> Top:
@@ -102,12 +137,14 @@ def _cells(view: RolloutView) -> Fact:
     return Fact("Cells", f"{len(silent)} of {words.plural(len(view.cells), 'cell')}: {names}", "bad")
 
 
-def history(audit: AuditPage, now: float) -> HistorySection:
-    older = "" if audit.next is None else f"/history?{urlencode({'before': audit.next})}"
-    return HistorySection([_entry(entry, now) for entry in audit.items], older)
+def history(audit: AuditPage, now: float, search: str = "") -> HistorySection:
+    wanted = {"q": search} if search else {}
+    older = "" if audit.next is None else f"/history?{urlencode({**wanted, 'before': audit.next})}"
+    empty = "Nothing here contains what you search for." if search else "Nothing was done yet."
+    return HistorySection([entry_of(entry, now) for entry in audit.items], older, empty)
 
 
-def _entry(entry: AuditEntry, now: float) -> Entry:
+def entry_of(entry: AuditEntry, now: float) -> Entry:
     return Entry(
         at=words.moment(entry.at, now),
         at_iso=words.iso(entry.at),

@@ -1,4 +1,4 @@
-"""The pages' addresses: they ask the `Source`, build a declared context and render it; posts go back to the `Source`.
+"""The addresses of the overview, of `/try` and of every page's stream; posts go back to the `Source`.
 
 Nothing here decides anything about a rollout. The service puts its `Source` into the application's state under
 `SOURCE`, configures CSRF protection (Litestar's own) and answers the post of the sign-in form.
@@ -6,93 +6,72 @@ Nothing here decides anything about a rollout. The service puts its `Source` int
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from time import monotonic
+from typing import Any, Literal, TypeAlias
 
-from litestar import Controller, Response, Router, get, post
-from litestar.datastructures import CacheControlHeader, State
-from litestar.di import NamedDependency, Provide
-from litestar.enums import MediaType, RequestEncodingType
-from litestar.params import Body, FromPath, FromQuery, SkipValidation
+from litestar import Controller, MediaType, Response, Router, get, post
+from litestar.datastructures import CacheControlHeader
+from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect, ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 from litestar.static_files import create_static_files_router
-from litestar.template.base import csrf_token as csrf_token_of
 from msgspec import Struct
 
-from dashboards.contexts import (
-    ActPartial,
-    Chrome,
-    EffectPartial,
-    Message,
-    OverviewPage,
-    SignInPage,
-    TryPage,
-)
+from dashboards.charts import charts, no_charts
+from dashboards.contexts import ActPartial, EffectPartial, LivePage, Message, OverviewPage, TryPage
 from dashboards.controls import effect
-from dashboards.overview import history_page, outcome_message, overview_page, try_page
-from dashboards.ports import PageRequest, Person, Source, Verb
+from dashboards.detail_pages import DetailPages, Form, show_errors, show_health, show_history, show_sessions
+from dashboards.details import errors
+from dashboards.overview import outcome_message, overview_page, try_page
+from dashboards.ports import PageRequest, Verb
 from dashboards.render import STATIC, partial, render, render_section
 from dashboards.security import secured
-from dashboards.streams import Previews, changed_sections
+from dashboards.streams import changed_sections
+from dashboards.views import Span
+from dashboards.visit import PROBLEMS, SOURCE, VISIT, TheVisit, Visit, page, sign_in_page
 
-SOURCE = "dashboard_source"
-"""Key of the application's state under which the service puts its `Source`."""
+__all__ = ["OVERVIEW_SECTIONS", "SOURCE", "TRY_SECTIONS", "make_router", "sign_in_page"]
+
 RECENT = 8
-PAGE_OF_HISTORY = 50
-OVERVIEW_SECTIONS = ("top", "state", "rollback", "controls", "figures", "history")
+RECENT_ERRORS = 5
+OVERVIEW_SECTIONS = ("top", "state", "rollback", "controls", "figures", "history", "errors")
 TRY_SECTIONS = ("top", "state", "rollback")
+SLOW_S = 5.0
+"""A list of thousands of sessions is made again at most so often for an open page."""
+
+Live: TypeAlias = Literal["overview", "try", "sessions", "errors", "history", "health"]
 
 
-# A Protocol is not checked at run time.
-AnySource: TypeAlias = NamedDependency[SkipValidation[Source]]
-Someone: TypeAlias = NamedDependency[Person]
-
-
-class NotSignedIn(Exception):
-    """Nobody is signed in: a page sends to the sign-in form, a script's request is told so."""
-
-
-def provide_source(state: State) -> Source:
-    source: Source = state[SOURCE]
-    return source
-
-
-def provide_person(request: PageRequest, source: AnySource) -> Person:
-    person = source.person(request)
-    if person is None:
-        raise NotSignedIn
-    return person
-
-
-def page(template: str, context: Struct, status: int = 200) -> Response[str]:
-    return Response(render(template, context), media_type=MediaType.HTML, status_code=status)
-
-
-def sign_in_page(request: PageRequest, problem: str = "") -> Response[str]:
-    """The sign-in form; with a `problem` the answer to a refused token (401). The API's post handler uses it too."""
-    context = SignInPage(
-        chrome=Chrome("Sign in – Crossfade", "idle", "sign-in"),  # noqa: RUF001
-        csrf_token=_csrf(request),
-        problem=problem,
+async def show_overview(visit: Visit, message: Message | None = None, span: Span | None = None) -> OverviewPage:
+    """Without a span there are no charts on it: a stream leaves them alone, and the page's script asks for numbers."""
+    source = visit.source
+    view = await source.rollout()
+    return overview_page(
+        view,
+        await source.events(None, RECENT),
+        visit.person,
+        previews=await visit.previews.of(source, view.revision),
+        charts=no_charts() if span is None else charts(await source.series(span), "/"),
+        errors=errors(await source.errors(), view.now, RECENT_ERRORS),
+        csrf_token=visit.csrf,
+        message=message,
     )
-    response = page("sign_in.html", context, 401 if problem else 200)
-    secured(response)
-    return response
 
 
-def _csrf(request: PageRequest) -> str:
-    return csrf_token_of({"request": request})
+async def show_try(visit: Visit) -> TryPage:
+    return try_page(await visit.source.rollout(), visit.person, visit.csrf)
 
 
-def _scripted(request: PageRequest) -> bool:
-    return request.headers.get("hx-request") == "true"
-
-
-def _send_to_sign_in(request: PageRequest, _: Exception) -> Response[Any]:
-    if _scripted(request):
-        return secured(Response("signed out", media_type=MediaType.TEXT, status_code=401))
-    return secured(Redirect("/sign-in", status_code=303))
+# What of a page changes by itself, and how the page is made.
+LIVE: Mapping[Live, tuple[tuple[str, ...], Callable[[Visit], Awaitable[LivePage]]]] = {
+    "overview": (OVERVIEW_SECTIONS, show_overview),
+    "try": (TRY_SECTIONS, show_try),
+    "sessions": (("top", "sessions"), show_sessions),
+    "errors": (("top", "errors"), show_errors),
+    "history": (("top", "history"), show_history),
+    "health": (("top", "health"), show_health),
+}
 
 
 class SignIn(Controller):
@@ -107,77 +86,57 @@ class SignIn(Controller):
 
 class Pages(Controller):
     include_in_schema = False
-    dependencies: Mapping[str, Provide | Callable[..., Any]] = {"person": Provide(provide_person, sync_to_thread=False)}
+    dependencies = VISIT
 
     @get("/")
-    async def overview(self, request: PageRequest, source: AnySource, person: Someone, state: State) -> Response[str]:
-        return page("overview.html", await _overview(source, person, _csrf(request), _previews(state)))
+    async def overview(self, visit: TheVisit, span: FromQuery[Span] = "15m") -> Response[str]:
+        return page("overview.html", await show_overview(visit, span=span))
 
     @get("/try")
-    async def chat(self, request: PageRequest, source: AnySource, person: Someone) -> Response[str]:
-        return page("try.html", try_page(await source.rollout(), person, _csrf(request)))
-
-    @get("/history")
-    async def history(
-        self, request: PageRequest, source: AnySource, person: Someone, before: FromQuery[int | None] = None
-    ) -> Response[str]:
-        audit = await source.events(before, PAGE_OF_HISTORY)
-        return page("history.html", history_page(await source.rollout(), audit, person, _csrf(request)))
+    async def chat(self, visit: TheVisit) -> Response[str]:
+        return page("try.html", await show_try(visit))
 
     @get("/preview")
-    async def preview(self, source: AnySource, person: Someone, typed: FromQuery[str] = "") -> Response[str]:
+    async def preview(self, visit: TheVisit, typed: FromQuery[str] = "") -> Response[str]:
         """What the percentage being typed would do; asked by the page's script for each change of the field."""
         number = _whole(typed)
         if number is None:
             text = EffectPartial(text="a whole percentage, 0 to 100", tone="warn" if typed else "plain")
         else:
-            text = EffectPartial(text=effect(await source.preview(number)), tone="plain")
+            text = EffectPartial(text=effect(await visit.source.preview(number)), tone="plain")
         return page("partials/effect.html", text)
 
     @get("/stream/{name:str}")
-    async def stream(
-        self,
-        request: PageRequest,
-        source: AnySource,
-        person: Someone,
-        state: State,
-        name: FromPath[Literal["overview", "try"]],
-    ) -> ServerSentEvent:
-        csrf = _csrf(request)
+    async def stream(self, visit: TheVisit, name: FromPath[Live]) -> ServerSentEvent:
+        names, show = LIVE[name]
+        kept: tuple[float, Mapping[str, str]] = (0.0, {})
 
         async def sections() -> Mapping[str, str]:
-            if name == "try":
-                return _sections(try_page(await source.rollout(), person, csrf))
-            return _sections(await _overview(source, person, csrf, _previews(state)))
+            nonlocal kept
+            if name != "sessions" or monotonic() - kept[0] >= SLOW_S or not kept[1]:
+                shown = await show(visit)
+                kept = (monotonic(), {section: render_section(section, shown) for section in names})
+            return kept[1]
 
-        return ServerSentEvent(_events(changed_sections(source, sections)))
+        return ServerSentEvent(_events(changed_sections(visit.source, sections)))
 
     @post("/act/{verb:str}")
-    async def act(
-        self,
-        request: PageRequest,
-        *,
-        source: AnySource,
-        person: Someone,
-        state: State,
-        verb: FromPath[Verb],
-        data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
-    ) -> Response[Any]:
+    async def act(self, visit: TheVisit, verb: FromPath[Verb], data: Form) -> Response[Any]:
         """One click. With a script the changed sections come back, without one the page does."""
         command = _command(data)
         if isinstance(command, str):
             message = outcome_message(verb, None, command)
         else:
-            outcome = await source.act(verb, command.percentage, command.reason, command.revision, person)
+            outcome = await visit.source.act(verb, command.percentage, command.reason, command.revision, visit.person)
             message = outcome_message(verb, command.percentage, outcome.refusal)
         refused = message.tone == "bad"
-        if not _scripted(request) and not refused:
+        if not visit.scripted and not refused:
             return Redirect("/", status_code=303)
-        now = await _overview(source, person, _csrf(request), _previews(state), message)
+        now = await show_overview(visit, message, None if visit.scripted else "15m")
         status = 409 if refused else 200
-        if not _scripted(request):
+        if not visit.scripted:
             return page("overview.html", now, status)
-        fragments = [partial(name, html) for name, html in _sections(now).items()] + _told(message)
+        fragments = [partial(name, render_section(name, now)) for name in OVERVIEW_SECTIONS] + _told(message)
         return Response("".join(fragments), media_type=MediaType.HTML, status_code=status)
 
 
@@ -205,15 +164,6 @@ def _digits(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 15
 
 
-async def _overview(
-    source: Source, person: Person, csrf: str, previews: Previews, message: Message | None = None
-) -> OverviewPage:
-    view = await source.rollout()
-    audit = await source.events(None, RECENT)
-    foreseen = await previews.of(source, view.revision)
-    return overview_page(view, audit, person, previews=foreseen, csrf_token=csrf, message=message)
-
-
 def _told(message: Message) -> list[str]:
     """The message in its place, and what an earlier click left in the other one gone."""
     text = render("partials/message.html", ActPartial(message=message))
@@ -223,11 +173,6 @@ def _told(message: Message) -> list[str]:
     ]
 
 
-def _sections(shown: OverviewPage | TryPage) -> dict[str, str]:
-    names = OVERVIEW_SECTIONS if isinstance(shown, OverviewPage) else TRY_SECTIONS
-    return {name: render_section(name, shown) for name in names}
-
-
 async def _events(fragments: AsyncGenerator[str]) -> AsyncGenerator[ServerSentEventMessage]:
     """Unnamed messages are put into the page; a message named `alive` only says that the stream still runs."""
     try:
@@ -235,11 +180,6 @@ async def _events(fragments: AsyncGenerator[str]) -> AsyncGenerator[ServerSentEv
             yield ServerSentEventMessage(data=html) if html else ServerSentEventMessage(event="alive", data="")
     finally:
         await fragments.aclose()
-
-
-def _previews(state: State) -> Previews:
-    previews: Previews = state.setdefault("dashboard_previews", Previews())
-    return previews
 
 
 def make_router() -> Router:
@@ -253,9 +193,8 @@ def make_router() -> Router:
     )
     pages = Router(
         path="/",
-        route_handlers=[Pages, SignIn],
-        dependencies={"source": Provide(provide_source, sync_to_thread=False)},
-        exception_handlers={NotSignedIn: _send_to_sign_in},
+        route_handlers=[Pages, DetailPages, SignIn],
+        exception_handlers=PROBLEMS,
         after_request=secured,
     )
     return Router(path="/", route_handlers=[pages, static], include_in_schema=False)

@@ -1,6 +1,7 @@
-"""What the pages ask of the service: one narrow `Source`, and the values that pass through it.
+"""What the pages ask of the service: three narrow protocols, and the values that pass through them.
 
-The service implements it and puts it into the application's state; nothing here knows of stores, cells or flags.
+The service implements them in one `Source` and puts it into the application's state; nothing here knows of stores,
+cells or flags.
 """
 
 from __future__ import annotations
@@ -12,7 +13,20 @@ from litestar import Request
 from litestar.datastructures import State
 from msgspec import Struct
 
-from dashboards.views import AuditPage, Preview, RolloutView
+from dashboards.views import (
+    AuditPage,
+    ErrorGroup,
+    HealthView,
+    Path,
+    Preview,
+    ReceiptView,
+    RolloutView,
+    SeriesView,
+    SessionsView,
+    Span,
+    StageView,
+    UserView,
+)
 
 Role: TypeAlias = Literal["viewer", "oncall", "manager"]
 Verb: TypeAlias = Literal["start", "set", "promote", "pause", "resume", "rollback", "undo", "unlock"]
@@ -38,14 +52,24 @@ class Outcome(Struct, frozen=True):
         return not self.refusal
 
 
-class Source(Protocol):
-    """The service as the pages see it. Any method may be called by several pages at once."""
+class PlanText(Struct, frozen=True):
+    """A plan as a file for git, and as it was understood; with `problems` there are no stages."""
+
+    name: str
+    toml: str
+    stages: list[StageView]
+    problems: list[str] = []
+    """One line for each mistake, with its place in the text."""
+
+
+class Unavailable(Exception):
+    """What was asked for cannot be read now: the store does not answer."""
+
+
+class Rollouts(Protocol):
+    """Where the rollout is, and its commands."""
 
     async def rollout(self) -> RolloutView: ...
-
-    async def events(self, before: int | None, limit: int) -> AuditPage:
-        """The audit, newest first; `before` is the `next` of the page that came before."""
-        ...
 
     async def preview(self, percentage: int) -> Preview:
         """What `percentage` would move, asked for a few percentages every few seconds."""
@@ -57,10 +81,57 @@ class Source(Protocol):
         """Carry out a command as the control API would, with the same checks of role, phase and revision."""
         ...
 
+    async def plan(self) -> PlanText: ...
+
+    async def check_plan(self, toml: str) -> PlanText:
+        """What `crossfade plan check` says of a text; nothing is changed."""
+        ...
+
     def changes(self) -> AsyncIterator[None]:
         """One tick whenever something on a page may have changed; its end ends the pages' streams."""
+        ...
+
+
+class Records(Protocol):
+    """What happened, and how the service is."""
+
+    async def events(self, before: int | None, limit: int, search: str = "") -> AuditPage:
+        """The audit, newest first; `before` is the `next` of the page that came before.
+
+        With `search` only entries that contain it, whatever its case, in who, what, why or from where.
+        """
+        ...
+
+    async def series(self, span: Span, until: float | None = None) -> SeriesView: ...
+
+    async def errors(self) -> list[ErrorGroup]: ...
+
+    async def receipt(self, id: str) -> ReceiptView | None:
+        """What a rollback did; None: there was none of this id. Raises Unavailable."""
+        ...
+
+    async def note(self, text: str, person: Person) -> Outcome: ...
+
+    async def health(self) -> HealthView: ...
+
+
+class People(Protocol):
+    """Users, their sessions, and whoever sits in front of a page."""
+
+    async def sessions(self, search: str, path: Path | None, limit: int) -> SessionsView:
+        """Open sessions whose user contains `search`."""
+        ...
+
+    async def user(self, user_id: str) -> UserView: ...
+
+    async def pin(self, user_id: str, path: Path | None, reason: str, person: Person) -> Outcome:
+        """Keep a user on a path, or with None let the hash decide again."""
         ...
 
     def person(self, request: PageRequest) -> Person | None:
         """Who is signed in; None: nobody."""
         ...
+
+
+class Source(Rollouts, Records, People, Protocol):
+    """The service as the pages see it. Any method may be called by several pages at once."""

@@ -5,6 +5,8 @@ Pure: a `RolloutView` in, text out. It claims nothing that was not observed: a r
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from dashboards import words
 from dashboards.contexts import Fact, Icon, Receipt, RollbackSection, Share, StateSection, Tone
 from dashboards.views import PathFigures, Rollback, RolloutView
@@ -34,6 +36,7 @@ def state(view: RolloutView) -> StateSection:
         notes=_notes(view),
         shares=_shares(view),
         changed=_changed(view),
+        welcome=not any(path.sessions or path.messages for path in view.paths),
     )
 
 
@@ -211,7 +214,7 @@ def receipt(view: RolloutView, done: Rollback) -> Receipt:
     ]
     if view.phase != "rolled_back":
         facts.append(Fact("verified", words.clock(done.verified_at or 0) if verified else "never", "plain"))
-    return Receipt(*head, facts, by, _silence(view, done))
+    return Receipt(*head, facts, by, _silence(view, done), f"/rollbacks/{quote(done.id, safe='')}")
 
 
 def _clock(label: str, value: float | None) -> Fact:

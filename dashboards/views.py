@@ -199,6 +199,46 @@ class ErrorGroup(Struct, frozen=True, kw_only=True):
     reference: str
 
 
+class ReceiptView(Struct, frozen=True, kw_only=True):
+    """`GET /api/rollbacks/{id}`: what a rollback did, and what was so at that moment."""
+
+    rollback: Rollback
+    from_percentage: int
+    users_harmed: int
+    """Distinct users with an error on v3 in the error groups of that moment (each group tells 1000 users apart)."""
+    errors_only_on_v3: list[ErrorGroup]
+    figures: list[PathFigures]
+    """Both paths when the command came."""
+    timeline: list[AuditEntry] = []
+    """The audit around it, oldest first; filled when it is shown."""
+
+
+class SessionsView(Struct, frozen=True, kw_only=True):
+    """Some of the open sessions, and how many there are."""
+
+    items: list[SessionView]
+    matching: int
+    """How many fit the search; `items` may be fewer."""
+    total: int
+
+
+class SettingView(Struct, frozen=True, kw_only=True):
+    """One setting as it was read at start; a secret says only whether it is set."""
+
+    variable: str
+    value: str
+    is_default: bool
+    meaning: str
+
+
+class HealthView(Struct, frozen=True, kw_only=True):
+    """The parts of the service besides the rollout itself, which `RolloutView` shows."""
+
+    store: str
+    store_down: bool
+    settings: list[SettingView]
+
+
 class PathSeries(Struct, frozen=True, kw_only=True):
     """One path over time, one value a point; None: no data, where a line ends."""
 

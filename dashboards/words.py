@@ -32,6 +32,12 @@ def moment(at: float, now: float) -> str:
     return f"{when.day} {when.strftime('%b %H:%M')}"
 
 
+def day_clock(at: float) -> str:
+    """Unix seconds as `23 Nov 14:27:06 UTC`, for where days may differ."""
+    when = datetime.fromtimestamp(at, UTC)
+    return f"{when.day} {when.strftime('%b %H:%M:%S UTC')}"
+
+
 def iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 

@@ -5,18 +5,39 @@ It must not know what a page looks like.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from itertools import islice
 
 from app.api.access import Access
-from app.api.commands import REASON_CHARACTERS, command_of
+from app.api.commands import PLAN_CHARACTERS, REASON_CHARACTERS, command_of
 from app.control.controller import Controller
+from app.control.health import health_view
 from app.control.history import History
-from app.control.overview import preview, rollout_view
+from app.control.overview import plan_view, preview, rollout_view, user_view
 from app.errors import StoreUnavailable
-from dashboards.ports import Outcome, PageRequest, Person, Verb
-from dashboards.views import AuditPage, Preview, RolloutView
-from rollout.errors import Refused
+from dashboards.ports import Outcome, PageRequest, Person, PlanText, Unavailable, Verb
+from dashboards.views import (
+    AuditEntry,
+    AuditPage,
+    ErrorGroup,
+    HealthView,
+    Path,
+    Preview,
+    ReceiptView,
+    RolloutView,
+    SeriesView,
+    SessionsView,
+    Span,
+    UserView,
+)
+from rollout.errors import InvalidPlan, Refused
 from rollout.events import Actor
+from rollout.plan_reader import parse_toml
+from rollout.plan_writer import dump_toml
+
+READ = 200
+SEARCHED = 4000
+"""Entries of the audit that one search looks through; the page then offers to go on from there."""
 
 
 class PageSource:
@@ -27,15 +48,10 @@ class PageSource:
         self._access = access
         self._history = history
 
+    # -- the rollout ----------------------------------------------------------------------------------------------
+
     async def rollout(self) -> RolloutView:
         return rollout_view(self._control.known())
-
-    async def events(self, before: int | None, limit: int) -> AuditPage:
-        """The audit; empty while the store is down, because the page has to work for a rollback."""
-        try:
-            return await self._control.keeper.events(before, limit)
-        except StoreUnavailable:
-            return AuditPage(items=[], next=None)
 
     async def preview(self, percentage: int) -> Preview:
         return preview(self._control.known(), percentage)
@@ -43,21 +59,108 @@ class PageSource:
     async def act(
         self, verb: Verb, percentage: int | None, reason: str, revision: int | None, person: Person
     ) -> Outcome:
-        if len(reason) > REASON_CHARACTERS:
-            return Outcome(f"a reason has at most {REASON_CHARACTERS} characters")
         if verb == "set" and percentage is None:
             return Outcome("set needs a percentage")
-        actor = Actor(person.name, person.role)
+        if too_long := _too_long(reason):
+            return too_long
+        command = command_of(verb, _actor(person), reason=reason, revision=revision, percentage=percentage)
+        return await _outcome(self._control.execute(command, "page"))
+
+    async def plan(self) -> PlanText:
+        plan = self._control.state.plan
+        return PlanText(plan.name, dump_toml(plan), plan_view(plan).stages)
+
+    async def check_plan(self, toml: str) -> PlanText:
+        if len(toml) > PLAN_CHARACTERS:
+            return PlanText("", "", [], [f"a plan has at most {PLAN_CHARACTERS} characters"])
         try:
-            command = command_of(verb, actor, reason=reason, revision=revision, percentage=percentage)
-            await self._control.execute(command, "page")
-        except (Refused, StoreUnavailable) as refused:
-            return Outcome(str(refused))
-        return Outcome()
+            plan = parse_toml(toml)
+        except InvalidPlan as invalid:
+            return PlanText("", toml, [], [str(error) for error in invalid.errors])
+        return PlanText(plan.name, toml, plan_view(plan).stages)
 
     def changes(self) -> AsyncIterator[None]:
         return self._control.changes.listen()
 
+    # -- what happened --------------------------------------------------------------------------------------------
+
+    async def events(self, before: int | None, limit: int, search: str = "") -> AuditPage:
+        """The audit; empty while the store is down, because the page has to work for a rollback."""
+        try:
+            if not search:
+                return await self._control.keeper.events(before, limit)
+            return await self._search(before, limit, search.casefold())
+        except StoreUnavailable:
+            return AuditPage(items=[], next=None)
+
+    async def _search(self, before: int | None, limit: int, search: str) -> AuditPage:
+        found: list[AuditEntry] = []
+        for _ in range(SEARCHED // READ):
+            page = await self._control.keeper.events(before, READ)
+            for entry in page.items:
+                if search in "\n".join((entry.who, entry.what, entry.reason, entry.source)).casefold():
+                    found.append(entry)
+                    if len(found) == limit:
+                        return AuditPage(items=found, next=entry.id if entry.id > 1 else None)
+            before = page.next
+            if before is None:
+                break
+        return AuditPage(items=found, next=before)
+
+    async def series(self, span: Span, until: float | None = None) -> SeriesView:
+        return await self._history.view(span, self._control.keeper, until)
+
+    async def errors(self) -> list[ErrorGroup]:
+        return self._control.ledger.errors.view()
+
+    async def receipt(self, id: str) -> ReceiptView | None:
+        try:
+            return await self._control.receipt(id)
+        except StoreUnavailable as error:
+            raise Unavailable from error
+
+    async def note(self, text: str, person: Person) -> Outcome:
+        return _too_long(text) or await _outcome(self._control.note(_actor(person), text, "page"))
+
+    async def health(self) -> HealthView:
+        return health_view(self._control.known())
+
+    # -- people ---------------------------------------------------------------------------------------------------
+
+    async def sessions(self, search: str, path: Path | None, limit: int) -> SessionsView:
+        wanted = search.casefold()
+        every = list(self._control.cell.sessions())
+        found = [
+            session
+            for session in every
+            if (path is None or session.path == path) and wanted in session.user_id.casefold()
+        ]
+        return SessionsView(items=list(islice(found, limit)), matching=len(found), total=len(every))
+
+    async def user(self, user_id: str) -> UserView:
+        return user_view(self._control.known(), user_id)
+
+    async def pin(self, user_id: str, path: Path | None, reason: str, person: Person) -> Outcome:
+        return _too_long(reason) or await _outcome(
+            self._control.pin(_actor(person), user_id, path, reason, source="page")
+        )
+
     def person(self, request: PageRequest) -> Person | None:
         visitor = self._access.signed_in(request)
         return None if visitor is None else Person(visitor.name, visitor.role)
+
+
+def _actor(person: Person) -> Actor:
+    return Actor(person.name, person.role)
+
+
+def _too_long(text: str) -> Outcome | None:
+    return Outcome(f"at most {REASON_CHARACTERS} characters fit") if len(text) > REASON_CHARACTERS else None
+
+
+async def _outcome(done: Awaitable[None]) -> Outcome:
+    try:
+        await done
+    except (Refused, StoreUnavailable) as refused:
+        return Outcome(str(refused))
+    return Outcome()

@@ -1,62 +1,8 @@
-"""The receipt of a rollback: what it did and what was so at that moment, for the store, the API and people.
-
-Values and one rendering; must not know how any of it was observed.
-"""
+"""The receipt of a rollback as the control loop writes it and the store keeps it; how it reads is for the pages."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dashboards.markdown import to_markdown
+from dashboards.views import ReceiptView as Receipt
 
-from msgspec import Struct
-
-from dashboards.views import AuditEntry, ErrorGroup, PathFigures, Rollback
-
-
-class Receipt(Struct, frozen=True, kw_only=True):
-    """`GET /api/rollbacks/{id}`."""
-
-    rollback: Rollback
-    from_percentage: int
-    users_harmed: int
-    """Distinct users with an error on v3 in the error groups of that moment (each group tells 1000 users apart)."""
-    errors_only_on_v3: list[ErrorGroup]
-    figures: list[PathFigures]
-    """Both paths when the command came."""
-    timeline: list[AuditEntry] = []
-    """The audit around it, oldest first; filled when it is shown."""
-
-
-def to_markdown(receipt: Receipt) -> str:
-    """The receipt for a ticket or a chat."""
-    back = receipt.rollback
-    state = f"verified at {_moment(back.verified_at)}" if back.verified_at else "in force, not yet verified"
-    lines = [
-        f"# Rollback {back.id}",
-        "",
-        f"By {back.by} at {_moment(back.at)}, from {receipt.from_percentage} %: {back.reason or 'no reason given'}",
-        "",
-        f"- {state}; cells: {', '.join(back.cells)}",
-        f"- no new user on v3 after {_ms(back.new_stopped_ms)}",
-        f"- open sessions moved after {_ms(back.existing_moved_ms)}",
-        f"- sessions moved {back.sessions_moved} of {back.sessions_to_move}, "
-        f"closed {back.closed}, messages interrupted {back.interrupted}",
-        f"- users with an error on v3: {receipt.users_harmed}",
-        "",
-        "## Errors only on v3",
-        "",
-    ]
-    lines += [
-        f"- `{group.code}` {group.fingerprint}: {group.count} times, {group.users} users, reference {group.reference}"
-        for group in receipt.errors_only_on_v3
-    ] or ["none"]
-    lines += ["", "## Timeline", ""]
-    lines += [f"- {_moment(entry.at)} {entry.who}: {entry.what} {entry.reason}".rstrip() for entry in receipt.timeline]
-    return "\n".join(lines) + "\n"
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _ms(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.1f} ms"
+__all__ = ["Receipt", "to_markdown"]

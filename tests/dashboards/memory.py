@@ -6,26 +6,41 @@ It must not import the service: what the pages show is proved against the contra
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
 import msgspec
 from litestar import Litestar
 from litestar.config.csrf import CSRFConfig
 
+from dashboards.charts import charts
+from dashboards.contexts import OverviewPage
+from dashboards.details import errors
+from dashboards.overview import overview_page
 from dashboards.pages import SOURCE, make_router
-from dashboards.ports import Outcome, PageRequest, Person, Role, Verb
+from dashboards.ports import Outcome, PageRequest, Person, PlanText, Role, Unavailable, Verb
 from dashboards.views import (
     AuditEntry,
     AuditPage,
     CellState,
+    ErrorGroup,
+    HealthView,
     Lock,
+    Mark,
     PathFigures,
+    PathSeries,
     PlanView,
     Preview,
+    ReceiptView,
     Rollback,
     RolloutView,
+    SeriesView,
+    SessionsView,
+    SessionView,
+    SettingView,
+    Span,
     StageView,
+    UserView,
     Verdict,
 )
 
@@ -202,6 +217,66 @@ def entry(
     )
 
 
+def group(code: str, *, only: bool = False, path: Literal["v2", "v3"] = "v3", reference: str = "8f2c11") -> ErrorGroup:
+    return ErrorGroup(
+        code=code,
+        fingerprint="KeyError in tools",
+        path=path,
+        count=38,
+        users=9,
+        only_on_v3=only,
+        first_at=NOW - 300,
+        last_at=NOW - 5,
+        reference=reference,
+    )
+
+
+def session(user_id: str, name: Literal["v2", "v3"] = "v2", reason: str = "flag") -> SessionView:
+    return SessionView(
+        connection_id="c1",
+        user_id=user_id,
+        path=name,
+        reason=reason,
+        state="idle",
+        cell="a",
+        connected_at=NOW - 60,
+        messages=3,
+        queued=0,
+        epoch=1,
+    )
+
+
+def some_series(span: Span) -> SeriesView:
+    """Three points, the middle one a gap, and a mark in the last."""
+    path = PathSeries(
+        messages=[10, None, 0],
+        errors=[1, None, 0],
+        p50_ms=[5.0, None, None],
+        p99_ms=[38.0, None, None],
+        sessions=[1674, None, 1680],
+        session_memory_bytes=[47_104, None, 47_000],
+        memory_bytes=[90_000_000, None, 90_000_000],
+    )
+    mark = Mark(at=NOW - 3, word="10 %", who="ada", what="set 10 %", reason="")
+    return SeriesView(span=span, start=NOW - 15, step_s=5, points=3, paths={"v2": path, "v3": path}, marks=[mark])
+
+
+def overview(
+    view: RolloutView | None = None, entries: Sequence[AuditEntry] = (), role: Role = "manager"
+) -> OverviewPage:
+    """The overview's context, with everything that can stand on it."""
+    page = AuditPage(items=list(entries), next=1 if entries else None)
+    return overview_page(
+        view or rollout(),
+        page,
+        Person("ada", role),
+        previews={},
+        charts=charts(some_series("15m"), "/"),
+        errors=errors([group("thread_missing", only=True)], NOW),
+        csrf_token="t" * 128,
+    )
+
+
 class MemorySource:
     """Holds one rollout; commands change it, and every change ticks the open streams."""
 
@@ -212,6 +287,11 @@ class MemorySource:
         self.commands: list[tuple[Verb, int | None, str, int | None, str]] = []
         self.refusal = ""
         self.previews_asked = 0
+        self.groups = [group("thread_missing", only=True), group("agent_timeout", path="v2")]
+        self.people = [session("ada"), session("bob/2", "v3", "pinned")]
+        self.notes: list[str] = []
+        self.pins: list[tuple[str, str | None, str]] = []
+        self.unavailable = False
         self.left = asyncio.Event()
         """Set when a stream has stopped listening."""
         self.end_at_once = False
@@ -220,8 +300,12 @@ class MemorySource:
     async def rollout(self) -> RolloutView:
         return self.view
 
-    async def events(self, before: int | None, limit: int) -> AuditPage:
-        rest = [item for item in self.audit if before is None or item.id < before]
+    async def events(self, before: int | None, limit: int, search: str = "") -> AuditPage:
+        rest = [
+            item
+            for item in self.audit
+            if (before is None or item.id < before) and search in f"{item.who} {item.what} {item.reason}"
+        ]
         return AuditPage(items=rest[:limit], next=rest[limit - 1].id if len(rest) > limit else None)
 
     async def preview(self, percentage: int) -> Preview:
@@ -252,6 +336,63 @@ class MemorySource:
         self.audit.insert(0, entry(len(self.audit) + 1, verb, reason, person.name))
         self.show(after)
         return Outcome()
+
+    async def plan(self) -> PlanText:
+        return PlanText(self.view.plan.name, 'name = "quick"\n', self.view.plan.stages)
+
+    async def check_plan(self, toml: str) -> PlanText:
+        if "percentage" not in toml:
+            return PlanText("", toml, [], ["line 1: stage: at least one stage is needed"])
+        return PlanText("checked", toml, self.view.plan.stages)
+
+    async def series(self, span: Span, until: float | None = None) -> SeriesView:
+        return some_series(span)
+
+    async def errors(self) -> list[ErrorGroup]:
+        return self.groups
+
+    async def receipt(self, id: str) -> ReceiptView | None:
+        if self.unavailable:
+            raise Unavailable
+        if id != "r1":
+            return None
+        return ReceiptView(
+            rollback=self.view.last_rollback or receipt(),
+            from_percentage=10,
+            users_harmed=9,
+            errors_only_on_v3=[one for one in self.groups if one.only_on_v3],
+            figures=[path("v2"), path("v3")],
+            timeline=self.audit[::-1],
+        )
+
+    async def note(self, text: str, person: Person) -> Outcome:
+        if not self.refusal:
+            self.notes.append(f"{person.name}: {text}")
+        return Outcome(self.refusal)
+
+    async def health(self) -> HealthView:
+        setting = SettingView(variable="CROSSFADE_SECRET", value="set, not shown", is_default=False, meaning="key")
+        return HealthView(store="sqlite", store_down=self.unavailable, settings=[setting])
+
+    async def sessions(self, search: str, path: Literal["v2", "v3"] | None, limit: int) -> SessionsView:
+        found = [one for one in self.people if search in one.user_id and path in (None, one.path)]
+        return SessionsView(items=found[:limit], matching=len(found), total=len(self.people))
+
+    async def user(self, user_id: str) -> UserView:
+        return UserView(
+            user_id=user_id,
+            path="v3",
+            reason="flag",
+            bucket=7,
+            percentage=10,
+            pin="v3" if user_id == "bob/2" else None,
+            sessions=[one for one in self.people if one.user_id == user_id],
+        )
+
+    async def pin(self, user_id: str, path: Literal["v2", "v3"] | None, reason: str, person: Person) -> Outcome:
+        if not self.refusal:
+            self.pins.append((user_id, path, reason))
+        return Outcome(self.refusal)
 
     def show(self, view: RolloutView) -> None:
         self.view = view

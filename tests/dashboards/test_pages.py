@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
@@ -16,7 +16,18 @@ from dashboards.overview import SILENT_S
 from dashboards.pages import OVERVIEW_SECTIONS, TRY_SECTIONS
 from dashboards.ports import Role
 from dashboards.views import RolloutView
-from tests.dashboards.memory import NO_FIGURES, MemorySource, entry, make_app, no_verdicts, path, receipt, rollout
+from tests.dashboards.memory import (
+    NO_FIGURES,
+    MemorySource,
+    entry,
+    group,
+    make_app,
+    no_verdicts,
+    path,
+    receipt,
+    rollout,
+    session,
+)
 
 EVIL = '<script>alert(1)</script>"><hx-partial hx-target="#main"><img src=x onerror=alert(2)>'
 PHASES = [("idle", 0), ("progressing", 10), ("paused", 33), ("completed", 100), ("rolled_back", 0)]
@@ -196,7 +207,10 @@ def test_what_people_wrote_is_escaped_everywhere() -> None:
     source.audit = [entry(1, EVIL, EVIL, EVIL)]
     for browser in _open(source):
         source.refusal = EVIL
-        texts = [browser.get(address).text for address in ("/", "/try", "/history")]
+        source.people, source.groups = [session(EVIL)], [group(EVIL, only=True, reference=EVIL)]
+        addresses = ["/", "/try", "/history", "/sessions", "/errors", "/rollbacks/r1", f"/users/{quote(EVIL, safe='')}"]
+        addresses += [f"/sessions?q={quote(EVIL)}", f"/history?q={quote(EVIL)}"]
+        texts = [browser.get(address).text for address in addresses]
         texts += [browser.click("rollback", script=script).text for script in (True, False)]
         for text in texts:
             assert "&lt;script&gt;alert(1)" in text
@@ -210,7 +224,7 @@ def test_no_data_is_grey_and_neither_good_nor_bad() -> None:
         paths=[path("v2", **NO_FIGURES), path("v3", **NO_FIGURES)], verdicts=no_verdicts(), unleash="embedded"
     )
     page = page_of(view)
-    figures = page[page.index('id="figures"') : page.index('id="history"')]
+    figures = page[page.index('id="figures"') : page.index('id="charts"')]
     assert figures.count('<span class="figure none">no data</span>') >= 8
     for colour in ("tone-good", "tone-bad", "fill-good", "fill-bad", "0 %", "0.00", "None", "nan"):
         assert colour not in figures, colour

@@ -1,0 +1,180 @@
+"""The addresses of the pages beside the overview: sessions, users, errors, history, receipts, plan, health.
+
+They ask the `Source`, build a declared context and render it; nothing here decides anything about a rollout.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from litestar import Controller, MediaType, Response, get, post
+from litestar.enums import RequestEncodingType
+from litestar.params import Body, FromPath, FromQuery
+from litestar.response import Redirect
+
+from dashboards import words
+from dashboards.contexts import ErrorsPage, HealthPage, HistoryPage, Message, SessionsPage
+from dashboards.details import errors_page, health_page, sessions_page, user_address, user_page
+from dashboards.markdown import to_markdown
+from dashboards.overview import history_page
+from dashboards.records import AFTER_S, plan_page, receipt_page
+from dashboards.views import AuditEntry, Path
+from dashboards.visit import VISIT, NotThere, TheVisit, Visit, page
+
+SHOWN = 200
+"""Sessions on one page; a search finds the others."""
+PAGE_OF_HISTORY = 50
+EXPORTED = 10_000
+Form: TypeAlias = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
+_CSV = ("id", "at", "who", "role", "source", "what", "reason", "revision")
+
+
+async def show_sessions(visit: Visit) -> SessionsPage:
+    search, wanted = visit.query("q"), visit.query("path")
+    path: Path | None = "v2" if wanted == "v2" else "v3" if wanted == "v3" else None
+    found = await visit.source.sessions(search, path, SHOWN)
+    return sessions_page(await visit.source.rollout(), found, visit.person, visit.csrf, search=search, path=path or "")
+
+
+async def show_errors(visit: Visit) -> ErrorsPage:
+    groups = await visit.source.errors()
+    return errors_page(await visit.source.rollout(), groups, visit.person, visit.csrf)
+
+
+async def show_history(visit: Visit, before: int | None = None, message: Message | None = None) -> HistoryPage:
+    search = visit.query("q")
+    audit = await visit.source.events(before, PAGE_OF_HISTORY, search)
+    view = await visit.source.rollout()
+    older = before is not None
+    return history_page(view, audit, visit.person, visit.csrf, search=search, older=older, message=message)
+
+
+async def show_health(visit: Visit) -> HealthPage:
+    return health_page(await visit.source.rollout(), await visit.source.health(), visit.person, visit.csrf)
+
+
+class DetailPages(Controller):
+    include_in_schema = False
+    dependencies = VISIT
+
+    @get("/sessions")
+    async def sessions(self, visit: TheVisit) -> Response[str]:
+        return page("sessions.html", await show_sessions(visit))
+
+    # A user id may contain a slash, so it is all the rest of the address.
+    @get("/users/{user_id:path}")
+    async def user(self, visit: TheVisit, user_id: FromPath[str]) -> Response[str]:
+        return await _user(visit, user_id.removeprefix("/"))
+
+    @post("/pins")
+    async def pin(self, visit: TheVisit, data: Form) -> Response[Any]:
+        """Pin a user to a path, or with the empty path let the hash decide again."""
+        user_id, wanted = data.get("user_id", ""), data.get("path", "")
+        path: Path | None = "v2" if wanted == "v2" else "v3" if wanted == "v3" else None
+        outcome = await visit.source.pin(user_id, path, data.get("reason", "").strip(), visit.person)
+        if outcome.ok:
+            return Redirect(user_address(user_id), status_code=303)
+        return await _user(visit, user_id, Message("controls", "bad", f"Refused: {outcome.refusal}"))
+
+    @get("/errors")
+    async def errors(self, visit: TheVisit) -> Response[str]:
+        return page("errors.html", await show_errors(visit))
+
+    @get("/history")
+    async def history(self, visit: TheVisit, before: FromQuery[int | None] = None) -> Response[str]:
+        return page("history.html", await show_history(visit, before))
+
+    @get("/history.{kind:str}")
+    async def export(self, visit: TheVisit, kind: FromPath[Literal["csv", "jsonl"]]) -> Response[str]:
+        entries = await _every(visit, visit.query("q"))
+        text = _as_csv(entries) if kind == "csv" else "".join(_as_lines(entries))
+        return Response(
+            text,
+            media_type="text/csv; charset=utf-8" if kind == "csv" else "application/jsonl; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="crossfade-history.{kind}"'},
+            status_code=200,
+        )
+
+    @post("/notes")
+    async def note(self, visit: TheVisit, data: Form) -> Response[Any]:
+        text = data.get("text", "").strip()
+        refusal = (await visit.source.note(text, visit.person)).refusal if text else "a note needs words"
+        if not refusal:
+            return Redirect("/" if data.get("back") == "overview" else "/history", status_code=303)
+        message = Message("note", "bad", f"Refused: {refusal}")
+        return page("history.html", await show_history(visit, message=message), 409)
+
+    @get("/rollbacks/{id:str}")
+    async def receipt(
+        self, visit: TheVisit, id: FromPath[str], format: FromQuery[Literal["html", "markdown", "json"]] = "html"
+    ) -> Response[Any]:
+        done = await visit.source.receipt(id)
+        if done is None:
+            raise NotThere(f"There was no rollback {id}.")
+        if format == "json":
+            return Response(done, media_type=MediaType.JSON, status_code=200)
+        if format == "markdown":
+            return Response(to_markdown(done), media_type="text/markdown; charset=utf-8", status_code=200)
+        view = await visit.source.rollout()
+        span = visit.query("span")
+        series = await visit.source.series(
+            msgspec.convert(span if span in ("15m", "1h", "24h", "30d") else "15m", Literal["15m", "1h", "24h", "30d"]),
+            min(view.now, done.rollback.at + AFTER_S),
+        )
+        return page("receipt.html", receipt_page(view, done, series, visit.person, visit.csrf))
+
+    @get("/plan")
+    async def plan(self, visit: TheVisit) -> Response[str]:
+        view, plan = await visit.source.rollout(), await visit.source.plan()
+        return page("plan.html", plan_page(view, plan, visit.person, visit.csrf))
+
+    @post("/plan/check", status_code=200)
+    async def check(self, visit: TheVisit, data: Form) -> Response[str]:
+        view, plan = await visit.source.rollout(), await visit.source.plan()
+        typed = data.get("toml", "")
+        checked = await visit.source.check_plan(typed)
+        return page("plan.html", plan_page(view, plan, visit.person, visit.csrf, typed=typed, checked=checked))
+
+    @get("/health")
+    async def health(self, visit: TheVisit) -> Response[str]:
+        return page("health.html", await show_health(visit))
+
+
+async def _user(visit: Visit, user_id: str, message: Message | None = None) -> Response[str]:
+    view, user = await visit.source.rollout(), await visit.source.user(user_id)
+    return page("user.html", user_page(view, user, visit.person, visit.csrf, message), 409 if message else 200)
+
+
+async def _every(visit: Visit, search: str) -> list[AuditEntry]:
+    found: list[AuditEntry] = []
+    before: int | None = None
+    while len(found) < EXPORTED:
+        audit = await visit.source.events(before, 200, search)
+        found += audit.items
+        if audit.next is None:
+            break
+        before = audit.next
+    return found
+
+
+def _as_csv(entries: Sequence[AuditEntry]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(_CSV)
+    for entry in entries:
+        row = [words.iso(entry.at) if name == "at" else getattr(entry, name) for name in _CSV]
+        writer.writerow([_harmless(value) for value in row])
+    return text.getvalue()
+
+
+def _harmless(value: object) -> object:
+    """A spreadsheet runs what begins like a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _as_lines(entries: Sequence[AuditEntry]) -> Iterator[str]:
+    return (msgspec.json.encode(entry).decode() + "\n" for entry in entries)
