@@ -49,19 +49,6 @@ class Answering(HandWorker):
             asyncio.get_running_loop().call_soon(self.work, frame)
 
 
-class Occupancy:
-    """The cell as its door sees it."""
-
-    def __init__(self, cell: HandCell) -> None:
-        self._cell = cell
-
-    def sockets_of(self, user_id: str) -> int:
-        return self._cell.sockets_of(user_id)
-
-    def __len__(self) -> int:
-        return len(self._cell.registry)
-
-
 @dataclass
 class Service:
     cell: LiveCell
@@ -80,7 +67,7 @@ class Service:
 async def service() -> AsyncIterator[Service]:
     settings = with_settings(max_sessions=5, rate_messages_per_minute=60, rate_messages_burst=4)
     cell = LiveCell(settings, percentage=100)
-    door = Door(settings, Occupancy(cell), lambda user: f"t-{user}", cell.owns_thread)
+    door = Door(settings, cell, lambda user: f"t-{user}", cell.owns_thread)
     app = Litestar([open_websocket, post_message], openapi_config=None)
     app.state.entrance = Entrance(cell, door, NoDepartures())
     async with serve(app) as server:
