@@ -18,8 +18,9 @@ from app.errors import IllegalTransition
 from app.gateway.codec import JsonCodec
 from app.gateway.handover import RunningSweep
 from app.gateway.limits import Buckets
+from app.gateway.ports import Charge, HandoverOutcome, Socket, Timer, Worker
 from app.gateway.registry import Registry
-from app.gateway.session import Charge, HandoverOutcome, Message, Session, Socket, State, Timer, Worker
+from app.gateway.session import Message, Session, State
 from app.paths.frames import Done, Event, Started
 from app.paths.ports import Death, Traffic
 from app.settings import Settings

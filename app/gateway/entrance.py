@@ -14,7 +14,8 @@ import msgspec
 from app.gateway.cell import Cell, Identity
 from app.gateway.door import Door
 from app.gateway.framing import Receiver
-from app.gateway.session import Session, Socket, State, Timer
+from app.gateway.ports import Socket, Timer
+from app.gateway.session import Session, State
 
 Recovered = bool | str
 

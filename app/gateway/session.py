@@ -7,103 +7,18 @@ synchronous, and time is asked of the surroundings. The rules are "Life of a mes
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Literal
 
 from app.errors import IllegalTransition
 from app.gateway.outcomes import Recent
+from app.gateway.ports import Charge, Codec, HandoverOutcome, Limits, Meter, Socket, Surroundings, Timer, Worker
 from app.messages import ErrorCode, Inbound, Refusal
-from app.paths.frames import Cancel, Close, Done, Open, Run, ToWorker
+from app.paths.frames import Cancel, Close, Done, Open, Run
 from rollout.names import Path
 
 # A worker that was told to cancel answers within a turn; one that does not is busy or gone, and is fenced.
 CANCEL_GRACE_S = 0.25
-
-
-class Socket(Protocol):
-    """The client's end. `send` never blocks and never raises; after `close` it does nothing."""
-
-    def send(self, frame: bytes) -> None: ...
-    def hold(self, frame: bytes) -> None:
-        """As `send`, but it may wait a moment for company: one write for two frames."""
-        ...
-
-    def close(self, code: int, reason: str) -> None: ...
-    def buffered_bytes(self) -> int: ...
-
-
-class Timer(Protocol):
-    def cancel(self) -> None: ...
-
-
-class Codec(Protocol):
-    """Reads what clients send and writes what the gateway itself says; see `app.messages` for the built-in one."""
-
-    def read(self, frame: str | bytes) -> Inbound | Refusal: ...
-    def new_message_id(self) -> str: ...
-    def stamp(self, seq: int, body: bytes) -> bytes: ...
-    def ack(self, session: Session, message: Message) -> bytes: ...
-    def pong(self, session: Session, message_id: str | None) -> bytes: ...
-    def stopped(self, session: Session, message: Message) -> bytes: ...
-    def error(
-        self, session: Session, code: ErrorCode, words: str, message: Message | None, message_id: str | None
-    ) -> bytes: ...
-    def duplicate(self, session: Session, message_id: str, outcome: str | None) -> bytes: ...
-
-
-class Meter(Protocol):
-    """How fast its user may go on; shared by the user's sessions."""
-
-    def take(self, now: float) -> bool: ...
-
-
-Charge = Literal["ok", "error", "interrupted"]
-HandoverOutcome = Literal["moved", "interrupted"]
-"""`interrupted`: a running message was cancelled for it."""
-
-
-class Worker(Protocol):
-    """The process a session was opened in. `send` never blocks; after the process is gone it does nothing."""
-
-    def send(self, frame: ToWorker) -> None: ...
-
-
-class Surroundings(Protocol):
-    """What a session needs of its cell."""
-
-    locked: bool
-    workers: dict[Path, Worker | None]
-    """Where each path is served now; None: it is down."""
-
-    def clock(self) -> float: ...
-    def later(self, seconds: float, call: Callable[[], None]) -> Timer: ...
-    def owns_thread(self, user_id: str, thread_id: str) -> bool: ...
-    def rejected(self, session: Session) -> None: ...
-    def dispatched(self, session: Session) -> None: ...
-    def finished(self, session: Session, message: Message, charge: Charge, done: Done | None) -> None: ...
-    def committed(self, session: Session) -> None: ...
-    def rebound(self, session: Session, source: Path, outcome: HandoverOutcome, waited_s: float) -> None: ...
-    def rerun(self, session: Session) -> None: ...
-    def closing(self, session: Session, code: int) -> None: ...
-    def ended(self, session: Session) -> None: ...
-
-
-class Limits(Protocol):
-    """The settings that bind one session."""
-
-    @property
-    def message_bytes(self) -> int: ...
-    @property
-    def queue_messages(self) -> int: ...
-    @property
-    def queue_bytes(self) -> int: ...
-    @property
-    def send_buffer_bytes(self) -> int: ...
-    @property
-    def stop_s(self) -> float: ...
-    @property
-    def hold_s(self) -> float: ...
 
 
 class State(Enum):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from app.errors import FactoryError, LinkError
+from app.errors import CrossfadeError, FactoryError, LinkError
 from app.paths.config import WorkerConfig
 from app.paths.exits import explain, watch_exit
 from app.paths.frames import (
@@ -175,11 +175,12 @@ class WorkerHandle:
     def _hear(self, frames: list[FromWorker]) -> None:
         self._heartbeat.heard()
         control = [frame for frame in frames if type(frame) in _CONTROL]
-        if not control:
-            self._on_frames(cast("list[Traffic]", frames))
-            return
-        if len(control) < len(frames):
-            self._on_frames([cast("Traffic", frame) for frame in frames if type(frame) not in _CONTROL])
+        traffic = frames if not control else [frame for frame in frames if type(frame) not in _CONTROL]
+        if traffic:
+            try:
+                self._on_frames(cast("list[Traffic]", traffic))
+            except CrossfadeError as error:
+                self.kill("crashed", f"broke the protocol: {error}")
         for frame in control:
             self._obey(frame)
 

@@ -19,7 +19,8 @@ from app.gateway.cell import Cell, Identity
 from app.gateway.door import Door
 from app.gateway.entrance import Departures, Entrance, NoDepartures
 from app.gateway.framing import Receiver
-from app.gateway.session import Charge, Message, Session, Socket
+from app.gateway.ports import Charge, Socket
+from app.gateway.session import Message, Session
 from app.messages import render
 from app.paths.frames import Cancel, Close, Done, Event, Open, Run, Started, ToWorker
 from app.paths.ports import Death, DownReason, Traffic

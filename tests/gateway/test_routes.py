@@ -17,7 +17,7 @@ from app.control.ledger import ADMISSIONS
 from app.gateway.door import Door
 from app.gateway.entrance import Entrance, NoDepartures
 from app.gateway.http import post_message
-from app.gateway.session import Timer
+from app.gateway.ports import Timer
 from app.gateway.websocket import open_websocket
 from app.paths.frames import Run, ToWorker
 from rollout.names import Path
