@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hmac
 from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from app.gateway import door as door_module
 from app.gateway.door import Caller, Door, Refused
@@ -205,3 +208,37 @@ async def test_a_refusal_has_words_for_the_client_and_no_secret_in_them() -> Non
     with pytest.raises(Refused) as caught:
         await door_of().admit(caller(token(exp=1)), socket=True)
     assert caught.value.words == "the token has expired"
+
+
+@pytest.fixture(scope="module")
+def key_pair() -> tuple[str, str]:
+    """A private key and its public half, as PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private.decode(), key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+async def test_a_public_key_verifies_what_its_private_half_signed(key_pair: tuple[str, str]) -> None:
+    private, public = key_pair
+    door = door_of(settings_of(jwt_key=public))
+    assert await refusal(door, caller(bearer=token(private, "RS256"))) is None
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    assert await refusal(door, caller(bearer=token(pem, "RS256"))) == 401
+
+
+async def test_a_public_key_is_never_taken_for_an_hmac_secret(key_pair: tuple[str, str]) -> None:
+    """The classic confusion: everybody knows the public key, so nobody may sign with it as a secret."""
+    _, public = key_pair
+    forged = _hmac_token(public)
+    assert await refusal(door_of(settings_of(jwt_key=public)), caller(bearer=forged)) == 401
+
+
+def _hmac_token(secret: str) -> str:
+    """HS256 by hand: PyJWT refuses to sign with a public key."""
+
+    def part(data: bytes) -> bytes:
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    signed = part(b'{"alg":"HS256","typ":"JWT"}') + b"." + part(b'{"sub":"ann","exp":%d}' % LATER)
+    return (signed + b"." + part(hmac.digest(secret.encode(), signed, "sha256"))).decode()
