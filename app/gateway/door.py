@@ -121,11 +121,11 @@ class Door:
     async def _verify(self, token: str) -> tuple[str, float | None]:
         settings = self._settings
         try:
-            key: object = settings.jwt_key
+            key: str | jwt.PyJWK = settings.jwt_key
             public = "BEGIN " in settings.jwt_key
             if self._keys is not None:
                 # It may ask the network for keys it has not seen: not on the loop.
-                key = (await asyncio.to_thread(self._keys.get_signing_key_from_jwt, token)).key
+                key = await asyncio.to_thread(self._keys.get_signing_key_from_jwt, token)
                 public = True
             claims = jwt.decode(
                 token,
