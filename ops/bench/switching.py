@@ -18,7 +18,8 @@ from ops.chaos.verification import said_too_early
 
 POLL_S = 0.03
 CALM_S = 0.6
-"""No session has moved for so long: the others wait for work."""
+BULK = 0.02
+"""When within `CALM_S` no larger share of the sessions moves, those that are left wait for their work to end."""
 HUNG_S = 6.0
 """Longer than the setting that the service is given here, so it is taken for hung and killed."""
 HANG_LIMIT_S = 4.0
@@ -174,11 +175,12 @@ class Striker:
         while True:
             asked_at = time.monotonic()
             now = await self._service.moved() - before
-            if now != moved:
-                if not moved:
-                    blow.first_ms = (time.monotonic() - began) * 1000
+            blow.moved = now
+            if now and blow.first_ms is None:
+                blow.first_ms = (time.monotonic() - began) * 1000
+            if now - moved > BULK * len(self._crowd.clients):
                 changed_at, moved = asked_at, now
-                blow.moved, blow.last_ms = now, (time.monotonic() - began) * 1000
+                blow.last_ms = (time.monotonic() - began) * 1000
             if struck.is_set() and asked_at - max(began, changed_at) > CALM_S:
                 return
             await asyncio.sleep(POLL_S)

@@ -30,6 +30,14 @@ VERIFIED_S = 20.0
 TRIES = 100
 POLL_S = 0.02
 
+NO_GUARDRAILS = """
+name = "chaos"
+[[stage]]
+percentage = 100
+bake = "7d"
+guardrails = []
+"""
+
 PathName = Literal["v2", "v3"]
 
 
@@ -75,6 +83,10 @@ class ChaosService:
                     return done
                 await asyncio.sleep(POLL_S)
 
+    async def ignore_evidence(self) -> None:
+        """A plan without guardrails: crashes made on purpose would roll back by themselves."""
+        await self._say("plan", {"toml": NO_GUARDRAILS}, "PUT")
+
     async def unlock(self) -> None:
         """Lift the lock, if there is one; waits while the flag is not at 0 % yet."""
         await self._say("unlock", {})
@@ -83,10 +95,9 @@ class ChaosService:
         """`load v3 FACTORY --live`."""
         body = {"factory": factory, "build": build, "live": True, "reason": "chaos"}
         answer = await self._http.post("/api/paths/v3/load", json=body)
-        if answer.status_code != 404:
-            answer.raise_for_status()
+        answer.raise_for_status()
 
-    async def _say(self, verb: str, body: dict[str, object]) -> None:
+    async def _say(self, verb: str, body: dict[str, object], method: str = "POST") -> None:
         for _ in range(TRIES):
             view = await self.view()
             if verb == "unlock" and view.lock is None:
@@ -94,7 +105,8 @@ class ChaosService:
             if verb != "unlock" and view.lock is not None:
                 await self.unlock()
                 continue
-            answer = await self._http.post(
+            answer = await self._http.request(
+                method,
                 f"/api/rollout/{verb}",
                 json={"reason": "chaos", **body},
                 headers={"If-Match": f'"{view.revision}"'},
@@ -173,12 +185,15 @@ class ChaosService:
         return True
 
     async def serves(self, path: PathName) -> None:
-        """Wait until a path serves. Raises `TimeoutError`."""
-        async with asyncio.timeout(VERIFIED_S):
-            while True:
-                if any(figures.path == path and figures.available for figures in (await self.view()).paths):
-                    return
-                await asyncio.sleep(POLL_S)
+        """Wait until a path serves. Raises `BenchError` with the reason why it does not."""
+        end = time.monotonic() + VERIFIED_S
+        while True:
+            figures = next(each for each in (await self.view()).paths if each.path == path)
+            if figures.available:
+                return
+            if time.monotonic() > end:
+                raise BenchError(f"{path} does not serve: {figures.unavailable_reason}")
+            await asyncio.sleep(POLL_S)
 
 
 @contextlib.asynccontextmanager
