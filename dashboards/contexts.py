@@ -126,6 +126,8 @@ class Bar(Struct, frozen=True):
     detail: str
     fill: float | None
     mark: float
+    meter: bool = True
+    """False: there is no evidence to draw."""
 
 
 class Row(Struct, frozen=True):
@@ -218,7 +220,9 @@ class ErrorRow(Struct, frozen=True):
 class ErrorsSection(Struct, frozen=True):
     rows: list[ErrorRow]
     more: str
-    """How many groups are not shown, with what they are; empty: all are."""
+    """How many groups are not shown; empty: all are."""
+    title: str = "Errors"
+    empty: str = "No errors since the service started."
 
 
 class SessionRow(Struct, frozen=True):
@@ -238,6 +242,8 @@ class SessionRow(Struct, frozen=True):
 class SessionsSection(Struct, frozen=True):
     rows: list[SessionRow]
     summary: str
+    hint: bool = False
+    """Say how to get some."""
 
 
 class StageRow(Struct, frozen=True):

@@ -66,7 +66,7 @@ def sessions_page(
 
 def sessions(found: SessionsView, now: float, *, filtered: bool) -> SessionsSection:
     if not found.total:
-        return SessionsSection([], "Nobody is connected.")
+        return SessionsSection([], "Nobody is connected.", hint=True)
     if not found.items:
         return SessionsSection([], f"None of the {words.plural(found.total, 'open session')} fits.")
     matching = f"{words.count(found.matching)} of {words.plural(found.total, 'open session')} fit"
@@ -159,7 +159,7 @@ def health_page(view: RolloutView, health: HealthView, person: Person, csrf_toke
         top=top(view),
         health=HealthSection(_facts(view, health), [_cell(cell) for cell in view.cells], _paths(view)),
         settings=[
-            SettingRow(setting.variable, setting.value, not setting.is_default, setting.meaning)
+            SettingRow(setting.variable, setting.value, not setting.is_default, setting.meaning.replace("`", ""))
             for setting in health.settings
         ],
     )

@@ -9,11 +9,16 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from msgspec import Struct, structs
+
 from dashboards import words
 from dashboards.contexts import Bar, Figure, FiguresSection, Row, Tone
 from dashboards.state import figures_of
 from dashboards.views import PathFigures, RolloutView, Verdict
 
+COUNTED = "from plain counts, no evidence"
+FEW = 50
+"""Finished messages of a path below which plain counts say nothing."""
 MARK = 92.0
 """Where the limit stands on a bar, percent of its length; what is over the limit still shows as over it."""
 NO_DATA = Figure("")
@@ -29,7 +34,13 @@ _ROW_OF = {
 
 
 def figures(view: RolloutView) -> FiguresSection:
-    rows = plain_figures(view.paths, view.verdicts)
+    judged = {_ROW_OF.get(verdict.guardrail) for verdict in view.verdicts}
+    rows = [
+        row
+        if row.name in judged or view.phase in ("idle", "rolled_back")
+        else structs.replace(row, bars=_counted(row, view))
+        for row in plain_figures(view.paths, view.verdicts)
+    ]
     others = [verdict for verdict in view.verdicts if verdict.guardrail not in _ROW_OF]
     rows += [Row(verdict.guardrail, NOT_PER_PATH, NOT_PER_PATH, "", [bar(verdict)]) for verdict in others]
     stable, canary = figures_of(view, "v2"), figures_of(view, "v3")
@@ -60,6 +71,41 @@ def plain_figures(paths: Sequence[PathFigures], verdicts: Sequence[Verdict] = ()
         row("Users", _users, _nothing),
         row("Build", _build, _nothing),
     ]
+
+
+def _counted(row: Row, view: RolloutView) -> list[Bar]:
+    """Where no guardrail has judged: what plain counts say, which is no evidence and says so."""
+    stable, canary = figures_of(view, "v2"), figures_of(view, "v3")
+    values = _COMPARED.get(row.name)
+    if values is None:
+        return []
+    old, new = (None if path is None else values.of(path) for path in (stable, canary))
+    if old is None or new is None:
+        return [Bar("no data", "none", "", "", None, MARK, meter=False)]
+    if min(path.messages for path in (stable, canary) if path is not None) < FEW:
+        return [Bar("too early", "none", COUNTED, f"under {FEW} messages on a path", None, MARK, meter=False)]
+    worse = new > old * values.ratio + values.slack
+    tone: Tone = "warn" if worse else "none"
+    return [Bar(values.worse if worse else values.fine, tone, COUNTED, "", None, MARK, meter=False)]
+
+
+class _Compared(Struct, frozen=True):
+    """What counts as worse on v3: more than `ratio` times v2's value and `slack` on top."""
+
+    of: Callable[[PathFigures], float | None]
+    ratio: float
+    slack: float
+    fine: str
+    worse: str
+
+
+_COMPARED = {
+    "Error rate": _Compared(lambda path: path.error_rate, 2.0, 0.005, "no more errors", "more errors on v3"),
+    "Slow messages": _Compared(lambda path: path.p99_ms, 1.5, 5.0, "not slower", "slower on v3"),
+    "Memory per session": _Compared(
+        lambda path: path.session_memory_bytes, 1.2, 4096.0, "within limit (≤ 1.2x)", "over the limit (1.2x)"
+    ),
+}
 
 
 def bar(verdict: Verdict) -> Bar:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from msgspec import structs
+
 from dashboards import words
 from dashboards.charts import charts
 from dashboards.contexts import Fact, FiguresSection, HistorySection, PlanCheck, PlanPage, ReceiptPage, StageRow
@@ -37,7 +39,7 @@ def receipt_page(
             Fact("verified", words.day_clock(back.verified_at) if back.verified_at else "not verified"),
         ],
         figures=FiguresSection("when the command came", plain_figures(done.figures), []),
-        errors=errors(done.errors_only_on_v3, view.now),
+        errors=structs.replace(errors(done.errors_only_on_v3, view.now), title="Errors only on v3", empty="None."),
         charts=charts(series, address, until),
         history=HistorySection([entry_of(entry, view.now) for entry in done.timeline], "", "Nothing is known of it."),
         exports=[Fact("Markdown", f"{address}?format=markdown"), Fact("JSON", f"{address}?format=json")],

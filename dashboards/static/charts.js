@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const ROWS = 15;
-  const HEIGHT = 170;
+  const HEIGHT = 150;
   const section = document.getElementById("charts");
   if (!section || !window.uPlot) return;
   const problem = document.getElementById("charts-problem");
@@ -82,8 +82,9 @@
     context.lineWidth = ratio;
     context.font = 11 * ratio + "px system-ui, sans-serif";
     context.textBaseline = "top";
-    let free = left;
-    for (const mark of shown.marks) {
+    // The newest word stands in any case; an older one that would run into it is left to its line and the table.
+    let free = left + width;
+    for (const mark of shown.marks.slice().reverse()) {
       if (mark.at < plot.scales.x.min || mark.at > plot.scales.x.max) continue;
       const place = Math.round(plot.valToPos(mark.at, "x", true));
       context.setLineDash([3 * ratio, 3 * ratio]);
@@ -93,9 +94,9 @@
       context.stroke();
       const length = context.measureText(mark.word).width;
       const at = place + 4 * ratio + length > left + width ? place - length - 4 * ratio : place + 4 * ratio;
-      if (at < free) continue;
+      if (at + length > free) continue;
       context.fillText(mark.word, at, top);
-      free = at + length + 6 * ratio;
+      free = at - 6 * ratio;
     }
     context.restore();
   }
@@ -108,6 +109,7 @@
     return {
       width,
       height: HEIGHT,
+      padding: [10, 0, 0, 2],
       cursor: { sync: { key: "crossfade" }, drag: { x: false, y: false } },
       legend: { live: true },
       scales: {
@@ -120,7 +122,7 @@
         { label: "v3", stroke: colour("v3"), width: 2, dash: [6, 4], points, value },
       ],
       axes: [
-        { ...axis, space: 70, values: (_, splits) => splits.map(clock) },
+        { ...axis, grid: { show: false }, size: 26, space: 70, values: (_, splits) => splits.map(clock) },
         { ...axis, side: 1, size: 56, space: 34, values: (_, splits) => splits.map((number) => number.toLocaleString("en")) },
       ],
       hooks: { draw: [drawMarks] },
