@@ -88,13 +88,14 @@ class DetailPages(Controller):
     async def history(self, visit: TheVisit, before: FromQuery[int | None] = None) -> Response[str]:
         return page("history.html", await show_history(visit, before))
 
-    @get("/history.{kind:str}")
-    async def export(self, visit: TheVisit, kind: FromPath[Literal["csv", "jsonl"]]) -> Response[str]:
+    @get(["/history.csv", "/history.jsonl"])
+    async def export(self, visit: TheVisit) -> Response[str]:
+        kind = visit.request.url.path.rpartition(".")[2]
         entries = await _every(visit, visit.query("q"))
         text = _as_csv(entries) if kind == "csv" else "".join(_as_lines(entries))
         return Response(
             text,
-            media_type="text/csv; charset=utf-8" if kind == "csv" else "application/jsonl; charset=utf-8",
+            media_type="text/csv" if kind == "csv" else "application/jsonl",
             headers={"Content-Disposition": f'attachment; filename="crossfade-history.{kind}"'},
             status_code=200,
         )
@@ -118,7 +119,7 @@ class DetailPages(Controller):
         if format == "json":
             return Response(done, media_type=MediaType.JSON, status_code=200)
         if format == "markdown":
-            return Response(to_markdown(done), media_type="text/markdown; charset=utf-8", status_code=200)
+            return Response(to_markdown(done), media_type="text/markdown", status_code=200)
         view = await visit.source.rollout()
         span = visit.query("span")
         series = await visit.source.series(

@@ -1,0 +1,226 @@
+"""The pages beside the overview: what they show, whom they let act, and what they say when there is nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from dashboards.ports import Role
+from dashboards.views import RolloutView
+from tests.dashboards.memory import MemorySource, entry, make_app, receipt, rollout
+
+PAGES = ("/sessions", "/users/ada", "/errors", "/history", "/rollbacks/r1", "/plan", "/health")
+
+
+class Desk:
+    """One person in front of the pages."""
+
+    def __init__(self, client: TestClient[Litestar], source: MemorySource) -> None:
+        self.client, self.source = client, source
+
+    def get(self, address: str) -> httpx.Response:
+        return self.client.get(address, follow_redirects=False)
+
+    def send(self, address: str, **fields: str) -> httpx.Response:
+        found = re.search(r'name="_csrf_token" value="([^"]+)"', self.get("/history").text)
+        assert found is not None
+        data = {"_csrf_token": found.group(1), **fields}
+        return self.client.post(address, data=data, follow_redirects=False)
+
+
+def desk_of(role: Role | None = "manager", view: RolloutView | None = None) -> Iterator[Desk]:
+    source = MemorySource(view, role)
+    with TestClient(make_app(source)) as client:
+        yield Desk(client, source)
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    yield from desk_of()
+
+
+@pytest.fixture
+def viewer() -> Iterator[Desk]:
+    yield from desk_of("viewer")
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_every_page_has_one_heading_the_way_to_the_others_and_the_way_out(desk: Desk, address: str) -> None:
+    page = desk.get(address).text
+    assert len(re.findall("<h1", page)) == 1
+    for other in ("/", "/sessions", "/errors", "/history", "/plan", "/health", "/try"):
+        assert f'<li><a href="{other}"' in page
+    assert 'action="/sign-out"' in page
+    identities = re.findall(r'\sid="([^"]+)"', page)
+    assert len(identities) == len(set(identities))
+
+
+@pytest.mark.parametrize("address", [*PAGES, "/history.csv", "/history.jsonl", "/rollbacks/r1?format=json"])
+def test_nobody_sees_a_page_without_signing_in(address: str) -> None:
+    for desk in desk_of(None):
+        answer = desk.get(address)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+
+
+def test_sessions_are_searched_and_each_says_why(desk: Desk) -> None:
+    page = desk.get("/sessions?q=bob&path=v3").text
+    assert 'href="/users/bob%2F2"' in page
+    assert "pinned by a person" in page
+    assert "1 of 2 open sessions fit" in page
+    assert "/users/ada" not in page
+    assert 'value="bob"' in page
+    assert 'hx-sse:connect="/stream/sessions?q=bob&amp;path=v3"' in page
+    assert "None of the 2 open sessions fits." in desk.get("/sessions?q=nobody").text
+
+
+def test_an_empty_page_says_what_a_newcomer_may_do(desk: Desk) -> None:
+    desk.source.people, desk.source.groups, desk.source.audit = [], [], []
+    sessions = desk.get("/sessions").text
+    assert "Nobody is connected." in sessions
+    assert "crossfade loadtest" in sessions
+    assert "No errors since the service started." in desk.get("/errors").text
+    assert "Nothing was done yet." in desk.get("/history").text
+
+
+def test_a_user_is_explained_and_pinned(desk: Desk) -> None:
+    page = desk.get("/users/bob%2F2").text
+    for words in ("bob/2</span> is on v3", "7 of 100", "buckets 1 to 10 are on v3", "pinned to"):
+        assert words in page, words
+    assert "would be on v3" in desk.get("/users/carol").text
+    answer = desk.send("/pins", user_id="bob/2", path="v2", reason="a tester")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/users/bob%2F2")
+    desk.send("/pins", user_id="bob/2", path="", reason="")
+    assert desk.source.pins == [("bob/2", "v2", "a tester"), ("bob/2", None, "")]
+
+
+def test_a_refused_pin_and_a_refused_note_say_why(desk: Desk) -> None:
+    desk.source.refusal = "the store is away"
+    for answer in (desk.send("/pins", user_id="ada", path="v3"), desk.send("/notes", text="hello")):
+        assert answer.status_code == 409
+        assert 'role="alert">Refused: the store is away' in answer.text
+    assert (desk.source.pins, desk.source.notes) == ([], [])
+
+
+def test_a_viewer_may_look_and_is_told_what_is_not_theirs(viewer: Desk) -> None:
+    user = viewer.get("/users/ada").text
+    assert "needs the role manager; you are viewer" in user
+    assert len(re.findall(r'<button type="submit" name="path"[^>]* disabled', user)) == 3
+    history = viewer.get("/history").text
+    assert "needs the role oncall; you are viewer" in history
+    assert re.search(r'<input id="note"[^>]* disabled', history)
+
+
+def test_errors_only_on_v3_are_marked_with_words(desk: Desk) -> None:
+    page = desk.get("/errors").text
+    assert page.index("only on v3</strong>") < page.index("thread_missing") < page.index("agent_timeout")
+    assert page.count("only on v3</strong>") == 1
+    assert "38 times, 9 users" in page
+    assert "<code>8f2c11</code>" in page
+
+
+def test_history_is_filtered_and_keeps_its_filter_on_the_way(desk: Desk) -> None:
+    desk.source.audit = [entry(number, f"note {number}.") for number in range(120, 0, -1)]
+    page = desk.get("/history?q=note").text
+    assert "/history?q=note&amp;before=71" in page
+    assert 'href="/history.csv?q=note"' in page
+    older = desk.get("/history?q=note&before=71").text
+    assert "note 70." in older
+    assert "hx-sse:connect" not in older, "an older page does not change by itself"
+    assert "Nothing here contains what you search for." in desk.get("/history?q=zebra").text
+
+
+def test_history_leaves_as_a_table_without_formulas_and_as_lines(desk: Desk) -> None:
+    desk.source.audit = [entry(2, reason='=HYPERLINK("x")'), entry(1)]
+    answer = desk.get("/history.csv")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "attachment" in answer.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["id"] for row in rows] == ["2", "1"]
+    assert rows[0]["reason"] == '\'=HYPERLINK("x")'
+    lines = [json.loads(line) for line in desk.get("/history.jsonl").text.splitlines()]
+    assert [line["id"] for line in lines] == [2, 1]
+    assert lines[0]["reason"] == '=HYPERLINK("x")'
+
+
+def test_an_export_holds_more_than_a_page(desk: Desk) -> None:
+    desk.source.audit = [entry(number) for number in range(450, 0, -1)]
+    assert len(desk.get("/history.jsonl").text.splitlines()) == 450
+
+
+def test_a_note_is_left_and_brings_back_to_where_it_was_written(desk: Desk) -> None:
+    assert desk.send("/notes", text=" all quiet ", back="overview").headers["location"] == "/"
+    assert desk.send("/notes", text="still quiet", back="history").headers["location"] == "/history"
+    assert desk.source.notes == ["ada: all quiet", "ada: still quiet"]
+    assert desk.send("/notes", text="   ").status_code == 409
+
+
+def test_a_receipt_is_a_page_and_markdown_and_json() -> None:
+    for desk in desk_of(view=rollout("rolled_back", 0)):
+        page = desk.get("/rollbacks/r1").text
+        for words in ("Verified 14:13:19 UTC", "186 of 186", "41 ms", "Errors only on v3", "thread_missing"):
+            assert words in page, words
+        assert 'data-live="no"' in page
+        markdown = desk.get("/rollbacks/r1?format=markdown")
+        assert markdown.headers["content-type"] == "text/markdown; charset=utf-8"
+        assert markdown.text.startswith("# Rollback r1\n")
+        assert desk.get("/rollbacks/r1?format=json").json()["rollback"]["sessions_moved"] == 186
+
+
+def test_the_overview_leads_to_the_receipt() -> None:
+    for desk in desk_of(view=rollout("rolled_back", 0, last_rollback=receipt(id="4-2"))):
+        assert 'href="/rollbacks/4-2"' in desk.get("/").text
+
+
+def test_a_receipt_that_is_not_there_and_a_store_that_is_away_say_so(desk: Desk) -> None:
+    answer = desk.get("/rollbacks/r9")
+    assert answer.status_code == 404
+    assert "There was no rollback r9." in answer.text
+    desk.source.unavailable = True
+    answer = desk.get("/rollbacks/r1")
+    assert answer.status_code == 503
+    assert "The store does not answer" in answer.text
+
+
+def test_a_plan_is_checked_and_nothing_is_changed(desk: Desk) -> None:
+    page = desk.get("/plan").text
+    assert "Plan quick" in page
+    assert "<strong>now</strong>" in page
+    wrong = desk.send("/plan/check", toml="nothing </textarea>")
+    assert "This plan has 1 mistake; nothing was changed." in wrong.text
+    assert "line 1: stage: at least one stage is needed" in wrong.text
+    assert "nothing &lt;/textarea&gt;</textarea>" in wrong.text
+    assert "Plan checked is good." in desk.send("/plan/check", toml="percentage = 10").text
+    assert desk.source.commands == []
+
+
+def test_health_says_what_is_down_and_shows_no_secret(desk: Desk) -> None:
+    page = desk.get("/health").text
+    assert "sqlite answers" in page
+    assert "set, not shown" in page
+    desk.source.unavailable = True
+    assert "sqlite does not answer; only a rollback works" in desk.get("/health").text
+
+
+@pytest.mark.parametrize("span", ["1h", "30d"])
+def test_a_span_can_be_linked_to(desk: Desk, span: str) -> None:
+    page = desk.get(f"/?span={span}").text
+    assert f'data-series="/api/series?span={span}"' in page
+    assert re.search(rf'data-span="{span}" aria-current="true"', page)
+
+
+def test_charts_have_their_numbers_as_a_table(desk: Desk) -> None:
+    page = desk.get("/").text
+    table = page[page.index('data-table="error_rate"') :]
+    table = table[: table.index("</tbody>")]
+    assert "10.0 %" in table
+    assert "<td>10 %</td>" in table, "the mark stands where it happened"
+    assert table.count("no data") == 2, "no message is no error rate"
+    assert table.count("<tr>") == 2, "a part in which nothing was seen has no row"
