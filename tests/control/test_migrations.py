@@ -131,6 +131,40 @@ async def test_a_migration_that_fails_leaves_nothing_behind(place: str, monkeypa
     await store.close()
 
 
+async def test_calls_that_come_together_on_a_store_that_was_down_make_the_tables_once(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    store = make_store(place)
+    with monkeypatch.context() as broken:
+        broken.setattr(command, "upgrade", fails)
+        with pytest.raises(StoreUnavailable):
+            await store.open()
+    await asyncio.gather(*(call() for call in (store.load_record, store.load_cells, store.load_pins) * 2))
+    for engine, group in store._groups.items():
+        async with store._begin(engine) as connection:
+            await connection.run_sync(check, group)
+    await store.close()
+
+
+async def test_a_cell_waits_while_another_makes_the_tables(postgres_url: str) -> None:
+    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    one, other = make_store(postgres_url), make_store(postgres_url)
+    async with one._control.connect() as connection:
+        await connection.run_sync(migrations._lock)
+        opening = asyncio.ensure_future(other.open())
+        async with asyncio.timeout(5):
+            while not await connection.scalar(waiting):
+                assert not opening.done()
+        await connection.rollback()
+    await opening
+    assert await other.load_record() is None
+    await one.close()
+    await other.close()
+
+
 async def test_a_store_of_a_newer_release_is_refused_in_words(place: str) -> None:
     async with opened(place) as store, store._begin(store._control) as connection:
         await connection.execute(text("UPDATE control_version SET version_num = '9999'"))

@@ -119,6 +119,15 @@ async def used_once(store: SqlStore) -> bool:
     return await store.load_record() == StoredRecord(revision + 1, "after")
 
 
+async def test_a_restart_between_two_calls_is_not_noticed(postgres: PostgresServer, postgres_url: str) -> None:
+    async with opened(postgres_url) as store:
+        await store.save_record(StoredRecord(1, "one"), None, entry())
+        postgres.stop()
+        await postgres.start()
+        assert await store.load_record() == StoredRecord(1, "one")
+        assert await store.load_cells() == []
+
+
 async def test_postgres_that_hangs_is_unavailable_within_the_limit(postgres: PostgresServer, postgres_url: str) -> None:
     store = postgres_store(postgres_url, LIMIT_S)
     await store.open()

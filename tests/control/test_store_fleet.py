@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
+import pytest
 from sqlalchemy import text
 
+from app.control.store import feed
 from app.control.store.port import Store, StoredCell, StoredRecord
 from app.control.store.sql import SqlStore
 from tests.control.stores import cells, entry, make_store, opened
@@ -112,14 +114,20 @@ async def test_silence_is_measured_from_the_last_word_by_the_stores_clock(place:
 # -- changes ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def no_backstop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is said is heard, nothing is found by asking."""
+    monkeypatch.setattr(feed, "BACKSTOP_S", WITHIN_S * 10)
+
+
 @asynccontextmanager
 async def hearing(store: Store) -> AsyncIterator[Callable[[], Awaitable[int]]]:
     """The feed of a cell, and the next thing it says."""
-    async with aclosing(store.changes()) as feed:
+    async with aclosing(store.changes()) as changes:
 
         async def heard() -> int:
             async with asyncio.timeout(WITHIN_S):
-                return await anext(feed)
+                return await anext(changes)
 
         yield heard
 
@@ -128,6 +136,7 @@ async def save(store: SqlStore, revision: int) -> None:
     await store.save_record(StoredRecord(revision, "text"), revision - 1 or None, entry(revision=revision))
 
 
+@pytest.mark.usefixtures("no_backstop")
 async def test_a_change_of_one_cell_is_heard_in_the_other(place: str) -> None:
     async with cells(place, 2) as (one, two), hearing(two) as heard:
         assert await heard() == 0
@@ -136,6 +145,7 @@ async def test_a_change_of_one_cell_is_heard_in_the_other(place: str) -> None:
             assert await heard() == revision
 
 
+@pytest.mark.usefixtures("no_backstop")
 async def test_a_cell_hears_of_its_own_changes_and_of_pins(place: str) -> None:
     async with opened(place) as store, hearing(store) as heard:
         assert await heard() == 0

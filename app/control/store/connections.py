@@ -6,7 +6,7 @@ Knows when a store counts as down; must not know what is kept in it.
 from __future__ import annotations
 
 import sqlite3
-from asyncio import timeout
+from asyncio import Lock, timeout
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -28,6 +28,7 @@ class Connections:
         self._open = False
         self._groups: dict[AsyncEngine, migrations.Group] = {control: "control", sessions: "sessions"}
         self._ready: set[AsyncEngine] = set()
+        self._preparing = Lock()
 
     async def open(self) -> None:
         self._open = True
@@ -47,9 +48,13 @@ class Connections:
             async with timeout(self._limit_s), engine.begin() as connection:
                 # Here and not only in `open`: a store that was down at the start is used as soon as it is back.
                 if engine not in self._ready:
-                    await connection.run_sync(migrations.upgrade, self._groups[engine])
-                    self._ready.add(engine)
+                    await self._prepare(engine, connection)
                 yield connection
+
+    async def _prepare(self, engine: AsyncEngine, connection: AsyncConnection) -> None:
+        async with self._preparing:  # Alembic's context is one for the whole process
+            await connection.run_sync(migrations.upgrade, self._groups[engine])
+        self._ready.add(engine)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
