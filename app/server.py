@@ -11,12 +11,13 @@ import logging
 import resource
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import FrameType
 
 import uvicorn
 
 from app.asgi import create_app
+from app.cells.listening import bind
 from app.errors import CrossfadeError, StoreUnavailable
 from app.gateway.draining import drain
 from app.gateway.framing import Connection
@@ -33,7 +34,7 @@ SPARE_DESCRIPTORS = 200
 class CellServer(uvicorn.Server):
     """uvicorn closes every socket with 1012 at once; this one stops listening and drains first."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, ready: Callable[[Service], None] | None) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, ready: Callable[[Service], Awaitable[None]]) -> None:
         super().__init__(config)
         self._service = service
         self._ready = ready
@@ -44,23 +45,7 @@ class CellServer(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        await self._greet()
-        if self._ready is not None:
-            self._ready(self._service)
-
-    async def _greet(self) -> None:
-        """Where to look and how to sign in, for whoever started it by hand."""
-        base = f"http://{self._service.settings.bind}"
-        try:
-            link = await self._service.access.make_link(base)
-        except StoreUnavailable:
-            link = f"{base}/ (sign in with a token: the store does not answer)"
-        print(  # noqa: T201 - the one thing it says on standard output
-            f"Crossfade serves WebSockets at ws://{self._service.settings.bind}/ws\n"
-            f"Dashboard, signed in (this link is good once): {link}\n"
-            f"Later: {base}/ and `crossfade token --role manager`. Stop with Ctrl-C.",
-            flush=True,
-        )
+        await self._ready(self._service)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -77,17 +62,29 @@ class CellServer(uvicorn.Server):
 
 
 def run(settings: Settings, ready: Callable[[Service], None] | None = None) -> int:
-    """Serve until a signal ends it; `ready` is called when sockets are accepted. Returns the exit code."""
+    """Serve as the only cell until a signal ends it; `ready` is called when sockets are accepted. The exit code."""
     configure_logging(settings.log_level)
-    # uvicorn writes lines for every connection at "info"; ours says nothing per connection or message.
-    logging.getLogger("uvicorn").setLevel(logging.DEBUG if settings.log_level == "debug" else logging.WARNING)
-    raise_descriptor_limit(settings)
     try:
         listener = bind(settings)
         service = Service(settings)
     except (CrossfadeError, OSError) as error:
         print(f"crossfade: {error}", file=sys.stderr)  # noqa: T201
         return 1
+
+    async def on_ready(service: Service) -> None:
+        await greet(service)
+        if ready is not None:
+            ready(service)
+
+    return serve(service, listener, on_ready)
+
+
+def serve(service: Service, listener: socket.socket, ready: Callable[[Service], Awaitable[None]]) -> int:
+    """Serve on a bound socket until a signal ends it; `ready` is called when sockets are accepted. The exit code."""
+    settings = service.settings
+    # uvicorn writes lines for every connection at "info"; ours says nothing per connection or message.
+    logging.getLogger("uvicorn").setLevel(logging.DEBUG if settings.log_level == "debug" else logging.WARNING)
+    raise_descriptor_limit(settings)
     config = uvicorn.Config(
         create_app(service),
         ws=Connection,
@@ -111,18 +108,19 @@ def run(settings: Settings, ready: Callable[[Service], None] | None = None) -> i
     return 0 if server.started else 1
 
 
-def bind(settings: Settings) -> socket.socket:
-    """The listening socket. Raises `OSError` with the address in it."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+async def greet(service: Service) -> None:
+    """Where to look and how to sign in, for whoever started it by hand."""
+    base = f"http://{service.settings.bind}"
     try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise OSError(f"cannot listen on {settings.bind}: {error.strerror}") from None
-    listener.setblocking(False)
-    return listener
+        link = await service.access.make_link(base)
+    except StoreUnavailable:
+        link = f"{base}/ (sign in with a token: the store does not answer)"
+    print(  # noqa: T201 - the one thing it says on standard output
+        f"Crossfade serves WebSockets at ws://{service.settings.bind}/ws\n"
+        f"Dashboard, signed in (this link is good once): {link}\n"
+        f"Later: {base}/ and `crossfade token --role manager`. Stop with Ctrl-C.",
+        flush=True,
+    )
 
 
 def raise_descriptor_limit(settings: Settings) -> None:

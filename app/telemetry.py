@@ -173,8 +173,13 @@ class Metrics:
         return encode(self._registry), content_type
 
 
-def configure_logging(level: str = "info", json: bool | None = None) -> None:
-    """Send our log and that of the libraries to standard error; as JSON, one object a line, unless it is a terminal."""
+def configure_logging(level: str = "info", json: bool | None = None, cell: str = "") -> None:
+    """Send our log and that of the libraries to standard error; as JSON, one object a line, unless it is a terminal.
+
+    `cell` stands in every line, when there are several.
+    """
+    if cell:
+        structlog.contextvars.bind_contextvars(cell=cell)
     number = logging.getLevelNamesMapping()[level.upper()]
     as_json = not sys.stderr.isatty() if json is None else json
     shared: list[structlog.typing.Processor] = [

@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import socket
+from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
 
@@ -18,11 +19,14 @@ import structlog
 
 from app.api.access import Access
 from app.api.page_source import PageSource
+from app.cells.bus import HostBus
+from app.control.bus import Figures
 from app.control.controller import Controller
 from app.control.departures import StoredDepartures
 from app.control.flags import Flags
 from app.control.flags.embedded import EmbeddedFlags
 from app.control.history import History
+from app.control.lease import Lease
 from app.control.ledger import Ledger
 from app.control.lockfile import LockFile
 from app.control.store.port import Store
@@ -51,6 +55,13 @@ def make_store(settings: Settings) -> Store:
     if settings.store == "sqlite":
         return sqlite_store(Path(settings.data))
     return postgres_store(settings.store)
+
+
+def make_lease(settings: Settings, store: Store, name: str, *, alone: bool) -> Lease | None:
+    """Who takes the automatic steps; None: on an embedded store a cell that is alone does."""
+    if alone and settings.store == "sqlite":
+        return None
+    return Lease(store, f"{socket.gethostname()}/{name}/{secrets.token_hex(4)}")
 
 
 def make_flags(settings: Settings) -> Flags:
@@ -85,9 +96,13 @@ def bucket_of(group_id: str, user_id: str) -> int:
 class Service:
     """One cell, assembled. `start` and `stop` are called in its event loop."""
 
-    def __init__(self, settings: Settings, name: str = "a") -> None:
-        """Raises `SettingError`."""
+    def __init__(
+        self, settings: Settings, name: str = "a", bus: HostBus | None = None, build: str | None = None
+    ) -> None:
+        """`bus` is a cell's of several, `build` names what its v3 is loaded from. Raises `SettingError`."""
         self.settings = settings
+        self.bus = bus
+        self._given_build = build or None
         self.secret = load_secret(settings)
         self.host_name = socket.gethostname()
         self.ledger = Ledger()
@@ -108,10 +123,12 @@ class Service:
             ledger=self.ledger,
             settings=settings,
             guard=self.crashes,
+            bus=bus,
+            lease=make_lease(settings, self.store, name, alone=bus is None),
         )
         self.history = History(self.cell, self.ledger, self.store)
         self.access = Access(self.store, self.secret.decode())
-        self.metrics = Metrics(lambda: [self.figures()])
+        self.metrics = Metrics(self.all_figures)
         self.page_source = PageSource(self.controller, self.access, self.history)
         self.hosts: PathHosts
         self.builds: Builds
@@ -120,7 +137,11 @@ class Service:
 
     async def start(self) -> None:
         """Workers and store at the same time, then the record is put in force. Raises `FactoryError` without v2."""
-        self.hosts = PathHosts(self.settings, self.secret, self.cell)
+        if self.bus is not None:
+            self.bus.open()
+            self.cell.look = self.controller.exchange.look_around
+            self.controller.on_loaded = self.bus.loaded
+        self.hosts = PathHosts(self.settings, self.secret, self.cell, self._given_build)
         self.cell.host = self.hosts
         self.builds = Builds(self.hosts, self.cell)
         self.controller.builds = self.builds
@@ -133,6 +154,8 @@ class Service:
             asyncio.create_task(self.history.run()),
             asyncio.create_task(self._close_idle()),
         ]
+        if self.bus is not None or self.settings.store != "sqlite":
+            self.spawn(self._hear_store())
 
     async def stop(self) -> None:
         """The reverse; every session has ended by now."""
@@ -145,6 +168,23 @@ class Service:
         await self.hosts.stop()
         await self.flags.close()
         await self.store.close()
+        if self.bus is not None:
+            self.bus.close()
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Do this beside everything else, until the service stops."""
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _hear_store(self) -> None:
+        """What other cells have saved; on one host the bus says it first."""
+        async with contextlib.aclosing(self.store.changes()) as changes:
+            async for revision in changes:
+                self.controller.exchange.store_changed(revision)
+
+    def all_figures(self) -> list[CellFigures]:
+        """What `/metrics` shows: every cell of this host, the others as they spoke of themselves last."""
+        others = self.controller.fleet.others().items()
+        return [self.figures(), *(figures_of(name, figures) for name, figures in others)]
 
     def figures(self) -> CellFigures:
         """What `/metrics` shows of this cell."""
@@ -179,6 +219,18 @@ class Service:
         while True:
             await asyncio.sleep(IDLE_CHECK_S)
             self.cell.close_idle()
+
+
+def figures_of(name: str, figures: Figures) -> CellFigures:
+    """Another cell, for `/metrics`."""
+    return CellFigures(
+        name=name,
+        slots=figures.slots,
+        paths=figures.paths,
+        percentage=figures.percentage,
+        phase=figures.phase,
+        flag_age_s=figures.flag_age_s,
+    )
 
 
 def _owns_thread(secret: bytes, user_id: str, thread_id: str) -> bool:

@@ -5,7 +5,6 @@ Reads what the control loop knows; must not decide who may do what beyond a role
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Annotated
 
 from litestar import Controller, MediaType, Response, delete, get, post, put
@@ -15,7 +14,6 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 from app.api.commands import AlertsBody, PinBody
 from app.api.rollout import MANAGER, ONCALL, VIEWER
 from app.api.services import TheServices, VisitorRequest, actor_of
-from app.control.overview import user_view
 from app.control.receipt import Receipt, to_markdown
 from dashboards.views import ErrorGroup, SessionView, UserView
 from rollout.events import Rollback
@@ -32,7 +30,7 @@ class UsersApi(Controller):
 
     @get(guards=VIEWER, summary="Which path a user is on, and why")
     async def who(self, services: TheServices, user_id: UserId) -> UserView:
-        return user_view(services.control.known(), user_id)
+        return await services.control.everyone.user(user_id)
 
     @put("/pin", guards=MANAGER, summary="Keep a user on a path whatever the percentage; a lock still wins")
     async def pin(
@@ -40,28 +38,27 @@ class UsersApi(Controller):
     ) -> UserView:
         visitor = request.user
         await services.control.pin(actor_of(visitor), user_id, data.path, data.reason, source=visitor.source)
-        return user_view(services.control.known(), user_id)
+        return await services.control.everyone.user(user_id)
 
     @delete("/pin", guards=MANAGER, status_code=200, summary="Let the hash decide about a user again")
     async def unpin(self, request: VisitorRequest, services: TheServices, user_id: UserId) -> UserView:
         visitor = request.user
         await services.control.pin(actor_of(visitor), user_id, None, "", source=visitor.source)
-        return user_view(services.control.known(), user_id)
+        return await services.control.everyone.user(user_id)
 
 
-@get("/api/sessions", guards=VIEWER, tags=["users"], summary="Open sessions of this cell")
+@get("/api/sessions", guards=VIEWER, tags=["users"], summary="Open sessions of all cells")
 async def sessions(
     services: TheServices,
     path: Annotated[Path | None, QueryParameter()] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=SESSIONS)] = 1000,
 ) -> list[SessionView]:
-    found = (session for session in services.control.cell.sessions() if path is None or session.path == path)
-    return list(islice(found, limit))
+    return await services.control.everyone.sessions(path, limit)
 
 
 @get("/api/errors", guards=VIEWER, tags=["rollout"], summary="Errors by group, those seen only on v3 first")
 async def errors(services: TheServices) -> list[ErrorGroup]:
-    return services.control.ledger.errors.view()
+    return await services.control.everyone.errors()
 
 
 @get("/api/rollbacks/{rollback_id:str}", guards=VIEWER, tags=["rollout"], summary="The receipt of a rollback")

@@ -24,7 +24,7 @@ from app.api.commands import (
 )
 from app.api.services import Services, TheServices, VisitorRequest, actor_of
 from app.control.controller import Change
-from app.control.overview import plan_view, preview, rollout_view
+from app.control.overview import plan_view, rollout_view
 from app.control.store.sql import PAGE
 from dashboards.views import AuditPage, Preview, RolloutView, StageView
 from rollout.events import ApplyPlan, Rollback
@@ -151,7 +151,7 @@ class RolloutApi(Controller):
 
     @get("/preview", guards=VIEWER, summary="Users and open sessions that a percentage would move")
     async def preview(self, services: TheServices, percentage: Annotated[int, QueryParameter(ge=0, le=100)]) -> Preview:
-        return preview(services.control.known(), percentage)
+        return await services.control.everyone.preview(percentage)
 
     @get("/events", guards=VIEWER, summary="The audit, the newest first; `next` goes on as `before`")
     async def events(

@@ -15,10 +15,10 @@ from app.errors import CrossfadeError
 
 
 @click.command()
-def serve() -> None:
+@click.option("--cells", type=click.IntRange(1, 26), default=1, help="Processes that share the socket. Default: 1.")
+def serve(cells: int) -> None:
     """Run the service until SIGTERM or Ctrl-C. Settings: `crossfade doctor`."""
     from app.cli.local_store import keep_operator_token
-    from app.server import run
 
     settings = settings_or_end()
     try:
@@ -26,6 +26,12 @@ def serve() -> None:
     except (CrossfadeError, OSError) as error:
         # Users are served without it; a person needs CROSSFADE_TOKEN then.
         click.echo(f"no token for the commands on this host: {error}", err=True)
+    if cells > 1:
+        from app.cells.host import run_cells
+
+        sys.exit(run_cells(settings, cells))
+    from app.server import run
+
     sys.exit(run(settings))
 
 

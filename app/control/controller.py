@@ -16,18 +16,23 @@ from dataclasses import replace
 import msgspec
 import structlog
 
+from app.control.bus import Bus, Changed, NoBus
 from app.control.desk import Desk, log_notice
 from app.control.enforcement import Enforcer
+from app.control.everyone import Everyone
+from app.control.exchange import Exchange
 from app.control.flags import Flags
+from app.control.fleet import Fleet
 from app.control.keeper import Keeper
+from app.control.lease import Lease, OnlyCell
 from app.control.ledger import Ledger
 from app.control.lockfile import LockFile
-from app.control.overview import Known
+from app.control.overview import Known, users_on, verdicts
 from app.control.ports import Builds, Cell, Guard, Loaded, NoGuard
 from app.control.receipt import Receipt
 from app.control.record import audit_in
 from app.control.rollbacks import Rollbacks
-from app.control.store.port import RevisionTaken, Store
+from app.control.store.port import RevisionTaken, Store, StoredRecord
 from app.errors import FactoryError, StoreUnavailable
 from app.settings import Settings
 from rollout.errors import NoWayBack, Refused, StaleRevision
@@ -81,9 +86,13 @@ class Controller:
         guard: Guard | None = None,
         notify: Callable[[Notify], None] = log_notice,
         clock: Callable[[], float] = time.time,
+        bus: Bus | None = None,
+        lease: Lease | None = None,
     ) -> None:
+        """Without a bus it is the only cell of its host, without a lease the only one there is."""
         self._desk = Desk(
             cell=cell,
+            fleet=Fleet(cell.name, bus or NoBus()),
             keeper=Keeper(store),
             force=Enforcer(cell, flags, lock_file, settings, clock),
             ledger=ledger,
@@ -99,8 +108,14 @@ class Controller:
         self.keeper = self._desk.keeper
         self.changes = self._desk.changes
         self._force = self._desk.force
+        self._lease = lease or OnlyCell()
         self.builds: Builds | None = None
         """Set when the workers are there."""
+        self.on_loaded: Callable[[str, str, str], None] = lambda factory, python, build: None
+        """Told what v3 is served from since a load."""
+        self.fleet = self._desk.fleet
+        self.everyone = Everyone(self.fleet, self.known, self._load)
+        self.exchange = Exchange(self._desk, self._rollbacks, self.everyone, self._follow)
 
     @property
     def state(self) -> Rollout:
@@ -114,8 +129,7 @@ class Controller:
 
     def known(self) -> Known:
         """All that a view is made of, now."""
-        receipt = self._rollbacks.watch.receipt
-        return self._desk.known(receipt.rollback if receipt else None)
+        return self._desk.known(self._rollbacks.watch.rollback())
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -134,7 +148,13 @@ class Controller:
             self._rollbacks.observe(sweep, None, self.cell.path_state(CANARY).sessions)
 
     async def run(self) -> None:
-        """Tick once a second until cancelled; an error in one tick is logged, and the next one comes."""
+        """Tick once a second and talk to the other cells until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._tick_for_ever())
+            group.create_task(self.exchange.run())
+
+    async def _tick_for_ever(self) -> None:
+        """An error in one tick is logged, and the next one comes."""
         while True:
             try:
                 await self.tick()
@@ -145,6 +165,7 @@ class Controller:
     async def close(self) -> None:
         """Watch no longer, and write what still waits; every change was saved when it was made."""
         self.changes.close()
+        await self._lease.release()
         await self._rollbacks.close()
         await self.keeper.flush()
 
@@ -161,6 +182,8 @@ class Controller:
         if isinstance(command, Unlock):
             command = replace(command, flag_percentage=self._force.flags.percentage())
         async with self._desk.changing:
+            if command.revision is not None and command.revision > self.state.revision:
+                await self._follow()  # somebody has seen more than this cell has
             await self._change(command, source)
 
     async def load(
@@ -171,13 +194,19 @@ class Controller:
         Raises Refused, FactoryError, StateIncompatible (nothing changed) and StoreUnavailable (it is loaded).
         """
         require_role(actor, "manager", "load a build")
-        check_load(self.state, users_on_v3=self.cell.path_state(CANARY).users, live=live)
+        check_load(self.state, users_on_v3=users_on(self.known(), CANARY), live=live)
+        loaded = await self.everyone.load(factory, python, build)
+        what = f"load v3 build {loaded.build} in place of {loaded.previous_build or 'none'}"
+        await self.keeper.append(self._desk.entry(Audit(actor, what, reason), source, self.state, self.state))
+        return loaded
+
+    async def _load(self, factory: str, python: str, build: str) -> Loaded:
+        """In this cell."""
         if self.builds is None:
             raise FactoryError("the workers are not there yet")
         loaded = await self.builds.load(factory, python, build or None)
+        self.on_loaded(factory, python, loaded.build)
         self.changes.tell()
-        what = f"load v3 build {loaded.build} in place of {loaded.previous_build or 'none'}"
-        await self.keeper.append(self._desk.entry(Audit(actor, what, reason), source, self.state, self.state))
         return loaded
 
     async def note(self, actor: Actor, text: str, source: str) -> None:
@@ -193,6 +222,7 @@ class Controller:
             entry = self._desk.entry(Audit(actor, what, reason), source, self.state, self.state)
             await self.keeper.save_pin(user_id, path, entry)
             await self._follow_pins()
+        self.exchange.pins_changed()
 
     async def receipt(self, id: str) -> Receipt | None:
         """What a rollback did, with the audit around it; None: there was none of this id. Raises StoreUnavailable."""
@@ -227,6 +257,7 @@ class Controller:
         self._force.state = transition.state
         await self._carry_out(base, transition)
         self.changes.tell()
+        self.exchange.say()
 
     async def _carry_out(self, base: Rollout, transition: Transition) -> None:
         """After the save. The flag comes before the sessions, because their view is made of what it reads."""
@@ -271,23 +302,32 @@ class Controller:
                 await self._follow()
             await self.keeper.flush()
         await self._force.retry()
+        await self._lease.keep()
         await self._let_time_pass()
 
-    async def _follow(self) -> None:
-        """Take over what the store says; `changing` is held. Raises StoreUnavailable."""
+    async def _follow(self, news: Changed | None = None) -> None:
+        """Take over what the store says, or what another cell has put there; `changing` is held.
+
+        Raises StoreUnavailable.
+        """
+        stored = self.keeper.stored
+        stale = news is not None and stored is not None and news.revision <= stored.revision
+        told = news is not None and news.text != "" and self.keeper.learn(StoredRecord(news.revision, news.text))
         await self._rollbacks.settle(late=True)
-        changed = await self.keeper.load()
+        changed = self.state != self.keeper.stored if told else not stale and await self.keeper.load()
         if changed and self._rollbacks.unsaved is None:
             await self._adopt(self.keeper.stored or Rollout())
-        await self._follow_pins()
+        if news is None or news.pins:
+            await self._follow_pins()
 
     async def _adopt(self, state: Rollout) -> None:
         before, self._force.state = self.state, state
         if state.lock is not None:
+            to_move = self.cell.path_state(CANARY).sessions
             sweep = self._force.publish(rollback=True)
+            if before.lock is None or before.last_rollback != state.last_rollback:
+                self._rollbacks.observe(sweep, None, to_move)
             await self._force.settle_lock()
-            if before.lock is None:
-                self._rollbacks.observe(sweep, None, sweep.to_move)
             await self._force.write_flag()
         elif before.lock is not None:
             await self._force.settle_lock()
@@ -296,7 +336,12 @@ class Controller:
             await self._force.write_flag()
             if self.state is state:
                 self._force.publish()
-        self._desk.mark = self.ledger.mark(time.monotonic())
+        if (before.id, before.percentage) != (state.id, state.percentage):
+            self._desk.guard.new_epoch(state.percentage)
+            self._desk.mark = self.ledger.mark(time.monotonic())
+        if not self.fleet.alone:
+            log.info("in force, as another cell has it", revision=state.revision, monotonic=time.monotonic())
+        self.changes.tell()
 
     async def _follow_pins(self) -> None:
         pins = await self.keeper.pins()
@@ -305,11 +350,16 @@ class Controller:
             self._force.publish(everyone=True)
 
     async def _let_time_pass(self) -> None:
-        verdicts = {verdict.guardrail: verdict.verdict for verdict in self._desk.guard.verdicts()}
-        event = Tick(verdicts=verdicts, flag_known=self._force.flag_known)
+        leads = self._lease.held
+        seen = verdicts(self.known()) if leads else self._desk.guard.verdicts()
+        event = Tick(
+            verdicts={verdict.guardrail: verdict.verdict for verdict in seen}, flag_known=self._force.flag_known
+        )
         transition = advance(self.state, event, self._desk.clock())
         if any(isinstance(effect, Publish) and effect.rollback for effect in transition.effects):
             await self._rollbacks.order(Rollback(actor=EVIDENCE, reason=transition.state.reason), "evidence")
+        elif not leads:
+            return  # harm that was seen here is acted on here; everything else is the leader's
         elif transition.state.revision == self.state.revision:
             self._force.state = transition.state  # at most another reason to hold, which is no change of the rollout
             self._desk.tell(transition.effects)

@@ -14,6 +14,7 @@ import structlog
 
 from app.control.changes import Changes
 from app.control.enforcement import Enforcer
+from app.control.fleet import Fleet
 from app.control.keeper import Keeper
 from app.control.ledger import Ledger, Mark
 from app.control.overview import Known, path_figures
@@ -37,6 +38,7 @@ class Desk:
     """The parts of one cell's control loop."""
 
     cell: Cell
+    fleet: Fleet
     keeper: Keeper
     force: Enforcer
     ledger: Ledger
@@ -60,6 +62,7 @@ class Desk:
             state=force.state,
             settings=self.settings,
             cell=self.cell,
+            fleet=self.fleet,
             ledger=self.ledger,
             mark=self.mark,
             view=force.view(),

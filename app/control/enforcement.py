@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from app.control.flags import Flags
-from app.control.lockfile import LockFile
+from app.control.lockfile import UNKNOWN, LockFile
 from app.control.overview import FlagStatus
 from app.control.ports import Cell, Sweep
 from app.errors import CrossfadeError
@@ -37,12 +37,15 @@ class Enforcer:
         self.flags = flags
         self.state = Rollout()
         self.pins: Mapping[str, Path] = {}
+        self.cut_off = False
+        """Too long without word from the others: v2, whatever was known last."""
         self.disk = asyncio.Lock()
         """Held around every change of the lock file, and by a rollback until its view is in force."""
         self._lock_file = lock_file
         self._settings = settings
         self._clock = clock
         self._on_disk: Lock | None = None
+        self._stamp: tuple[int, int] | None = None
         self._flag_turn = asyncio.Lock()
         self._flag_is: int | None = None
 
@@ -51,7 +54,7 @@ class Enforcer:
         return View(
             forced=self._settings.forced,
             locked=self.state.lock is not None,
-            v3_available=self.cell.path_state(CANARY).available,
+            v3_available=self.cell.path_state(CANARY).available and not self.cut_off,
             pins=self.pins,
             flag=self.flags.rule(),
         )
@@ -77,6 +80,21 @@ class Enforcer:
         self._on_disk = await asyncio.to_thread(self._lock_file.read)
         return self._on_disk
 
+    def lock_of_others(self) -> Lock | None:
+        """A lock on the disk that is not in force here yet: another cell of this host made it. Raises nothing."""
+        try:
+            stamp = self._lock_file.stamp()
+            if stamp is None or stamp == self._stamp or self.state.lock is not None:
+                return None
+            lock = self._lock_file.read()
+        except OSError as error:
+            log.error("the rollback lock cannot be looked at", error=str(error))
+            return None
+        if lock is None or UNKNOWN < lock.generation < self.state.generation:
+            self._stamp = stamp  # lifted, and about to be removed
+            return None
+        return lock
+
     async def write_lock(self, lock: Lock) -> None:
         """Put it on the disk; the caller holds `disk`. A disk that fails or hangs is logged and tried again later."""
         try:
@@ -93,11 +111,13 @@ class Enforcer:
         async with self.disk:
             lock = self.state.lock
             if lock is not None:
+                if lock != self._on_disk and lock == await asyncio.to_thread(self._lock_file.read):
+                    self._on_disk = lock  # another cell of this host was faster
                 if lock != self._on_disk:
                     await self.write_lock(lock)
                 return
             try:
-                await asyncio.to_thread(self._lock_file.remove)
+                await asyncio.to_thread(self._lock_file.lift, self.state.generation, self._on_disk)
             except OSError as error:
                 log.error("the rollback lock cannot be removed", error=str(error))
             else:

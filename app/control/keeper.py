@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -15,7 +15,7 @@ import structlog
 
 from app.control.receipt import Receipt
 from app.control.record import read_record, write_record
-from app.control.store.port import RevisionTaken, Store, StoredRollback
+from app.control.store.port import RevisionTaken, Store, StoredRecord, StoredRollback
 from app.errors import StoreUnavailable
 from dashboards.views import AuditEntry, AuditPage
 from rollout.names import Path
@@ -36,6 +36,8 @@ class Keeper:
         self.loaded = False
         """Whether it was read at all."""
         self.down = False
+        self.on_saved: Callable[[StoredRecord], None] = lambda record: None
+        """Called with every record that was saved here."""
         self._flushing = asyncio.Lock()
         self._entries: deque[AuditEntry] = deque(maxlen=WAITING)
         self._receipts: dict[str, Receipt] = {}
@@ -53,12 +55,21 @@ class Keeper:
             return True
         return False
 
+    def learn(self, record: StoredRecord) -> bool:
+        """Another cell has saved this record; whether it is newer than what is known. Raises `UnreadableRecord`."""
+        if not self.loaded or (self.stored is not None and record.revision <= self.stored.revision):
+            return False
+        self.stored = read_record(record)
+        return True
+
     async def save(self, rollout: Rollout, entry: AuditEntry) -> None:
         """Replace the record and write the entry, both or neither. Raises `RevisionTaken` if it is another one."""
         expected = None if self.stored is None else self.stored.revision
+        record = write_record(rollout)
         with self._watched():
-            await self._store.save_record(write_record(rollout), expected, entry)
+            await self._store.save_record(record, expected, entry)
         self.stored = rollout
+        self.on_saved(record)
 
     async def append(self, entry: AuditEntry) -> None:
         """Write an audit entry now."""
@@ -72,8 +83,12 @@ class Keeper:
 
     async def keep(self, receipt: Receipt) -> None:
         """Write a receipt now, or when the store is back. Raises nothing."""
-        self._receipts[receipt.rollback.id] = receipt
+        self.hold(receipt)
         await self.flush()
+
+    def hold(self, receipt: Receipt) -> None:
+        """Let a receipt wait for the next `flush`."""
+        self._receipts[receipt.rollback.id] = receipt
 
     async def flush(self) -> None:
         """Write what waits, as far as the store lets it. Raises nothing."""

@@ -16,6 +16,8 @@ from itertools import product
 from math import frexp
 from typing import Literal
 
+from msgspec import Struct
+
 from app.control.error_groups import ErrorGroups
 from rollout.names import PATHS, REASONS, Path
 
@@ -108,6 +110,18 @@ class Window:
         return self.errors / self.messages if self.messages else None
 
 
+class Tally(Struct, frozen=True, array_like=True):
+    """One path's counts over a stretch of time; `histogram` by latency bucket, empty ones left out."""
+
+    seconds: float
+    ok: int
+    errors: int
+    interrupted: int
+    rejected: int
+    messages_per_second: float
+    histogram: dict[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """All slots at one moment (seconds of the ledger's clock): the beginning of a window."""
@@ -194,6 +208,21 @@ class Ledger:
 
     def window(self, path: Path, now: float, since: Mark | None = None) -> Window:
         """Figures of `path` since `since`, at most of the last 15 minutes."""
+        tally = self.tally(path, now, since)
+        histogram = [tally.histogram.get(index, 0) for index in range(BUCKETS)]
+        return Window(
+            seconds=tally.seconds,
+            ok=tally.ok,
+            errors=tally.errors,
+            interrupted=tally.interrupted,
+            rejected=tally.rejected,
+            messages_per_second=tally.messages_per_second,
+            p50_ms=quantile_ms(histogram, 0.5),
+            p99_ms=quantile_ms(histogram, 0.99),
+        )
+
+    def tally(self, path: Path, now: float, since: Mark | None = None) -> Tally:
+        """The same as counts, which can be added to those of other cells."""
         start = self._tail if since is None or since.at < self._tail.at else since
         old, new = start.slots, self.slots
         counts = {
@@ -203,16 +232,18 @@ class Ledger:
             for outcome in OUTCOMES
         }
         base = HISTOGRAM[path]
-        histogram = [new[index] - old[index] for index in range(base, base + BUCKETS)]
-        return Window(
+        return Tally(
             seconds=max(now - start.at, 0.0),
             ok=counts["ok"],
             errors=counts["error"],
             interrupted=counts["interrupted"],
             rejected=counts["rejected"],
             messages_per_second=self._rate(path),
-            p50_ms=quantile_ms(histogram, 0.5),
-            p99_ms=quantile_ms(histogram, 0.99),
+            histogram={
+                index - base: new[index] - old[index]
+                for index in range(base, base + BUCKETS)
+                if new[index] != old[index]
+            },
         )
 
     def _rate(self, path: Path) -> float:

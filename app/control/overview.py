@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from app.control import summing
+from app.control.bus import Figures
+from app.control.fleet import Fleet
 from app.control.ledger import Ledger, Mark
 from app.control.ports import Cell
 from app.settings import Settings
@@ -20,6 +23,7 @@ from dashboards.views import (
     Preview,
     Rollback,
     RolloutView,
+    SessionView,
     StageView,
     UserView,
     Verdict,
@@ -27,7 +31,7 @@ from dashboards.views import (
 from rollout.assign import FlagRule, View, assign
 from rollout.cohort import bucket
 from rollout.errors import NotInPhase
-from rollout.names import CANARY, PATHS, STABLE, Path
+from rollout.names import CANARY, PATHS, Path
 from rollout.permissions import allowed, check_load
 from rollout.plan import Plan
 from rollout.state import Rollout
@@ -47,6 +51,7 @@ class Known:
     state: Rollout
     settings: Settings
     cell: Cell
+    fleet: Fleet
     ledger: Ledger
     mark: Mark
     view: View
@@ -85,9 +90,9 @@ def rollout_view(known: Known) -> RolloutView:
         else Lock(generation=lock.generation, since=lock.since, by=lock.by, reason=lock.reason),
         last_rollback=known.rollback,
         paths=path_figures(known),
-        verdicts=list(known.verdicts),
-        cells=[_cell(known)],
-        moving=known.cell.moving(),
+        verdicts=verdicts(known),
+        cells=[_cell(known, name) for name in known.fleet.names()],
+        moving=known.cell.moving() + sum(other.moving for other in known.fleet.others().values()),
         allowed=_allowed(known),
         undo_until=state.undo_until,
         now=known.now,
@@ -104,34 +109,43 @@ def plan_view(plan: Plan) -> PlanView:
 
 
 def path_figures(known: Known) -> list[PathFigures]:
-    """Both paths since the percentage last changed, at most of the last 15 minutes."""
+    """Both paths in all cells since the percentage last changed, at most of the last 15 minutes."""
     return [_figures(known, path) for path in PATHS]
 
 
 def _figures(known: Known, path: Path) -> PathFigures:
-    window = known.ledger.window(path, known.ticks, known.mark)
-    state = known.cell.path_state(path)
-    return PathFigures(
-        path=path,
-        role="stable" if path == STABLE else "canary",
-        available=state.available,
-        unavailable_reason=state.reason,
-        build=state.build,
-        sessions=state.sessions,
-        users=state.users,
-        messages=window.messages,
-        errors=window.errors,
-        interrupted=window.interrupted,
-        rejected=window.rejected,
-        error_rate=window.error_rate,
-        messages_per_second=window.messages_per_second,
-        p50_ms=window.p50_ms,
-        p99_ms=window.p99_ms,
-        memory_bytes=state.memory_bytes,
-        session_memory_bytes=state.session_memory_bytes,
-        restarts=state.restarts,
-        uptime_s=state.uptime_s,
-        since=known.now - window.seconds,
+    states = {known.cell.name: known.cell.path_state(path)}
+    tallies = [known.ledger.tally(path, known.ticks, known.mark)]
+    for name, other in known.fleet.others().items():
+        states[name] = other.paths[path]
+        tallies.append(other.tallies[path])
+    return summing.path_figures(path, states, tallies, known.now)
+
+
+def users_on(known: Known, path: Path) -> int:
+    """Users with an open session on a path, in all cells."""
+    return known.cell.path_state(path).users + sum(other.paths[path].users for other in known.fleet.others().values())
+
+
+def verdicts(known: Known) -> list[Verdict]:
+    """One verdict per guardrail: the worst of all cells'."""
+    return summing.worst_verdicts([known.verdicts, *(other.verdicts for other in known.fleet.others().values())])
+
+
+def own_figures(known: Known) -> Figures:
+    """What this cell tells the others of itself."""
+    return Figures(
+        process=known.fleet.process,
+        revision=known.state.revision,
+        locked=known.state.lock is not None,
+        percentage=known.state.percentage,
+        phase=known.state.phase,
+        flag_age_s=known.flag_age_s or 0.0,
+        paths={path: known.cell.path_state(path) for path in PATHS},
+        tallies={path: known.ledger.tally(path, known.ticks, known.mark) for path in PATHS},
+        slots=known.ledger.slots,
+        moving=known.cell.moving(),
+        verdicts=list(known.verdicts),
     )
 
 
@@ -151,20 +165,29 @@ def _next(state: Rollout) -> tuple[int | None, float | None]:
     return share, state.stage_started_at + stage.bake_s
 
 
-def _cell(known: Known) -> CellState:
+def _cell(known: Known, name: str) -> CellState:
+    if name == known.cell.name:
+        return CellState(
+            name=name,
+            revision=known.state.revision,
+            sessions=sum(known.cell.path_state(path).sessions for path in PATHS),
+            silent_s=0.0,
+            has_lock=known.state.lock is not None,
+        )
+    other = known.fleet.others().get(name)
     return CellState(
-        name=known.cell.name,
-        revision=known.state.revision,
-        sessions=sum(known.cell.path_state(path).sessions for path in PATHS),
-        silent_s=0.0,
-        has_lock=known.state.lock is not None,
+        name=name,
+        revision=other.revision if other else 0,
+        sessions=sum(state.sessions for state in other.paths.values()) if other else 0,
+        silent_s=known.fleet.silent_s(name),
+        has_lock=other is not None and other.locked,
     )
 
 
 def _allowed(known: Known) -> dict[str, str]:
     verbs: dict[str, str] = {str(verb): words for verb, words in allowed(known.state, known.now).items()}
     try:
-        check_load(known.state, users_on_v3=known.cell.path_state(CANARY).users, live=False)
+        check_load(known.state, users_on_v3=users_on(known, CANARY), live=False)
         verbs["load"] = ""
     except NotInPhase as refused:
         verbs["load"] = refused.allowed
@@ -174,7 +197,7 @@ def _allowed(known: Known) -> dict[str, str]:
 
 
 def preview(known: Known, percentage: int) -> Preview:
-    """Who would move if this percentage were in force now, a lock lifted. Only users with an open session count.
+    """Who would move here if this percentage were in force now, a lock lifted. Only users with an open session count.
 
     Where the flag has constraints the bucket alone is looked at, so those it keeps out are counted as moving.
     """
@@ -195,10 +218,10 @@ def preview(known: Known, percentage: int) -> Preview:
     )
 
 
-def user_view(known: Known, user_id: str) -> UserView:
-    """Where a user is, or would be on connecting, and why."""
+def user_view(known: Known, user_id: str, sessions: list[SessionView] | None = None) -> UserView:
+    """Where a user with these sessions (not given: those of this cell) is, or would be on connecting, and why."""
     number = bucket(_group(known), user_id)
-    sessions = known.cell.sessions_of(user_id)
+    sessions = known.cell.sessions_of(user_id) if sessions is None else sessions
     decided = assign(user_id, known.view, number)
     return UserView(
         user_id=user_id,

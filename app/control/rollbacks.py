@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 
 import msgspec
 import structlog
 
+from app.control.bus import Locked
 from app.control.desk import Desk
 from app.control.lockfile import UNKNOWN
 from app.control.overview import path_figures
@@ -52,7 +54,14 @@ class Rollbacks:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.unsaved: Unsaved | None = None
-        self.watch = RollbackWatch(desk.cell, lambda: desk.force.publish(rollback=True), self._keep, desk.clock)
+        self.watch = RollbackWatch(
+            desk.cell,
+            desk.fleet,
+            lambda: desk.force.publish(rollback=True),
+            self._keep,
+            desk.changes.tell,
+            desk.clock,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     def found(self, lock: Lock) -> None:
@@ -61,6 +70,29 @@ class Rollbacks:
         transition = advance(Rollout(), command, lock.since)
         self._desk.force.state = transition.state
         self.unsaved = Unsaved(-1, transition, command, lock, lock.since, None)
+
+    def merge(self, lock: Lock, leader: str) -> None:
+        """Another cell of this host has rolled back: in force here when this returns, whatever the store knows.
+
+        A lock that was lifted meanwhile is none; `leader` is the cell that saves and audits it.
+        """
+        desk = self._desk
+        state = desk.force.state
+        if not desk.keeper.loaded:
+            if state.lock is None:
+                self.found(lock)
+        elif state.lock is not None or UNKNOWN < lock.generation < state.generation:
+            return
+        else:
+            lock = replace(lock, generation=state.generation) if lock.generation == UNKNOWN else lock
+            transition = advance(state, LockFound(lock=lock), desk.clock())
+            command = Rollback(actor=Actor(lock.by, "oncall" if lock.by_person else "system"), reason=lock.reason)
+            if self.unsaved is None:
+                self.unsaved = Unsaved(state.revision, transition, command, lock, lock.since, None)
+            desk.force.state = transition.state
+        to_move = desk.cell.path_state(CANARY).sessions
+        self.observe(desk.force.publish(rollback=True), None, to_move, leader)
+        desk.changes.tell()
 
     async def order(self, command: Rollback, source: str) -> None:
         """Disk, cell; then store, audit and flag, which hold up the answer for a second at most. Raises NotAllowed."""
@@ -76,19 +108,17 @@ class Rollbacks:
             # From here to the sweep nothing is awaited, so no admission slips in between.
             base, force.state = force.state, transition.state
             to_move = self._desk.cell.path_state(CANARY).sessions
+            self._desk.fleet.bus.tell(Locked(lock))
             sweep = force.publish(rollback=True)
         entry = self._desk.entry(audit_in(transition.effects), source, base, transition.state)
         if self.unsaved is None:
             self.unsaved = Unsaved(base.revision, transition, command, lock, now, entry)
         else:
             self._desk.keeper.wait(entry)
-        self.observe(sweep, commanded_at, to_move)
+        self.observe(sweep, commanded_at, to_move, self._desk.fleet.name)
         self._desk.changes.tell()
         self._desk.tell(transition.effects)
-        task = asyncio.create_task(self._save_rollback())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        await asyncio.wait({task}, timeout=ANSWER_S)
+        await asyncio.wait({self._spawn(self._save_rollback())}, timeout=ANSWER_S)
 
     def _durable(self, transition: Transition) -> Lock:
         """The lock for the disk. Which generation it belongs to is open while the record is unread or being changed."""
@@ -97,7 +127,7 @@ class Rollbacks:
         sure = self._desk.keeper.loaded and not self._desk.changing.locked()
         return lock if sure else replace(lock, generation=UNKNOWN)
 
-    def observe(self, sweep: Sweep, commanded_at: float | None, to_move: int) -> None:
+    def observe(self, sweep: Sweep, commanded_at: float | None, to_move: int, leader: str = "") -> None:
         """Watch the rollback in force from this sweep on; see `RollbackWatch.begin`."""
         last = self._desk.force.state.last_rollback
         assert last is not None  # a rollback was just made, or found
@@ -106,6 +136,7 @@ class Rollbacks:
             sweep,
             commanded_at,
             to_move=to_move,
+            leader=leader,
             figures=path_figures(self._desk.known()),
             errors=[group for group in self._desk.ledger.errors.view() if group.only_on_v3],
             users_harmed=self._desk.ledger.errors.users_on(CANARY),
@@ -188,10 +219,17 @@ class Rollbacks:
         await self._desk.force.write_flag()
         self._desk.force.publish()
 
-    async def _keep(self, receipt: Receipt) -> None:
+    def _keep(self, receipt: Receipt) -> None:
         self._desk.changes.tell()
         if self.unsaved is None:  # else it is kept, under its final id, when the rollback is saved
-            await self._desk.keeper.keep(receipt)
+            self._desk.keeper.hold(receipt)
+            self._spawn(self._desk.keeper.flush())
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
         """Watch no longer; what is being saved is saved."""

@@ -1,17 +1,21 @@
-"""Watches a rollback until it was seen complete, and writes down what was observed.
+"""Watches a rollback until it was seen complete in every cell, and writes down what was observed.
 
-It reports nothing that the cell did not observe; must not know how a rollback is ordered or kept.
+Each cell observes itself and tells the others its part; one cell leads and puts the parts together. It reports nothing
+that no cell has observed; must not know how a rollback is ordered or kept.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from time import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, time
 
 import msgspec
 import structlog
 
+from app.control.bus import Part, ReceiptSeen
+from app.control.fleet import SILENT_S, Fleet
 from app.control.ports import Cell, Sweep
 from app.control.receipt import Receipt
 from dashboards.views import ErrorGroup, PathFigures, Rollback
@@ -20,22 +24,49 @@ from rollout.state import LastRollback
 log = structlog.get_logger()
 
 
+@dataclass(slots=True)
+class _Told:
+    """A cell's part, and when it was heard (monotonic seconds) to be in force there, and to be done."""
+
+    part: Part
+    in_force_at: float
+    done_at: float | None = None
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What this cell does about the rollback in force."""
+
+    leader: str
+    """The cell that was given the command; empty: it is gone, or not known here."""
+    commanded_at: float | None
+    """Monotonic seconds of this cell; None: it was not this cell, so there are no clocks."""
+    before: Rollback
+    """What was known of it when the watch began; an earlier process may have counted more."""
+    sweep: Sweep
+
+
 class RollbackWatch:
-    """The last rollback of this cell. `sweep_again` starts another sweep when something else overtook the last."""
+    """The last rollback, as far as this cell knows. `sweep_again` starts another sweep when the last was overtaken."""
 
     def __init__(
         self,
         cell: Cell,
+        fleet: Fleet,
         sweep_again: Callable[[], Sweep],
-        keep: Callable[[Receipt], Awaitable[None]],
+        keep: Callable[[Receipt], None],
+        changed: Callable[[], None],
         clock: Callable[[], float] = time,
     ) -> None:
         self._cell = cell
+        self._fleet = fleet
         self._sweep_again = sweep_again
         self._keep = keep
+        self._changed = changed
         self._clock = clock
+        self._watched: _Watched | None = None
+        self._told: dict[str, _Told] = {}
         self._task: asyncio.Task[None] | None = None
-        self._sweep: Sweep | None = None
         self.receipt: Receipt | None = None
 
     def restore(self, receipt: Receipt) -> None:
@@ -49,87 +80,216 @@ class RollbackWatch:
         commanded_at: float | None,
         *,
         to_move: int,
+        leader: str,
         figures: list[PathFigures],
         errors: list[ErrorGroup],
         users_harmed: int,
     ) -> None:
         """Watch this rollback from `sweep` on; `commanded_at` (monotonic seconds) starts its clocks, None: no clocks.
 
-        `to_move` is how many sessions were on v3 when it came. The same rollback again (it is idempotent) goes on with
-        its first receipt.
+        `to_move` is how many sessions were on v3 here when it came. The same rollback again (it is idempotent) goes on
+        with its first receipt.
         """
-        self._sweep = sweep
-        if self.receipt is None or self.receipt.rollback.id != last.id:
-            self.receipt = Receipt(
-                rollback=Rollback(
-                    id=last.id,
-                    at=last.at,
-                    by=last.by,
-                    reason=last.reason,
-                    new_stopped_ms=None,
-                    existing_moved_ms=None,
-                    sessions_to_move=to_move,
-                    sessions_moved=0,
-                    closed=0,
-                    interrupted=0,
-                    verified_at=None,
-                    cells=[self._cell.name],
-                    silent_cells=[],
-                ),
-                from_percentage=last.place.percentage,
-                users_harmed=users_harmed,
-                errors_only_on_v3=errors,
-                figures=figures,
-            )
-        elif self.receipt.rollback.verified_at is not None:
+        receipt = self.receipt
+        if receipt is None or receipt.rollback.id != last.id:
+            receipt = self.receipt = _new_receipt(last, figures, errors, users_harmed)
+        same = self._watched is not None and self._watched.before.id == last.id
+        if self._watched is not None and same:
+            self._watched.sweep = sweep
+        else:
+            self._watched = _Watched(leader, commanded_at, receipt.rollback, sweep)
+        if receipt.rollback.verified_at is not None:
             return
+        if not same:
+            self._tell(Part(last.id, to_move, 0, 0, 0, done=False), sweep.at)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._observe(commanded_at))
+            self._task = asyncio.create_task(self._observe(to_move))
 
     def rename(self, last: LastRollback | None) -> None:
         """The rollback got its final id, because something was saved before it."""
-        if last is not None and self.receipt is not None and self.receipt.rollback.at == last.at:
-            rollback = msgspec.structs.replace(self.receipt.rollback, id=last.id)
-            self.receipt = msgspec.structs.replace(self.receipt, rollback=rollback)
+        receipt, watched = self.receipt, self._watched
+        if last is None or receipt is None or receipt.rollback.at != last.at or receipt.rollback.id == last.id:
+            return
+        rollback = msgspec.structs.replace(receipt.rollback, id=last.id)
+        self.receipt = msgspec.structs.replace(receipt, rollback=rollback)
+        if watched is not None:
+            watched.before = msgspec.structs.replace(watched.before, id=last.id)
+        own = self._told.get(self._fleet.name)
+        if own is not None:
+            own.part = msgspec.structs.replace(own.part, rollback=last.id)
+            self._fleet.bus.tell(own.part)
+        self._put_together()
 
     async def stop(self) -> None:
         """Watch no longer: the rollback was lifted, or the service ends. What was not seen stays unverified."""
         task, self._task = self._task, None
+        self._watched = None
+        self._told.clear()
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _observe(self, commanded_at: float | None) -> None:
+    # -- what other cells say -----------------------------------------------------------------------------------------
+
+    def hear(self, cell: str, part: Part) -> None:
+        """Another cell's part."""
+        self._note(cell, part, monotonic())
+        self._put_together()
+
+    def hear_receipt(self, sender: str, receipt: Receipt) -> None:
+        """What the leader has put together so far."""
+        mine = self.receipt
+        if self._leads() and self._watched is not None:
+            return
+        if mine is None or mine.rollback.id != receipt.rollback.id or mine.rollback.verified_at is None:
+            self.receipt = receipt
+            self._changed()
+
+    def present(self) -> None:
+        """Cells came or went: whoever leads now has to know every part."""
+        there = self._fleet.names()
+        watched = self._watched
+        if watched is None:
+            return
+        if watched.leader not in there:
+            watched.leader = ""
+        own = self._told.get(self._fleet.name)
+        if own is not None and self.receipt is not None and self.receipt.rollback.verified_at is None:
+            self._fleet.bus.tell(own.part)
+        self._put_together()
+
+    # -- what a page is told ------------------------------------------------------------------------------------------
+
+    def rollback(self) -> Rollback | None:
+        """The last rollback; until it is verified, with the cells that have it and those that are waited for."""
+        if self.receipt is None:
+            return None
+        rollback = self.receipt.rollback
+        if rollback.verified_at is not None or self._watched is None:
+            return rollback
+        names = self._fleet.names()
+        parts = self._parts()
+        leader = self._watched.leader or names[0]
+        waited = [
+            name
+            for name in names
+            if name not in parts
+            or ((name == leader or not parts[name].part.done) and self._fleet.silent_s(name) > SILENT_S)
+        ]
+        return msgspec.structs.replace(rollback, cells=[name for name in names if name in parts], silent_cells=waited)
+
+    # -- this cell's part ---------------------------------------------------------------------------------------------
+
+    async def _observe(self, to_move: int) -> None:
         moved = closed = interrupted = 0
-        new_stopped_ms = existing_moved_ms = 0.0
+        in_force_at: float | None = None
         while True:
-            sweep = self._sweep
-            assert sweep is not None and self.receipt is not None  # `begin` set both
+            watched = self._watched
+            assert watched is not None  # `begin` set it, and `stop` ends this first
+            sweep = watched.sweep
             report = await self._cell.verify(sweep)
-            late_ms = 0.0 if commanded_at is None else (sweep.at - commanded_at) * 1000
             # An admission after a later sweep's beginning would show in that sweep's own clock.
-            if report.new_stopped_ms > 0 or new_stopped_ms == 0:
-                new_stopped_ms = late_ms + report.new_stopped_ms
-            existing_moved_ms = late_ms + report.existing_moved_ms
+            if report.new_stopped_ms > 0 or in_force_at is None:
+                in_force_at = sweep.at + report.new_stopped_ms / 1000
             moved += report.sessions_moved
             closed += report.closed
             interrupted += report.interrupted
             if report.verified:
                 break
-            if self._sweep is sweep:
-                self._sweep = self._sweep_again()
+            if watched.sweep is sweep:
+                watched.sweep = self._sweep_again()
             await asyncio.sleep(0)
-        self.receipt = msgspec.structs.replace(
-            self.receipt,
-            rollback=msgspec.structs.replace(
-                self.receipt.rollback,
-                new_stopped_ms=None if commanded_at is None else new_stopped_ms,
-                existing_moved_ms=None if commanded_at is None else existing_moved_ms,
-                sessions_moved=moved,
-                closed=closed,
-                interrupted=interrupted,
-                verified_at=self._clock(),
-            ),
+        id = watched.before.id
+        self._told.pop(self._fleet.name, None)
+        done_at = sweep.at + report.existing_moved_ms / 1000
+        self._tell(Part(id, max(to_move, moved), moved, closed, interrupted, done=True), in_force_at, done_at)
+
+    def _tell(self, part: Part, in_force_at: float, done_at: float | None = None) -> None:
+        self._fleet.bus.tell(part)
+        self._note(self._fleet.name, part, in_force_at, done_at)
+        self._put_together()
+
+    def _note(self, cell: str, part: Part, in_force_at: float, done_at: float | None = None) -> None:
+        told = self._told.get(cell)
+        if told is None or told.part.rollback != part.rollback:
+            told = self._told[cell] = _Told(part, in_force_at)
+        told.part = part
+        if part.done and told.done_at is None:
+            told.done_at = in_force_at if done_at is None else done_at
+
+    # -- all parts together -------------------------------------------------------------------------------------------
+
+    def _parts(self) -> dict[str, _Told]:
+        receipt = self.receipt
+        if receipt is None:
+            return {}
+        return {cell: told for cell, told in self._told.items() if told.part.rollback == receipt.rollback.id}
+
+    def _leads(self) -> bool:
+        """Whether this cell puts the parts together: the one that was given the command, or the first that is left."""
+        names = self._fleet.names()
+        leader = self._watched.leader if self._watched is not None else ""
+        return (leader or names[0]) == self._fleet.name
+
+    def _put_together(self) -> None:
+        watched, receipt = self._watched, self.receipt
+        if watched is None or receipt is None or receipt.rollback.verified_at is not None:
+            return
+        self._changed()
+        if not self._leads():
+            return
+        names, parts = self._fleet.names(), self._parts()
+        verified = all(name in parts and parts[name].part.done for name in names)
+        told = [each.part for each in parts.values()]
+        before = watched.before
+        rollback = msgspec.structs.replace(
+            receipt.rollback,
+            sessions_to_move=max(before.sessions_to_move, sum(part.to_move for part in told)),
+            sessions_moved=max(before.sessions_moved, sum(part.moved for part in told)),
+            closed=max(before.closed, sum(part.closed for part in told)),
+            interrupted=max(before.interrupted, sum(part.interrupted for part in told)),
+            cells=[name for name in names if name in parts],
         )
-        log.info("rollback verified", id=self.receipt.rollback.id, existing_moved_ms=existing_moved_ms, moved=moved)
-        await self._keep(self.receipt)
+        if verified:
+            rollback = msgspec.structs.replace(
+                rollback,
+                new_stopped_ms=self._clock_ms(watched, [each.in_force_at for each in parts.values()]),
+                existing_moved_ms=self._clock_ms(watched, [each.done_at or 0.0 for each in parts.values()]),
+                verified_at=self._clock(),
+                silent_cells=[],
+            )
+        self.receipt = msgspec.structs.replace(receipt, rollback=rollback)
+        self._fleet.bus.tell(ReceiptSeen(msgspec.json.encode(self.receipt)))
+        if verified:
+            log.info("rollback verified", id=rollback.id, cells=names, existing_moved_ms=rollback.existing_moved_ms)
+            self._keep(self.receipt)
+
+    @staticmethod
+    def _clock_ms(watched: _Watched, at: list[float]) -> float | None:
+        return None if watched.commanded_at is None else (max(at) - watched.commanded_at) * 1000
+
+
+def _new_receipt(
+    last: LastRollback, figures: list[PathFigures], errors: list[ErrorGroup], users_harmed: int
+) -> Receipt:
+    return Receipt(
+        rollback=Rollback(
+            id=last.id,
+            at=last.at,
+            by=last.by,
+            reason=last.reason,
+            new_stopped_ms=None,
+            existing_moved_ms=None,
+            sessions_to_move=0,
+            sessions_moved=0,
+            closed=0,
+            interrupted=0,
+            verified_at=None,
+            cells=[],
+            silent_cells=[],
+        ),
+        from_percentage=last.place.percentage,
+        users_harmed=users_harmed,
+        errors_only_on_v3=errors,
+        figures=figures,
+    )

@@ -31,6 +31,8 @@ from rollout.names import Path
 ABUSE = 10
 """So many times the message rate a client may send of anything (pings, refused frames) before it is closed (1008)."""
 
+LOOK_S = 0.2
+"""A loop that did not come by for so long may have missed a rollback."""
 BARRIER_TIMEOUT_S = 1.0
 BARRIER_AGAIN_S = 0.02
 """A worker that still holds sessions, or does not answer, is asked again after this."""
@@ -85,6 +87,8 @@ class Cell:
         """Told after a path came up (None) or went down."""
         self.on_commit: Callable[[Session], None] = lambda session: None
         self.on_end: Callable[[Session], None] = lambda session: None
+        self.look: Callable[[], None] | None = None
+        """Called before anybody is admitted to v3: hears what others said while this process did not run."""
         self._hash_bucket = hash_bucket
         self._given = View(forced=settings.forced)
         self.view = self._given
@@ -96,6 +100,7 @@ class Cell:
         self._sweep: RunningSweep | None = None
         self._sweeps = 0
         self._last_canary_admission = 0.0
+        self._looked_at = 0.0
         self._canary_left = asyncio.Event()
         self._unstarted: dict[Path, dict[int, float]] = {"v2": {}, "v3": {}}
         self._when_finished: dict[int, Callable[[], None]] = {}
@@ -113,6 +118,8 @@ class Cell:
         view, flag = self.view, self.view.flag
         bucket = self._hash_bucket(flag.group_id if flag else self.settings.flag, identity.user_id)
         assignment = assign(identity.user_id, view, bucket)
+        if assignment.path == "v3" and self._look() is not view:
+            assignment = assign(identity.user_id, self.view, bucket)
         session = Session(
             key=self.registry.new_key(),
             connection_id=connection_id,
@@ -236,6 +243,8 @@ class Cell:
 
     def path_frames(self, path: Path, frames: list[Traffic]) -> None:
         """Raises `IllegalTransition` when the worker broke the protocol, after every other frame was heard."""
+        if self.look is not None and self.clock() - self._looked_at > LOOK_S:
+            self._look()  # a message that ends now may take its session to v3
         by_key, unstarted = self.registry.by_key, self._unstarted[path]
         broken: IllegalTransition | None = None
         for frame in frames:
@@ -311,6 +320,13 @@ class Cell:
         cancel_after_s = self.settings.drain_s if rollback or view.locked else None
         return self._start_sweep(sessions, cancel_after_s, per_second)
 
+    def _look(self) -> View:
+        """The view, after whatever came while this process stood still."""
+        if self.look is not None:
+            self._looked_at = self.clock()
+            self.look()
+        return self.view
+
     def _effective(self) -> View:
         return replace(self._given, v3_available=self.workers["v3"] is not None)
 
@@ -334,6 +350,7 @@ class Cell:
             cancel_after_s=cancel_after_s,
             per_second=per_second,
             done=self._note_canary_left,
+            look=self._look,
         )
         sweep.run_slice()
         return sweep.snapshot()

@@ -34,6 +34,7 @@ class RunningSweep:
         cancel_after_s: float | None,
         per_second: int,
         done: Callable[[], None],
+        look: Callable[[], object] = lambda: None,
     ) -> None:
         self.at = monotonic()
         self.number = number
@@ -51,6 +52,8 @@ class RunningSweep:
         self._cancel_after_s = cancel_after_s
         self._per_second = 0 if self.rollback else per_second
         self._done = done
+        self._look = look
+        """Called before a slice; it may overtake this sweep."""
         self._timer: asyncio.Handle | None = None
 
     def add(self, sessions: Iterable[Session]) -> None:
@@ -62,6 +65,8 @@ class RunningSweep:
     def run_slice(self) -> None:
         """Decide and move until the slice is over; go on in a later turn."""
         self._timer = None
+        if not self.rollback:
+            self._look()
         deadline = monotonic() + SLICE_S
         todo, decide, cancel_after_s = self._todo, self._decide, self._cancel_after_s
         for count in itertools.count(1):
@@ -90,6 +95,7 @@ class RunningSweep:
     def _run_paced(self) -> None:
         """A tenth of a second's share, ten times a second."""
         self._timer = None
+        self._look()
         for _ in range(max(1, self._per_second // 10)):
             if not self._paced:
                 break

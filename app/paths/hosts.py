@@ -28,9 +28,11 @@ _Faults = dict[str, dict[str, float | int | str | bool]]
 class PathHosts:
     """The hosts of `v2` and `v3`. Make it in the running event loop's thread."""
 
-    def __init__(self, settings: Settings, thread_secret: bytes, events: PathEvents) -> None:
-        """Raises `SettingError` for faults that there are not."""
-        self._hosts = {path: _host_of(path, settings, thread_secret, events) for path in PATHS}
+    def __init__(
+        self, settings: Settings, thread_secret: bytes, events: PathEvents, canary_build: str | None = None
+    ) -> None:
+        """`canary_build` names v3's build; None: the worker does. Raises `SettingError` for faults there are not."""
+        self._hosts = {path: _host_of(path, settings, thread_secret, events, canary_build) for path in PATHS}
 
     def __getitem__(self, path: Path) -> PathHost:
         return self._hosts[path]
@@ -75,7 +77,9 @@ def _state_of(host: PathHost, worker: WorkerHandle) -> PathState:
     )
 
 
-def _host_of(path: Path, settings: Settings, thread_secret: bytes, events: PathEvents) -> PathHost:
+def _host_of(
+    path: Path, settings: Settings, thread_secret: bytes, events: PathEvents, canary_build: str | None
+) -> PathHost:
     canary = path == CANARY
     config = WorkerConfig(
         path=path,
@@ -83,6 +87,7 @@ def _host_of(path: Path, settings: Settings, thread_secret: bytes, events: PathE
         agent=settings.agent,
         thread_secret=thread_secret,
         parent_pid=os.getpid(),
+        build=canary_build if canary else None,
         faults=faults_of(path, settings.faults),
         message_timeout_s=settings.message_timeout_s,
         nice=settings.worker_nice_v3 if canary else 0,

@@ -1,0 +1,24 @@
+"""The socket that clients connect to: bound once, and shared by all cells of a host.
+
+It must not know who accepts on it.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from app.settings import Settings
+
+
+def bind(settings: Settings) -> socket.socket:
+    """The listening socket, not accepting yet. Raises `OSError` with the address in it."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise OSError(f"cannot listen on {settings.bind}: {error.strerror}") from None
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,74 @@
+"""What this cell knows of the others: who is there, what they said last, and for how long they have been silent.
+
+It decides nothing and asks nothing; must not know rollbacks, commands or sockets.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+from app.control.bus import Bus, Figures
+from app.control.ledger import SLOTS
+
+SILENT_S = 2.0
+"""Every cell speaks once a second; one that has not for so long is silent."""
+
+
+class Fleet:
+    """This cell among the cells of its host. `clock` in monotonic seconds."""
+
+    def __init__(self, name: str, bus: Bus, clock: Callable[[], float] = monotonic) -> None:
+        self.name = name
+        self.bus = bus
+        self.process = secrets.token_hex(4)
+        """Of this start of the cell, for others to tell it from the next one."""
+        self.clock = clock
+        self._heard_at: dict[str, float] = {}
+        self._figures: dict[str, Figures] = {}
+        self._gone = [0] * SLOTS
+
+    def names(self) -> list[str]:
+        """Every cell that has to be heard before anything is called complete, this one included."""
+        return sorted({self.name, *self.bus.others()})
+
+    @property
+    def alone(self) -> bool:
+        return not any(True for _ in self.bus.others())
+
+    def hear(self, cell: str, figures: Figures | None = None) -> None:
+        """Something came from this cell just now."""
+        self._heard_at[cell] = self.clock()
+        if figures is not None:
+            before = self._figures.get(cell)
+            if before is not None and before.process != figures.process:
+                self._keep(before)
+            self._figures[cell] = figures
+
+    def present(self) -> None:
+        """Others came or went: what is gone holds no sessions, and silence is counted from an arrival on."""
+        there = set(self.bus.others())
+        for name in set(self._figures) - there:
+            self._keep(self._figures.pop(name))
+        self._heard_at = {name: self._heard_at.get(name, self.clock()) for name in there}
+
+    def others(self) -> Mapping[str, Figures]:
+        """What the others said last."""
+        return self._figures
+
+    def silent_s(self, cell: str) -> float:
+        """Seconds since this cell was heard; 0 for the one that is asked."""
+        if cell == self.name:
+            return 0.0
+        return self.clock() - self._heard_at.get(cell, self.clock())
+
+    def slots(self, own: list[int]) -> list[int]:
+        """The ledgers of all cells in one; what a cell counted before it died stays counted."""
+        if not self._figures and not any(self._gone):
+            return own
+        others = [each.slots for each in self._figures.values()]
+        return [sum(values) for values in zip(own, self._gone, *others, strict=True)]
+
+    def _keep(self, figures: Figures) -> None:
+        self._gone = [kept + last for kept, last in zip(self._gone, figures.slots, strict=True)]

@@ -1,0 +1,66 @@
+"""Which of several cells takes the steps that nobody commands: the one that holds the store's lease.
+
+It must not know what a step is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+import structlog
+
+from app.control.store.port import Store
+from app.errors import StoreUnavailable
+
+NAME = "control loop"
+TTL_S = 3.0
+"""Renewed once a second; when its holder dies, another has it within this and a second."""
+log = structlog.get_logger()
+
+
+class Lease:
+    """The lease as one cell sees it. `holder` is of one process: a restarted cell is another holder."""
+
+    def __init__(self, store: Store, holder: str, clock: Callable[[], float] = monotonic) -> None:
+        self._store = store
+        self._holder = holder
+        self._clock = clock
+        self._until = 0.0
+
+    @property
+    def held(self) -> bool:
+        """Whether this cell leads; no longer than the store can have granted it, whatever became of this process."""
+        return self._clock() < self._until
+
+    async def keep(self) -> None:
+        """Renew it, or take it if it is free. Raises nothing."""
+        begun_at, before = self._clock(), self.held
+        try:
+            got = await self._store.acquire_lease(NAME, self._holder, TTL_S)
+        except StoreUnavailable:
+            return
+        self._until = begun_at + TTL_S if got else 0.0
+        if got != before:
+            log.info("this cell takes the automatic steps" if got else "another cell takes the automatic steps")
+
+    async def release(self) -> None:
+        """Let another cell have it at once. Raises nothing."""
+        if self.held:
+            self._until = 0.0
+            try:
+                await self._store.release_lease(NAME, self._holder)
+            except StoreUnavailable:
+                return
+
+
+class OnlyCell:
+    """There is nobody else."""
+
+    held = True
+
+    async def keep(self) -> None:
+        """Nothing to keep."""
+
+    async def release(self) -> None:
+        """Nobody waits for it."""
