@@ -3,7 +3,7 @@ export PYTHON
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help run setup test check bench lock setup-dev
+.PHONY: help run setup test check bench demo lock setup-dev
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 14
@@ -34,6 +34,9 @@ check: setup-dev ## format, lint, types, fast tests
 bench: setup-dev ## the benchmarks beside their peers; BENCH="--rows throughput --rounds 5"
 	@ops/setup/system-packages.sh nginx
 	$(PY) -m ops.bench $(BENCH)
+
+demo: setup ## service, 300 clients and a release of v3 that dies; SEED=1, FAULT=none MINUTES=10
+	@exec $(PY) -m ops.demo
 
 lock: setup-dev ## pin all packages again, with hashes
 	$(PY) -m pip install -q uv

@@ -1,0 +1,86 @@
+"""What the demo claims at its end, each held against what was seen; and so its exit code.
+
+Pure: it must not know how anything was seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.loadtest.report import Report
+from dashboards.views import Rollback
+
+BY_ITSELF = "evidence"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One promise in words, with the figures seen, and whether it held."""
+
+    held: bool
+    words: str
+
+    def line(self) -> str:
+        return f"  {'held   ' if self.held else 'BROKEN '} {self.words}"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the demo saw of the service; the clients' side stands in their report."""
+
+    rollback: Rollback | None
+    """The last one, as the service showed it at the end."""
+    deaths: int
+    interrupted: int
+    """Messages that v3's dying workers took with them."""
+
+
+def claims_of(seen: Seen, report: Report, *, fault: bool) -> list[Claim]:
+    """All claims; the demo has done what it says when every one of them is held."""
+    return [
+        _rolled_back(seen.rollback) if fault else _left_alone(seen),
+        Claim(
+            not report.drops and report.connected == report.clients,
+            f"the same {report.clients} sockets throughout: {report.connected} opened, "
+            f"{sum(report.drops.values())} closed by the service",
+        ),
+        Claim(
+            report.accepted > 0 and report.accepted == report.finished and not report.broken_rules,
+            f"exactly one terminal event for each accepted message, in order: {report.finished} of {report.accepted}",
+        ),
+        _errors(seen, report, fault=fault),
+        _arrived(report),
+    ]
+
+
+def _rolled_back(done: Rollback | None) -> Claim:
+    if done is None:
+        return Claim(False, "v3's failure was rolled back: it was not")
+    held = done.by == BY_ITSELF and done.verified_at is not None and done.closed == 0
+    verified = "verified" if done.verified_at is not None else "NOT verified"
+    return Claim(held, f"v3's failure was rolled back by {done.by} ({done.reason}), {verified}, {done.closed} closed")
+
+
+def _left_alone(seen: Seen) -> Claim:
+    rollbacks = 0 if seen.rollback is None else 1
+    return Claim(
+        not rollbacks and not seen.deaths,
+        f"nothing was wrong, and nothing was rolled back: {seen.deaths} deaths, {rollbacks} rollbacks",
+    )
+
+
+def _arrived(report: Report) -> Claim:
+    on_v3 = 0 if report.share is None else report.share.on_v3
+    return Claim(on_v3 == report.clients, f"at the end, with all sockets open, {on_v3} of {report.clients} users on v3")
+
+
+def _errors(seen: Seen, report: Report, *, fault: bool) -> Claim:
+    interrupted = report.errors.get("interrupted", 0)
+    others = sum(report.errors.values()) - interrupted + sum(report.refusals.values())
+    if not fault:
+        return Claim(others + interrupted == 0, f"{others + interrupted} of {report.sent} messages failed")
+    return Claim(
+        others == 0 and interrupted == seen.interrupted,
+        f"only what ran in a dying worker was interrupted: {interrupted} of {report.sent} messages, "
+        f"{others} other errors",
+    )

@@ -1,0 +1,53 @@
+"""The demo's clients, in a process of their own: one load test, its progress and its report as JSON lines.
+
+It must not judge. Run as `python -m ops.demo.crowd`; its options come as one JSON line on standard input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+
+import msgspec
+from msgspec import Struct
+
+from app.loadtest.options import LoadOptions
+from app.loadtest.report import Report
+from app.loadtest.run import LoadTest, Progress
+from app.loadtest.share import ask_share
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What the parent writes."""
+
+    options: LoadOptions
+    seed: int
+    url: str
+    token: str
+    """For the API, which says at the end who is on v3."""
+
+
+class Line(Struct, frozen=True, omit_defaults=True):
+    """What it hears: the progress every second, the report once and last."""
+
+    progress: Progress | None = None
+    report: Report | None = None
+
+
+def say(line: Line) -> None:
+    """One line on standard output."""
+    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+async def run(asked: Asked) -> None:
+    """The whole load test."""
+    test = LoadTest(asked.options, lambda progress: say(Line(progress=progress)))
+    say(Line(report=await test.run(lambda options: ask_share(asked.url, asked.token, options))))
+
+
+if __name__ == "__main__":
+    what = msgspec.json.decode(sys.stdin.buffer.readline(), type=Asked)
+    random.seed(what.seed)
+    asyncio.run(run(what))
