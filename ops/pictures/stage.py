@@ -1,0 +1,165 @@
+"""A real service as a process of its own, and Debian's Chromium before it: for pictures and for tests in a browser.
+
+Only public names are used: the command, its output, the API. It must not know what is looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from playwright.sync_api import Browser, Playwright
+
+from ops.bench.processes import ROOT, free_port
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+STOP_S = 20.0
+COMMAND = (sys.executable, "-m", "app.cli")
+
+
+class StageError(Exception):
+    """The service did not start; says what it wrote."""
+
+
+class Stage:
+    """One service with its data in `folder`; `settings` by field of the settings."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        fields = {
+            "bind": f"127.0.0.1:{self.port}",
+            "data": str(folder / "data"),
+            "rate_messages_per_minute": "1000000",
+            "rate_messages_burst": "1000000",
+            "shutdown_s": "0",
+            **settings,
+        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
+        self.environ = {**inherited, **{f"CROSSFADE_{name.upper()}": value for name, value in fields.items()}}
+        self.link = ""
+        """Signs its first visitor in as a manager."""
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start the service and wait until it has said where it is. Raises `StageError`."""
+        log = (self.folder / "service.log").open("a")
+        with log:
+            self._process = subprocess.Popen(
+                [*COMMAND, "serve"], cwd=ROOT, env=self.environ, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if found := re.search(r"http://\S+/sign-in/once\?code=\S+", line):
+                self.link = found.group()
+                return
+        self.stop()
+        raise StageError((self.folder / "service.log").read_text()[-2000:])
+
+    def stop(self) -> None:
+        """End the service; it may be started again on the same address and data."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def say(self, *arguments: str) -> str:
+        """The output of a `crossfade` command."""
+        done = subprocess.run(
+            [*COMMAND, *arguments], cwd=ROOT, env=self.environ, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    def token(self, role: str) -> str:
+        return self.say("token", "--role", role).splitlines()[-1]
+
+    @contextlib.contextmanager
+    def clients(self, number: int, *options: str) -> Iterator[None]:
+        """The load test's clients until the block ends, all of them connected from its beginning on."""
+        log = (self.folder / "clients.log").open("w")
+        with log:
+            process = subprocess.Popen(
+                [*COMMAND, "loadtest", "--clients", str(number), "--seconds", "3600", *options],
+                cwd=ROOT,
+                env=self.environ,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(STOP_S)
+
+
+class Remote:
+    """The API for somebody with a token: puts a service into the state that a test or a picture needs."""
+
+    def __init__(self, stage: Stage, role: str = "manager") -> None:
+        headers = {"Authorization": f"Bearer {stage.token(role)}"}
+        self._client = httpx.Client(base_url=stage.url, headers=headers, timeout=30, trust_env=False)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def view(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.get("/api/rollout").raise_for_status().json()
+        return found
+
+    def say(self, verb: str, **body: object) -> None:
+        """A command, based on what is in force now. Raises `httpx.HTTPStatusError` when it is refused."""
+        headers = {"If-Match": f'"{self.view()["revision"]}"'}
+        self._client.post(f"/api/rollout/{verb}", json=body, headers=headers).raise_for_status()
+
+    def reset(self, percentage: int = 0) -> None:
+        """Unlocked, at this percentage."""
+        if self.view()["lock"] is not None:
+            self.say("unlock", reason="between two scenes")
+        if self.view()["percentage"] != percentage:
+            self.say("percentage", percentage=percentage)
+
+
+@contextlib.contextmanager
+def staged(folder: Path, **settings: str) -> Iterator[Stage]:
+    """A running service until the block ends."""
+    stage = Stage(folder, **settings)
+    stage.start()
+    try:
+        yield stage
+    finally:
+        stage.stop()
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Debian's Chromium, or the one that `CROSSFADE_TEST_CHROMIUM` names."""
+    path = os.environ.get("CROSSFADE_TEST_CHROMIUM", CHROMIUM)
+    return playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
