@@ -19,12 +19,20 @@ from app.errors import StoreUnavailable
 
 
 class Connections:
-    """`limit_s` bounds every transaction: a store that hangs is a store that is down."""
+    """`limit_s` bounds every transaction: a store that hangs is a store that is down.
 
-    def __init__(self, control: AsyncEngine, sessions: AsyncEngine, limit_s: float = 5.0) -> None:
+    `hurry_s` is the limit after one that hung, until one is answered: whoever asks meanwhile, a rollback among them,
+    must not wait as long each time.
+    """
+
+    def __init__(
+        self, control: AsyncEngine, sessions: AsyncEngine, limit_s: float = 5.0, hurry_s: float | None = None
+    ) -> None:
         self._control = control
         self._sessions = sessions
         self._limit_s = limit_s
+        self._hurry_s = limit_s if hurry_s is None else hurry_s
+        self._hung = False
         self._open = False
         self._groups: dict[AsyncEngine, migrations.Group] = {control: "control", sessions: "sessions"}
         self._ready: set[AsyncEngine] = set()
@@ -45,11 +53,21 @@ class Connections:
     async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         """A transaction. Raises `StoreUnavailable`."""
         with self._translated():
-            async with timeout(self._limit_s), engine.begin() as connection:
+            async with self._limited(), engine.begin() as connection:
                 # Here and not only in `open`: a store that was down at the start is used as soon as it is back.
                 if engine not in self._ready:
                     await self._prepare(engine, connection)
                 yield connection
+
+    @asynccontextmanager
+    async def _limited(self) -> AsyncIterator[None]:
+        try:
+            async with timeout(self._hurry_s if self._hung else self._limit_s):
+                yield
+            self._hung = False
+        except (PoolTimeout, TimeoutError):
+            self._hung = True
+            raise
 
     async def _prepare(self, engine: AsyncEngine, connection: AsyncConnection) -> None:
         async with self._preparing:  # Alembic's context is one for the whole process

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.control.store import tables
 from app.control.store.dialects import insert_new, replace, tell
-from app.control.store.engines import GRACE_S, postgres_engine, sqlite_engine
+from app.control.store.engines import GRACE_S, HURRY_S, postgres_engine, sqlite_engine
 from app.control.store.feed import NAME, read_revision
 from app.control.store.fleet import FleetStore
 from app.control.store.port import Resume, RevisionTaken, SeriesChunk, StoredRecord, StoredRollback, Token
@@ -180,17 +180,18 @@ def sqlite_store(folder: FilePath, limit_s: float = 5.0) -> SqlStore:
     )
 
 
-def postgres_store(url: str, limit_s: float = 5.0) -> SqlStore:
+def postgres_store(url: str, limit_s: float = 3.0) -> SqlStore:
     """The store of a fleet, in one database; `url` as libpq reads it. The same promises as `sqlite_store`.
 
     Raises `SettingError` for a URL that cannot be read. Two pools, so that a crowd of resume
     documents never stands before a command.
     """
-    statement_s = max(limit_s - GRACE_S, limit_s / 2)
+    statement_s = limit_s - GRACE_S
     return SqlStore(
         postgres_engine(url, statement_s, size=5, synchronous=True),
         postgres_engine(url, statement_s, size=3, synchronous=False),
         statement_s,
+        HURRY_S,
     )
 
 
