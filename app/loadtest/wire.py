@@ -26,8 +26,7 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, url: str, history: History, on_finished: Callable[[Finished], None]) -> None:
         self.history = history
-        self.gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        """The close code, when the socket is no more."""
+        self._gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._on_finished = on_finished
         self._protocol = ClientProtocol(parse_uri(url), max_size=None)
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -37,7 +36,7 @@ class Wire(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether messages can be sent."""
-        return self._protocol.state is State.OPEN and not self.gone.done()
+        return self._protocol.state is State.OPEN and not self._gone.done()
 
     def send(self, text: bytes) -> None:
         """One message; nothing happens when the socket is gone."""
@@ -61,7 +60,11 @@ class Wire(asyncio.Protocol):
         if self.is_open:
             self._protocol.send_close(1000)
             self._flush()
-        return await self.gone
+        return await self.gone()
+
+    async def gone(self) -> int:
+        """Wait until the socket is no more; the close code."""
+        return await asyncio.shield(self._gone)  # one waiter that is cancelled must not cancel the others' future
 
     def abort(self) -> None:
         """Go away without a word."""
@@ -104,8 +107,8 @@ class Wire(asyncio.Protocol):
             self._opened.set_exception(refused or exc or ConnectionError("closed within the handshake"))
         else:
             self.history.closed(code, asked=self._asked)
-        if not self.gone.done():
-            self.gone.set_result(code)
+        if not self._gone.done():
+            self._gone.set_result(code)
 
     def _flush(self) -> None:
         transport = self._transport

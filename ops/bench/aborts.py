@@ -83,7 +83,7 @@ class Returning:
     async def _stay(self) -> None:
         while True:
             assert self.client.wire is not None
-            await self.client.wire.gone
+            await self.client.wire.gone()
             self.closed += 1
             self.without_answer += len(self._content)
             await asyncio.sleep(self._random.uniform(0, 0.5))

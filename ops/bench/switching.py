@@ -43,7 +43,10 @@ class Blow(msgspec.Struct, kw_only=True):
     verified_ms: float | None = None
     new_stopped_ms: float | None = None
     existing_moved_ms: float | None = None
+    took_ms: float = 0.0
+    """Until the command was answered: a load waits until the old worker is empty."""
     moved: int = 0
+    """Sessions that went to the other path; those that a load gives to a new worker stay on theirs."""
     in_flight: int = 0
     waited: int = 0
     """Messages that had started, and completed undisturbed."""
@@ -55,7 +58,9 @@ class Blow(msgspec.Struct, kw_only=True):
 
     def words(self) -> str:
         times = (("first", self.first_ms), ("last", self.last_ms), ("verified", self.verified_ms))
-        spans = "  ".join(f"{name} {'-' if value is None else f'{value:.0f} ms'}" for name, value in times)
+        spans = f"took {self.took_ms:.0f} ms  " + "  ".join(
+            f"{name} {'-' if value is None else f'{value:.0f} ms'}" for name, value in times
+        )
         return (
             f"{self.what:<16} {spans}  moved {self.moved}  in flight {self.in_flight}: {self.waited} waited, "
             f"{self.run_again} run again, {self.interrupted} interrupted{'  LIES ' * bool(self.lies)}"
@@ -125,7 +130,9 @@ class Striker:
         self._hit.append(self._crowd.in_flight())
         struck = asyncio.Event()
         follower = asyncio.create_task(self._follow(blow, await self._service.moved(), struck))
+        began = time.monotonic()
         await self._hit_with(what, blow)
+        blow.took_ms = (time.monotonic() - began) * 1000
         struck.set()
         await follower
         await wave

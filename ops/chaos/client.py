@@ -161,7 +161,7 @@ class ChaosClient:
         """Go away without a word."""
         if self.wire is not None:
             self.wire.abort()
-            await self.wire.gone
+            await self.wire.gone()
 
     def _finished(self, done: Finished) -> None:
         self.on_finished(done)

@@ -27,6 +27,8 @@ from ops.chaos.verification import Sighting
 FACTORIES = Path(__file__).with_name("factories")
 UNLIMITED = "1000000000"
 VERIFIED_S = 20.0
+LOAD_S = 120.0
+"""A load is answered when the old worker is empty: it waits for the longest message."""
 TRIES = 100
 POLL_S = 0.02
 
@@ -92,10 +94,11 @@ class ChaosService:
         await self._say("unlock", {})
 
     async def load_v3(self, factory: str, build: str) -> None:
-        """`load v3 FACTORY --live`."""
+        """`load v3 FACTORY --live`. Raises `BenchError` with the reason when it is refused."""
         body = {"factory": factory, "build": build, "live": True, "reason": "chaos"}
-        answer = await self._http.post("/api/paths/v3/load", json=body)
-        answer.raise_for_status()
+        answer = await self._http.post("/api/paths/v3/load", json=body, timeout=LOAD_S)
+        if not answer.is_success:
+            raise BenchError(f"load v3: {answer.text}")
 
     async def _say(self, verb: str, body: dict[str, object], method: str = "POST") -> None:
         for _ in range(TRIES):

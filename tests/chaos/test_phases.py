@@ -18,7 +18,7 @@ from ops.chaos.service import ChaosService, chaos_service
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
-SHORT, LONG = 700, 20_000
+SHORT, LONG = 700, 5_000
 """Work in milliseconds: within the rollback's deadline, and far beyond it."""
 
 Fate = Literal["on v3", "on v2", "interrupted"]
