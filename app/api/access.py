@@ -5,6 +5,7 @@ Knows credentials only; must not know what any of them may do beyond its role's 
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,8 @@ SESSION_S: Final = 12 * 3600
 """A signed-in browser is asked again after so long."""
 FRESH_S: Final = 1.0
 """A token looked up so recently is not looked up again; a revocation takes so long at most."""
+PATIENCE_S: Final = 0.25
+"""A known token is not held up longer by a store that hangs: a rollback may be behind it."""
 _AUDIENCE: Final = "crossfade pages"
 _RANK: Final[dict[str, int]] = {"viewer": 0, "oncall": 1, "manager": 2}
 
@@ -95,8 +98,9 @@ class Access:
         if token is not None and self._clock() - asked_at < FRESH_S:
             return token
         try:
-            token = await self._store.find_token(digest)
-        except StoreUnavailable:
+            async with asyncio.timeout(None if token is None else PATIENCE_S):
+                token = await self._store.find_token(digest)
+        except (StoreUnavailable, TimeoutError):
             return token
         if token is None:
             self._known.pop(digest, None)

@@ -7,7 +7,8 @@ import json
 import signal
 import socket
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.control.stores import opened
 pytestmark = pytest.mark.slow
 
 CLIENTS = 40
-SECONDS = 30
+SECONDS = 25
 WITHIN_S = 30.0
 POLL_S = 0.05
 
@@ -98,8 +99,21 @@ async def verbs(store: SqlStore) -> list[str]:
     return [entry.what.split()[0] for entry in (await store.load_audit()).items]
 
 
-async def test_postgres_stopped_and_started_under_load(
-    terminal: Terminal, postgres: PostgresServer, postgres_url: str, tmp_path: Path
+@asynccontextmanager
+async def away(postgres: PostgresServer, how: str) -> AsyncIterator[None]:
+    """Without PostgreSQL until the block ends."""
+    if how == "hung":
+        with postgres.hung():
+            yield
+    else:
+        await asyncio.to_thread(postgres.stop, signal.SIGQUIT)
+        yield
+        await postgres.start()
+
+
+@pytest.mark.parametrize("how", ["stopped", "hung"])
+async def test_postgres_is_away_under_load_and_comes_back(
+    terminal: Terminal, postgres: PostgresServer, postgres_url: str, tmp_path: Path, how: str
 ) -> None:
     ann, lock = Operator(terminal), tmp_path / "data" / NAME
     load = terminal.start("loadtest", "--clients", str(CLIENTS), "--seconds", str(SECONDS), "--json")
@@ -112,18 +126,18 @@ async def test_postgres_stopped_and_started_under_load(
         await ann.done("set", "50", "--reason", "half")
         assert set(await ann.paths()) == {"v2", "v3"}
 
-        await asyncio.to_thread(postgres.stop, signal.SIGQUIT)
-        assert (await ann.run("set", "10", "--reason", "not now")).returncode == 1
-        refusal = await ann.refusal()
-        assert (refusal.status_code, refusal.headers["content-type"]) == (503, "application/problem+json")
-        assert (await ann.status())["percentage"] == 50
-        assert "Everyone is on v2. Rollback verified" in await ann.done("rollback", "--reason", "errors")
-        assert await ann.paths() == ["v2"] * CLIENTS
-        assert (await ann.status())["phase"] == "rolled_back"
-        assert lock.exists()
-        assert (await ann.run("unlock", "--reason", "not without the store")).returncode == 1
+        async with away(postgres, how):
+            assert (await ann.run("set", "10", "--reason", "not now")).returncode == 1
+            refusal = await ann.refusal()
+            assert (refusal.status_code, refusal.headers["content-type"]) == (503, "application/problem+json")
+            assert (await ann.status())["percentage"] == 50
+            assert "Everyone is on v2. Rollback verified" in await ann.done("rollback", "--reason", "errors")
+            assert await ann.paths() == ["v2"] * CLIENTS
+            assert (await ann.status())["phase"] == "rolled_back"
+            assert lock.exists()
+            assert (await ann.run("unlock", "--reason", "not without the store")).returncode == 1
 
-        await postgres.start()
+        assert load.poll() is None, "the load ended before the store was back"
         async with opened(postgres_url) as store:
             await until(lambda: is_stored(store, "rolled_back"))
             assert await verbs(store) == ["rollback", "start"]
