@@ -58,7 +58,7 @@ def cookies(stage: Stage, browser: Browser) -> list[Any]:
 
 def _trouble(message: ConsoleMessage) -> list[str]:
     """What a page complains of. A refusal is a 409 by design, and some tests cut the page off from the service."""
-    expected = any(words in message.text for words in ("Failed to load resource", "Failed to fetch"))
+    expected = any(words in message.text for words in ("Failed to load resource", "Failed to fetch", "network error"))
     return [message.text] if message.type == "error" and not expected else []
 
 
