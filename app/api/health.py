@@ -18,11 +18,12 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get("/readyz", tags=["health"], summary="v2 serves and the record is known")
+@get("/readyz", tags=["health"], summary="v2 serves and the record is known, in the cell that answers")
 async def readyz(services: TheServices) -> Response[dict[str, str]]:
+    cell = services.control.cell.name
     if services.control.ready:
-        return Response({"status": "ready"}, status_code=200)
-    return Response({"status": "not ready"}, status_code=503, headers={"Retry-After": "1"})
+        return Response({"status": "ready", "cell": cell}, status_code=200)
+    return Response({"status": "not ready", "cell": cell}, status_code=503, headers={"Retry-After": "1"})
 
 
 @get("/metrics", tags=["health"], summary="Prometheus text, or OpenMetrics when asked for", media_type="text/plain")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Arguments: the descriptors of the listening socket and of the link to the parent."""
+    """Arguments: the cell's name, for whoever looks at a list of processes; the shared socket; the link to the parent."""
     here = Path(__file__).resolve().parent
     # A script's own folder comes first, where our modules would hide others' of the same name.
     sys.path[:] = [str(here.parent.parent), *(entry for entry in sys.path if Path(entry).resolve() != here)]
     from app.cells.process import main as serve
 
-    sys.exit(serve(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(serve(int(sys.argv[2]), int(sys.argv[3])))
 
 
 if __name__ == "__main__":

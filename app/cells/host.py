@@ -104,7 +104,7 @@ class CellHost:
             config = CellConfig(name=name, parent_pid=os.getpid(), settings=self._settings, build=self._build)
             write_config(ours, config)
             process = await asyncio.create_subprocess_exec(
-                sys.executable, str(BOOTSTRAP), str(self._listener.fileno()), str(theirs.fileno()),
+                sys.executable, str(BOOTSTRAP), name, str(self._listener.fileno()), str(theirs.fileno()),
                 pass_fds=[self._listener.fileno(), theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C in a terminal is for the parent, which ends its cells in order

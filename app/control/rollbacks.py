@@ -62,7 +62,7 @@ class Rollbacks:
             desk.changes.tell,
             desk.clock,
         )
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
 
     def found(self, lock: Lock) -> None:
         """A lock was found at start: v2, whatever the record turns out to say."""
@@ -93,6 +93,7 @@ class Rollbacks:
         to_move = desk.cell.path_state(CANARY).sessions
         self.observe(desk.force.publish(rollback=True), None, to_move, leader)
         desk.changes.tell()
+        self._spawn(desk.force.write_flag())
 
     async def order(self, command: Rollback, source: str) -> None:
         """Disk, cell; then store, audit and flag, which hold up the answer for a second at most. Raises NotAllowed."""
@@ -225,7 +226,7 @@ class Rollbacks:
             self._desk.keeper.hold(receipt)
             self._spawn(self._desk.keeper.flush())
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[None, None, object]) -> asyncio.Task[object]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

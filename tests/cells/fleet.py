@@ -1,0 +1,237 @@
+"""A real service of several cells: its parent, its cells' processes, and ways to speak to a certain one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+import msgspec
+import psutil
+
+from dashboards.views import AuditPage, Rollback, RolloutView, SessionView
+from ops.bench.processes import ROOT, free_port
+
+START_S = 60.0
+WITHIN_S = 20.0
+POLL_S = 0.02
+TRIES = 400
+T = TypeVar("T")
+
+
+async def until(true: Callable[[], Awaitable[T]], within_s: float = WITHIN_S, what: str = "") -> T:
+    """Ask again until the answer is true, and give it."""
+    end = time.monotonic() + within_s
+    while not (answer := await true()):
+        assert time.monotonic() < end, f"not within {within_s} s: {what}"
+        await asyncio.sleep(POLL_S)
+    return answer
+
+
+class CellDesk:
+    """The API as one cell answers it, over one connection to it that is made anew when it was closed."""
+
+    def __init__(self, fleet: Fleet, cell: str) -> None:
+        self.cell = cell
+        self._fleet = fleet
+        self._http: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+
+    async def _reached(self) -> httpx.AsyncClient:
+        """A kept-alive connection to this cell; which cell accepts a new one is chance."""
+        for _ in range(TRIES):
+            if self._http is None:
+                self._http = self._fleet.client(timeout=2)
+            with contextlib.suppress(httpx.TransportError):
+                if (await self._http.get("/readyz")).json()["cell"] == self.cell:
+                    return self._http
+            await self.close()
+        raise AssertionError(f"no connection reached cell {self.cell}")
+
+    async def view(self) -> RolloutView:
+        answer = await (await self._reached()).get("/api/rollout")
+        return msgspec.json.decode(answer.content, type=RolloutView)
+
+    async def sessions(self) -> list[SessionView]:
+        answer = await (await self._reached()).get("/api/sessions", params={"limit": 20_000})
+        return msgspec.json.decode(answer.content, type=list[SessionView])
+
+    async def get(self, path: str) -> httpx.Response:
+        return await (await self._reached()).get(path)
+
+    async def put(self, address: str, **body: object) -> httpx.Response:
+        return await (await self._reached()).put(address, json=body)
+
+    async def command(self, verb: str, revision: int | None = None, **body: object) -> httpx.Response:
+        headers = {} if revision is None else {"If-Match": f'"{revision}"'}
+        http = await self._reached()
+        return await http.post(f"/api/rollout/{verb}", json={"reason": "test", **body}, headers=headers, timeout=30)
+
+    async def set(self, percentage: int) -> RolloutView:
+        """`set N` at whatever revision it is now."""
+        answer = await self.command("percentage", (await self.view()).revision, percentage=percentage)
+        assert answer.status_code == 200, answer.text
+        return msgspec.json.decode(answer.content, type=RolloutView)
+
+
+class Fleet:
+    """One `crossfade serve --cells N`."""
+
+    def __init__(self, process: psutil.Process, url: str, token: str, environ: Mapping[str, str], cells: int) -> None:
+        self.process = process
+        self.url = url
+        self.ws = url.replace("http", "ws", 1) + "/ws"
+        self.environ = environ
+        self.names = "abcdefghijklmnopqrstuvwxyz"[:cells]
+        self._token = token
+        self._desks: dict[str, CellDesk] = {}
+
+    def client(self, timeout: float) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=timeout, limits=limits, trust_env=False)
+
+    def __getitem__(self, cell: str) -> CellDesk:
+        return self._desks.setdefault(cell, CellDesk(self, cell))
+
+    async def close(self) -> None:
+        for desk in self._desks.values():
+            await desk.close()
+
+    # -- processes ----------------------------------------------------------------------------------------------------
+
+    def cells(self) -> dict[str, psutil.Process]:
+        """The cells that live, by name."""
+        found = {}
+        for child in self.process.children():  # type: ignore[no-untyped-call]
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                command = child.cmdline()
+                if len(command) > 2 and command[1].endswith("bootstrap.py"):
+                    found[command[2]] = child
+        return found
+
+    def signal(self, cell: str, number: signal.Signals) -> int:
+        """Send a signal to a cell; its process id."""
+        process = self.cells()[cell]
+        process.send_signal(number)  # type: ignore[no-untyped-call]
+        return int(process.pid)
+
+    def everything(self) -> list[psutil.Process]:
+        """The parent and all below it."""
+        return [self.process, *self.process.children(recursive=True)]  # type: ignore[no-untyped-call]
+
+    # -- waiting ------------------------------------------------------------------------------------------------------
+
+    async def complete(self, within_s: float = START_S) -> None:
+        """Wait until every cell serves and knows of all others, with v3 available."""
+
+        async def all_there() -> bool:
+            with contextlib.suppress(httpx.TransportError, AssertionError, msgspec.DecodeError):
+                if set(self.cells()) != set(self.names):
+                    return False
+                views = [await self[name].view() for name in self.names]
+                return all(
+                    [cell.name for cell in view.cells] == list(self.names)
+                    and all(path.available for path in view.paths)
+                    for view in views
+                )
+            return False
+
+        await until(all_there, within_s, "all cells serve")
+
+    async def verified(self, cell: str, within_s: float = WITHIN_S) -> Rollback:
+        """The last rollback as this cell shows it, once it is verified."""
+
+        async def done() -> Rollback | None:
+            last = (await self[cell].view()).last_rollback
+            return last if last is not None and last.verified_at is not None else None
+
+        found = await until(done, within_s, "the rollback is verified")
+        assert found is not None
+        return found
+
+    async def audit(self, cell: str) -> AuditPage:
+        return msgspec.json.decode((await self[cell].get("/api/rollout/events?limit=200")).content, type=AuditPage)
+
+    async def run(self, *words: str) -> tuple[int, str]:
+        """The installed command; its exit code and everything it said."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "app.cli", *words, cwd=ROOT, env={**self.environ, "CROSSFADE_URL": self.url},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        output, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, output.decode()
+
+
+@contextlib.asynccontextmanager
+async def fleet(folder: Path, cells: int, *, port: int = 0, **settings: str) -> AsyncIterator[Fleet]:
+    """Start it, wait until every cell serves, and end it; fails when a process is left."""
+    port = port or free_port()
+    fields = {
+        "bind": f"127.0.0.1:{port}",
+        "data": str(folder / "data"),
+        "rate_messages_per_minute": "1000000",
+        "rate_messages_burst": "1000000",
+        "connections_per_user": "100",
+        "shutdown_s": "1",
+        **settings,
+    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
+    environ = {**kept, **{f"CROSSFADE_{name.upper()}": value for name, value in fields.items()}}
+    with (folder / "service.log").open("ab") as output:
+        started = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "app.cli", "serve", "--cells", str(cells), cwd=ROOT, env=environ,
+            stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+        )  # fmt: skip
+    service: Fleet | None = None
+    try:
+        token_file = folder / "data" / "operator.token"
+
+        async def token_is_there() -> bool:
+            return token_file.exists()
+
+        await until(token_is_there, START_S, "the operator's token")
+        service = Fleet(
+            psutil.Process(started.pid),  # type: ignore[no-untyped-call]
+            f"http://127.0.0.1:{port}",
+            token_file.read_text().strip(),
+            environ,
+            cells,
+        )
+        await service.complete()
+        yield service
+    finally:
+        if service is not None:
+            await service.close()
+        await _end(started)
+
+
+async def _end(started: asyncio.subprocess.Process) -> None:
+    """SIGTERM, and if that is not enough SIGKILL; nothing below it may be left."""
+    if started.returncode is not None:
+        return
+    below = psutil.Process(started.pid).children(recursive=True)  # type: ignore[no-untyped-call]
+    started.terminate()
+    try:
+        async with asyncio.timeout(40):
+            await started.wait()
+    finally:
+        if started.returncode is None:
+            started.kill()
+            await started.wait()
+        _, alive = await asyncio.to_thread(psutil.wait_procs, below, 10)
+        for process in alive:
+            process.kill()
+        assert not alive, f"left behind: {alive}"
