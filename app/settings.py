@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -22,7 +21,16 @@ PREFIX = "CROSSFADE_"
 FLAG = "USE_WEBSOCKET_SUPERVISOR_V3"
 
 Positive = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
+RESERVED = (
+    "unleash_url",
+    "unleash_token",
+    "unleash_admin_token",
+    "unleash_environment",
+    "unleash_project",
+    "prometheus_url",
+    "notify",
+)
+"""Names kept for what is not there yet: set, they stop the start, so that nobody waits for an effect."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,11 +42,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(pattern=r"^(sqlite$|postgresql://.+)", description="`sqlite` (in `_DATA`) or a `postgresql://` URL")
     ] = "sqlite"
 
-    unleash_url: Annotated[str, Meta(description="URL of an Unleash server's API; empty: embedded, no server")] = ""
-    unleash_token: Annotated[str, Meta(description="client token for that server")] = ""
-    unleash_admin_token: Annotated[str, Meta(description="admin token: Crossfade writes the percentage with it")] = ""
-    unleash_environment: Annotated[str, Meta(description="environment in Unleash")] = "production"
-    unleash_project: Annotated[str, Meta(description="project in Unleash")] = "default"
+    unleash_url: Annotated[str, Meta(description="reserved: URL of an Unleash server's API; unset: embedded")] = ""
+    unleash_token: Annotated[str, Meta(description="reserved: client token for that server")] = ""
+    unleash_admin_token: Annotated[str, Meta(description="reserved: admin token, to write the percentage with")] = ""
+    unleash_environment: Annotated[str, Meta(description="reserved: environment in Unleash")] = ""
+    unleash_project: Annotated[str, Meta(description="reserved: project in Unleash")] = ""
     flag: Annotated[str, Meta(min_length=1, description="name of the flag; also its groupId unless the flag says")] = (
         FLAG
     )
@@ -117,8 +125,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     partition: Annotated[
         Literal["v2", "hold"], Meta(description="what a cell of several serves after 10 s without the store")
     ] = "v2"
-    prometheus_url: Annotated[str, Meta(description="Prometheus for guardrails of your own")] = ""
-    notify: Annotated[str, Meta(description="notification targets, apprise URLs, comma-separated")] = ""
+    prometheus_url: Annotated[str, Meta(description="reserved: Prometheus for guardrails of your own")] = ""
+    notify: Annotated[str, Meta(description="reserved: notification targets, apprise URLs, comma-separated")] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="nothing is logged per message above `debug`")
     ] = "info"
@@ -209,8 +217,9 @@ def validate(settings: Settings) -> Settings:
         )
     if settings.client_auth == "jwt" and not (settings.jwt_key or settings.jwks_url):
         raise SettingError("CROSSFADE_CLIENT_AUTH='jwt': needs CROSSFADE_JWT_KEY or CROSSFADE_JWKS_URL")
-    if settings.unleash_url and urlsplit(settings.unleash_url).scheme not in ("http", "https"):
-        raise SettingError(f"CROSSFADE_UNLEASH_URL={settings.unleash_url!r}: an http:// or https:// URL")
+    for name in RESERVED:
+        if getattr(settings, name):
+            raise SettingError(f"{variable_of(name)}: reserved for a later version; only unset is allowed now")
     if settings.secret and len(settings.secret) < 16:
         raise SettingError("CROSSFADE_SECRET='…': at least 16 characters")
     for entry in filter(None, settings.trusted_proxies.split(",")):

@@ -31,7 +31,7 @@ from app.control.ledger import Ledger
 from app.control.lockfile import LockFile
 from app.control.store.port import Store
 from app.control.store.sql import postgres_store, sqlite_store
-from app.errors import SettingError, StoreUnavailable
+from app.errors import StoreUnavailable
 from app.gateway.builds import Builds
 from app.gateway.cell import Cell
 from app.gateway.crashes import Crashes
@@ -65,9 +65,7 @@ def make_lease(settings: Settings, store: Store, name: str, *, alone: bool) -> L
 
 
 def make_flags(settings: Settings) -> Flags:
-    """The flag's adapter. Raises `SettingError` for one that there is not."""
-    if settings.unleash_url:
-        raise SettingError(f"CROSSFADE_UNLEASH_URL={settings.unleash_url!r}: allowed for now: unset (embedded)")
+    """The flag's adapter: the engine in this process, without a server."""
     return EmbeddedFlags(settings.flag)
 
 
