@@ -28,6 +28,7 @@ check: setup-dev ## format, lint, types, fast tests
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	@ops/setup/system-packages.sh postgresql
 	@ops/setup/npm-test-packages.sh
 	$(PY) -m pytest -m 'not slow' -n 2
 
