@@ -32,7 +32,7 @@ class Seen:
     """The last one, as the service showed it at the end."""
     deaths: int
     interrupted: int
-    """Messages that v3's dying workers took with them."""
+    """Messages that v3's dying workers took along or the rollback did not wait for, by the service's count."""
 
 
 def claims_of(seen: Seen, report: Report, *, fault: bool) -> list[Claim]:
@@ -81,6 +81,6 @@ def _errors(seen: Seen, report: Report, *, fault: bool) -> Claim:
         return Claim(others + interrupted == 0, f"{others + interrupted} of {report.sent} messages failed")
     return Claim(
         others == 0 and interrupted == seen.interrupted,
-        f"only what ran in a dying worker was interrupted: {interrupted} of {report.sent} messages, "
-        f"{others} other errors",
+        f"interrupted was only what ran in a dying worker: {interrupted} of {report.sent} messages, "
+        f"{seen.interrupted} by the service's count, {others} other errors",
     )

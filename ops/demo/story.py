@@ -96,8 +96,7 @@ class Story:
             if was_dead and not self._dead:
                 self._say(f"v3's worker is back {now - last:.2f} s later, its sessions with it: still the bad release")
             return last
-        interrupted = await self._operator.interrupted_on_v3()
-        lost, self._interrupted = interrupted - self._interrupted, interrupted
+        lost = await self._lost()
         since = "after that" if deaths else "after the load"
         on_v2 = self._script.clients - figures.sessions
         self._say(
@@ -109,7 +108,6 @@ class Story:
 
     async def _tell_rollback(self, seen: Rollback, last: float, bad_since: float) -> None:
         detected = time.monotonic()
-        self._interrupted = await self._operator.interrupted_on_v3()
         self._say(
             f"rolled back by {seen.by}, no person did anything: {seen.reason}; "
             f"{detected - last:.2f} s after the last death, {detected - bad_since:.2f} s after the bad release came"
@@ -117,11 +115,14 @@ class Story:
         view = await self._operator.until("the rollback verified", _verified, MOVED_S)
         done = view.last_rollback
         assert done is not None  # a verified one
+        # Messages finish where they run, if they can: the bad release may die once more while its sessions leave.
+        lost = await self._lost()
+        late = f"; it died once more meanwhile, which interrupted {lost}" if lost else ""
         already = " (v3's had left it when it died)" if done.sessions_to_move == 0 else ""
         self._say(
             f"verified: new stopped in {_ms(done.new_stopped_ms)}, existing moved in {_ms(done.existing_moved_ms)}, "
             f"{done.sessions_moved} of {done.sessions_to_move} sessions moved{already}, {done.closed} closed, "
-            f"{done.interrupted} interrupted; receipt: /rollbacks/{done.id}"
+            f"{done.interrupted} interrupted{late}; receipt: /rollbacks/{done.id}"
         )
 
     async def _repair(self) -> None:
@@ -139,7 +140,13 @@ class Story:
             self._count(await self._operator.look())
             await asyncio.sleep(LOOK_S)
         last = (await self._operator.look()).last_rollback
-        return Seen(last, self._deaths, self._interrupted)
+        await self._lost()
+        return Seen(last, self._deaths, self._interrupted + (last.interrupted if last else 0))
+
+    async def _lost(self) -> int:
+        """Messages that v3's dying workers took with them since this was asked last."""
+        before, self._interrupted = self._interrupted, await self._operator.interrupted_on_v3()
+        return self._interrupted - before
 
     async def _hold(self, seconds: float) -> None:
         """Let time pass, and look meanwhile. Raises `DemoError` when the clients end too early for what is to come."""

@@ -25,7 +25,7 @@ from ops.demo.run import BROKEN, HELD, demo
 from ops.demo.script import FAULTS, BadSetting, Script, read_script
 
 CHANCE = random.Random(1)
-SHORT = Script(7, warm_s=0.5, earliest_s=3.0, latest_s=4.0, calm_s=0.2, hold_s=0.3, slack_s=16.0)
+SHORT = Script(7, warm_s=0.5, earliest_s=3.0, latest_s=4.0, calm_s=0.2, hold_s=0.3, slack_s=20.0)
 ROLLBACK = Rollback(
     id="1-0",
     at=1.0,
