@@ -3,7 +3,7 @@ export PYTHON
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help run setup test check bench demo lock setup-dev
+.PHONY: help run setup test check bench pictures demo lock setup-dev
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 14
@@ -38,6 +38,10 @@ bench: setup-dev ## the benchmarks beside their peers; BENCH="--rows throughput 
 
 demo: setup ## service, 300 clients and a release of v3 that dies; SEED=1, FAULT=none MINUTES=10
 	@exec $(PY) -m ops.demo
+
+pictures: setup-dev ## the pictures of the README, taken from a real service
+	@ops/setup/system-packages.sh chromium
+	$(PY) -m ops.pictures.take
 
 lock: setup-dev ## pin all packages again, with hashes
 	$(PY) -m pip install -q uv

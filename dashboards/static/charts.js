@@ -101,6 +101,14 @@
     context.restore();
   }
 
+  // A service that started lately has little to show: the axis then begins with it, but never shows less than a fifth.
+  function reach() {
+    const end = shown.start + shown.points * shown.step_s;
+    const known = ["v2", "v3"].map((path) => shown.paths[path].sessions.findIndex((value) => value !== null));
+    const first = Math.min(...known.map((place) => (place < 0 ? shown.points : place)), Math.floor(shown.points * 0.8));
+    return [shown.start + first * shown.step_s, end];
+  }
+
   function options(key, width) {
     const { text } = CHARTS[key];
     const value = (_, number) => (number === null || number === undefined ? "no data" : text(number));
@@ -113,7 +121,7 @@
       cursor: { sync: { key: "crossfade" }, drag: { x: false, y: false } },
       legend: { live: true },
       scales: {
-        x: { time: true, range: () => [shown.start, shown.start + shown.points * shown.step_s] },
+        x: { time: true, range: reach },
         y: { range: (_, low, high) => [0, high > 0 ? high * 1.15 : 1] },
       },
       series: [

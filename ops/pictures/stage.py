@@ -140,6 +140,9 @@ class Remote:
         headers = {"If-Match": f'"{self.view()["revision"]}"'}
         self._client.post(f"/api/rollout/{verb}", json=body, headers=headers).raise_for_status()
 
+    def note(self, text: str) -> None:
+        self._client.post("/api/rollout/notes", json={"text": text}).raise_for_status()
+
     def reset(self, percentage: int = 0) -> None:
         """Unlocked, at this percentage."""
         if self.view()["lock"] is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+import tomllib
 
 import pytest
 
-from dashboards.render import STATIC, render, static_url
+from dashboards.render import HERE, STATIC, render, static_url
 from tests.dashboards.memory import entry, overview
 
 CSS = (STATIC / "crossfade.css").read_text()
@@ -28,6 +29,15 @@ def test_vendored_files_are_the_ones_that_are_written_down() -> None:
         assert version in name
         assert licence == "0BSD" or (STATIC / f"{name.partition('.min')[0]}.LICENSE.txt").exists()
     assert listed == {path.name for path in STATIC.glob("*.min.*")}
+
+
+def test_every_file_of_the_pages_is_packaged() -> None:
+    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["*"]
+    files = [path for path in HERE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert len(files) > 30
+    for path in files:
+        assert any(path.match(pattern) for pattern in patterns), path
 
 
 def test_the_first_visit_is_light() -> None:

@@ -1,0 +1,139 @@
+"""Takes the README's pictures: `python -m ops.pictures.take [NAME …]`; takes about four minutes.
+
+Two services, one healthy and one whose v3 fails now and then, each with real clients; nothing on a picture is made up.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from ops.pictures.stage import Remote, Stage, launch, staged
+
+FOLDER = Path(__file__).parent
+LIMIT_BYTES = 200_000
+WIDE = {"width": 1180, "height": 1400}
+SCREEN = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+CLIENTS = 120
+LIFE_MS = 45_000
+"""How long things go on before and after a step, so that the charts have something to show."""
+FAULTS = '{"v3": {"error_rate": 0.15}}'
+
+
+class Camera:
+    """A browser that is signed in."""
+
+    def __init__(self, stage: Stage, browser: Browser) -> None:
+        self._stage = stage
+        self._browser = browser
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(stage.link)
+        self._cookies: list[Any] = [one for one in context.cookies() if one["name"] == "crossfade_session"]
+        context.close()
+
+    @contextmanager
+    def at(self, address: str, **options: Any) -> Iterator[Page]:
+        """A page that is live and has its charts drawn."""
+        context = self._browser.new_context(**{"viewport": WIDE, **options})
+        context.add_cookies(self._cookies)
+        page = context.new_page()
+        page.goto(self._stage.url + address)
+        if page.locator("#live").count():
+            expect(page.locator("html.is-live")).to_be_attached()
+        if page.locator("#charts").count():
+            expect(page.locator("#charts canvas")).to_have_count(4)
+        yield page
+        context.close()
+
+    def take(self, name: str, address: str, **options: Any) -> None:
+        with self.at(address, **options) as page:
+            keep(page, name)
+
+
+def keep(page: Page, name: str) -> None:
+    """Write `name`.png. Raises ValueError when it is too large for a repository."""
+    picture = page.screenshot(animations="disabled", caret="hide")
+    if len(picture) > LIMIT_BYTES:
+        raise ValueError(f"{name} has {len(picture)} bytes, more than {LIMIT_BYTES}")
+    (FOLDER / f"{name}.png").write_bytes(picture)
+    print(f"{name}.png {len(picture):,} bytes")
+
+
+def say(page: Page, text: str, answered: int) -> None:
+    page.get_by_label("Message").fill(text)
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("#answered")).to_have_text(str(answered))
+
+
+def healthy(camera: Camera, stage: Stage, remote: Remote) -> None:
+    """A rollout that goes well, and a drill in which somebody watches a socket of their own."""
+    with camera.at("/", viewport=SCREEN) as page:
+        keep(page, "overview-empty")
+    with stage.clients(CLIENTS), camera.at("/", viewport=SCREEN) as page:
+        page.wait_for_timeout(LIFE_MS)
+        remote.say("start", percentage=10, reason="canary after staging run")
+        page.wait_for_timeout(LIFE_MS)
+        remote.note("support hears nothing bad")
+        page.wait_for_timeout(LIFE_MS)
+        camera.take("overview-progressing", "/")
+        camera.take("overview-progressing-dark", "/", color_scheme="dark")
+        camera.take("phone-progressing", "/", viewport=PHONE)
+        camera.take("sessions", "/sessions?path=v3", viewport=SCREEN)
+        camera.take("health", "/health", viewport=SCREEN)
+        camera.take("plan", "/plan", viewport=SCREEN)
+        remote.say("percentage", percentage=100, reason="a drill")
+        with camera.at("/try", viewport=SCREEN) as chat:
+            chat.get_by_label("User", exact=True).fill("ada")
+            chat.get_by_role("button", name="Open a socket").click()
+            expect(chat.locator("#socket")).to_have_text("open")
+            say(chat, "which path answers me?", 1)
+            say(chat, "and now?", 2)
+            keep(chat, "try-before")
+            chat.get_by_role("button", name="Roll back").click()
+            expect(chat.locator("#rollback")).to_contain_text("Verified")
+            say(chat, "am I still here?", 3)
+            keep(chat, "try")
+
+
+def failing(camera: Camera, stage: Stage, remote: Remote) -> None:
+    """v3 fails now and then, and somebody rolls back."""
+    with stage.clients(CLIENTS), camera.at("/", viewport=SCREEN) as page:
+        page.wait_for_timeout(LIFE_MS)
+        remote.say("start", percentage=25, reason="canary of the new supervisor")
+        page.wait_for_timeout(LIFE_MS)
+        camera.take("errors", "/errors", viewport=SCREEN)
+        page.get_by_role("button", name="Roll back").click()
+        expect(page.locator("#rollback")).to_contain_text("Verified")
+        page.wait_for_timeout(LIFE_MS)
+        camera.take("overview-rolled-back", "/")
+        camera.take("phone-rolled-back", "/", viewport=PHONE)
+        camera.take("history", "/history", viewport=SCREEN)
+        camera.take("receipt", f"/rollbacks/{remote.view()['last_rollback']['id']}")
+
+
+SCENES = {"healthy": (healthy, {}), "failing": (failing, {"faults": FAULTS, "crash_limit": "1000"})}
+
+
+def main(names: list[str]) -> None:
+    """Play the scenes of these names, or all."""
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        for name in names or SCENES:
+            scene, settings = SCENES[name]
+            with tempfile.TemporaryDirectory() as folder, staged(Path(folder), environment="demo", **settings) as stage:
+                remote = Remote(stage)
+                scene(Camera(stage, browser), stage, remote)
+                remote.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
