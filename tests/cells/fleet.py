@@ -53,9 +53,12 @@ class CellDesk:
         for _ in range(TRIES):
             if self._http is None:
                 self._http = self._fleet.client(timeout=2)
-            with contextlib.suppress(httpx.TransportError):
+            try:
                 if (await self._http.get("/readyz")).json()["cell"] == self.cell:
                     return self._http
+            except httpx.TransportError:
+                if not self._fleet.lives:
+                    raise
             await self.close()
         raise AssertionError(f"no connection reached cell {self.cell}")
 
@@ -126,6 +129,14 @@ class Fleet:
         process = self.cells()[cell]
         process.send_signal(number)  # type: ignore[no-untyped-call]
         return int(process.pid)
+
+    @property
+    def lives(self) -> bool:
+        """Whether the parent runs."""
+        try:
+            return bool(self.process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
 
     def everything(self) -> list[psutil.Process]:
         """The parent and all below it."""
