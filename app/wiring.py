@@ -124,7 +124,7 @@ class Service:
             bus=bus,
             lease=make_lease(settings, self.store, name, alone=bus is None),
         )
-        self.history = History(self.cell, self.ledger, self.store)
+        self.history = History(self.cell, self.ledger, self.store, fleet=self.controller.fleet)
         self.access = Access(self.store, self.secret.decode())
         self.metrics = Metrics(self.all_figures)
         self.page_source = PageSource(self.controller, self.access, self.history)
@@ -208,6 +208,7 @@ class Service:
             return
         if death is not None and death.reason != "replaced":
             self.crashes.died()
+            self.controller.hurry()
         build = self.cell.path_state(CANARY).build
         if build is not None and build != self._build:
             self._build = build

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Arguments: the cell's name, for whoever looks at a list of processes; the shared socket; the link to the parent."""
+    """Arguments: the cell's name, for whoever lists processes; the shared socket; the link to the parent."""
     here = Path(__file__).resolve().parent
     # A script's own folder comes first, where our modules would hide others' of the same name.
     sys.path[:] = [str(here.parent.parent), *(entry for entry in sys.path if Path(entry).resolve() != here)]

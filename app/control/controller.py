@@ -109,6 +109,7 @@ class Controller:
         self.changes = self._desk.changes
         self._force = self._desk.force
         self._lease = lease or OnlyCell()
+        self._hurried = asyncio.Event()
         self.builds: Builds | None = None
         """Set when the workers are there."""
         self.on_loaded: Callable[[str, str, str], None] = lambda factory, python, build: None
@@ -160,7 +161,14 @@ class Controller:
                 await self.tick()
             except Exception:
                 log.exception("a tick of the control loop failed")
-            await asyncio.sleep(TICK_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._hurried.wait()
+            self._hurried.clear()
+
+    def hurry(self) -> None:
+        """Something happened that a guardrail may judge: do not wait for the next second."""
+        self._hurried.set()
 
     async def close(self) -> None:
         """Watch no longer, and write what still waits; every change was saved when it was made."""

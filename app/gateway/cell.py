@@ -195,7 +195,9 @@ class Cell:
         self.ledger.message(message.path, session.transport, charge, self.clock() - message.accepted_at)
         self._unstarted[message.path].pop(session.key, None)
         handed_over = session.target is not None and message.dispatched_at > 0.0
-        if charge == "interrupted" and handed_over and self._sweep is not None and message.path == "v3":
+        # Cancelled at the deadline, or cut off because the worker died while the rollback waited for it.
+        cut = charge == "interrupted" or (charge == "error" and done is None)
+        if cut and handed_over and self._sweep is not None and message.path == "v3":
             self._sweep.interrupted += 1
         if done is not None and done.error is not None:
             code, fingerprint, reference = done.error

@@ -249,6 +249,17 @@ async def test_a_running_message_is_waited_for_and_an_interrupted_one_is_counted
     assert (report.verified, report.interrupted, report.sessions_moved) == (True, 1, 1)
 
 
+async def test_a_message_cut_off_because_its_worker_died_during_the_rollback_is_counted() -> None:
+    cell = HandCell(with_settings(drain_s=2), percentage=100)
+    session, _ = cell.connect()
+    session.receive(frame())
+    cell.v3.started()
+    sweep = cell.apply(LOCKED, rollback=True)
+    cell.v3.die()
+    report = await cell.verify(sweep)
+    assert (report.verified, report.interrupted, report.sessions_moved) == (True, 1, 1)
+
+
 async def test_queued_messages_of_a_client_that_leaves_are_not_the_rollback_s() -> None:
     cell = HandCell(percentage=100)
     session, _ = cell.connect()
