@@ -53,6 +53,7 @@ class Blow(msgspec.Struct, kw_only=True):
     run_again: int = 0
     """Accepted messages, not seen to start, that completed on another path than their session's."""
     interrupted: int = 0
+    """Messages that this blow, or for long ones a later one, cut before their end."""
     lies: list[str] = []
     """What contradicted that a rollback was verified."""
 
