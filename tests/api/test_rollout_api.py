@@ -129,7 +129,7 @@ async def test_of_two_operators_the_second_is_told_who_was_first(service: Servic
         ("nothing", {}, None, 404, "not_found"),
     ],
 )
-async def test_what_cannot_be_done_is_a_problem_document_and_changes_nothing(  # noqa: PLR0917
+async def test_what_cannot_be_done_is_a_problem_document_and_changes_nothing(
     service: Service, path: str, body: Any, if_match: str | None, status: int, kind: str
 ) -> None:
     await service.start(10)

@@ -1,7 +1,7 @@
 """An operator in a process of its own: so many commands, each based on what was last seen, as fast as they go.
 
-Run as `python -m tests.control.operator_process PLACE NAME COMMANDS`; begins when its input ends, and prints what
-became of each command. Uses what a cell uses to carry out a command: the machine, the keeper and the store.
+Run as `python -m tests.control.operator_process PLACE NAME COMMANDS`; says `ready`, begins when its input ends, and
+prints what became of each command. Uses what a cell uses to carry out a command: the machine, the keeper and the store.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ async def operate(place: str, name: str, commands: int) -> list[Outcome]:
     async with opened(place) as store:
         keeper = Keeper(store)
         await keeper.load()
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
         for number, percentage in zip(range(commands), percentages(name), strict=False):
             base = keeper.stored or Rollout()
             command = SetPercentage(actor=Actor(name, "manager"), percentage=percentage, revision=base.revision)
@@ -68,6 +70,5 @@ def percentages(name: str) -> Iterator[int]:
 
 
 if __name__ == "__main__":
-    sys.stdin.read()
     outcomes = asyncio.run(operate(sys.argv[1], sys.argv[2], int(sys.argv[3])))
     print(msgspec.json.encode(outcomes).decode())

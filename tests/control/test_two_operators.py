@@ -40,6 +40,9 @@ async def test_no_update_is_lost_and_each_refusal_names_the_winner(place: str) -
         )
         for name in NAMES
     }  # fmt: skip
+    for process in processes.values():  # they begin together, however long one of them took to start
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
     said = await asyncio.gather(*(process.communicate(b"") for process in processes.values()))
     told = {
         name: msgspec.json.decode(output, type=list[Outcome]) for name, (output, _) in zip(NAMES, said, strict=True)

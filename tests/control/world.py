@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.control.bus import Bus
 from app.control.controller import Controller
 from app.control.flags.embedded import EmbeddedFlags
 from app.control.ledger import Ledger
@@ -120,6 +121,7 @@ class World:
         database: Path | None = None,
         guard: Guard | None = None,
         store_down: bool = False,
+        bus: Bus | None = None,
     ) -> World:
         log: list[str] = []
         store = FragileStore(sqlite_store(database or folder), log)
@@ -137,6 +139,7 @@ class World:
             guard=guard,
             notify=notices.append,
             clock=lambda: world.now,
+            bus=bus,
         )
         world = cls(control, cell, store, flags, lock_file, ledger, log, notices)
         store.fail(store_down)
