@@ -36,9 +36,7 @@ _ROW_OF = {
 def figures(view: RolloutView) -> FiguresSection:
     judged = {_ROW_OF.get(verdict.guardrail) for verdict in view.verdicts}
     rows = [
-        row
-        if row.name in judged or view.phase in ("idle", "rolled_back")
-        else structs.replace(row, bars=_counted(row, view))
+        row if row.name in judged else structs.replace(row, bars=_counted(row, view))
         for row in plain_figures(view.paths, view.verdicts)
     ]
     others = [verdict for verdict in view.verdicts if verdict.guardrail not in _ROW_OF]

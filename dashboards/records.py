@@ -16,6 +16,8 @@ from dashboards.ports import Person, PlanText
 from dashboards.state import receipt as receipt_of
 from dashboards.views import ReceiptView, RolloutView, SeriesView, StageView
 
+NOT_THEN = ("Open sessions", "Users")
+"""Where everybody was is counted when the sessions have begun to move; `sessions moved` says how many there were."""
 AFTER_S = 300.0
 """The charts of a receipt end so long after the rollback, or now."""
 
@@ -38,7 +40,9 @@ def receipt_page(
             Fact("users with an error on v3", words.count(done.users_harmed), "warn" if done.users_harmed else "plain"),
             Fact("verified", words.day_clock(back.verified_at) if back.verified_at else "not verified"),
         ],
-        figures=FiguresSection("when the command came", plain_figures(done.figures), []),
+        figures=FiguresSection(
+            "when the command came", [row for row in plain_figures(done.figures) if row.name not in NOT_THEN], []
+        ),
         errors=structs.replace(errors(done.errors_only_on_v3, view.now), title="Errors only on v3", empty="None."),
         charts=charts(series, address, until),
         history=HistorySection([entry_of(entry, view.now) for entry in done.timeline], "", "Nothing is known of it."),

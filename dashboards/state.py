@@ -164,6 +164,8 @@ def _share(label: str, stable: int | None, canary: int | None) -> Share:
 
 
 def _changed(view: RolloutView) -> str:
+    if not view.changed_at:
+        return "Nothing was changed yet."
     reason = f": {view.reason}" if view.reason else ""
     return f"Last change by {view.changed_by} at {words.clock(view.changed_at)}, revision {view.revision}{reason}"
 

@@ -49,11 +49,11 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
   const two = (number) => String(number).padStart(2, "0");
 
-  function clock(at) {
+  function clock(at, step) {
     const when = new Date(at * 1000);
     const time = two(when.getHours()) + ":" + two(when.getMinutes());
     if (shown.span === "30d") return when.getDate() + " " + when.toLocaleString("en", { month: "short" });
-    return time;
+    return step < 60 ? time + ":" + two(when.getSeconds()) : time;
   }
 
   function moment(at) {
@@ -117,7 +117,7 @@
     return {
       width,
       height: HEIGHT,
-      padding: [10, 0, 0, 2],
+      padding: [10, 0, 0, 16],
       cursor: { sync: { key: "crossfade" }, drag: { x: false, y: false } },
       legend: { live: true },
       scales: {
@@ -130,7 +130,7 @@
         { label: "v3", stroke: colour("v3"), width: 2, dash: [6, 4], points, value },
       ],
       axes: [
-        { ...axis, grid: { show: false }, size: 26, space: 70, values: (_, splits) => splits.map(clock) },
+        { ...axis, grid: { show: false }, size: 26, space: 70, values: (_, splits, axis, space, step) => splits.map((at) => clock(at, step)) },
         { ...axis, side: 1, size: 56, space: 34, values: (_, splits) => splits.map((number) => number.toLocaleString("en")) },
       ],
       hooks: { draw: [drawMarks] },

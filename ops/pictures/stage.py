@@ -99,8 +99,8 @@ class Stage:
         )
         return done.stdout
 
-    def token(self, role: str) -> str:
-        return self.say("token", "--role", role).splitlines()[-1]
+    def token(self, role: str, name: str = "ada") -> str:
+        return self.say("token", "--role", role, "--name", name).splitlines()[-1]
 
     @contextlib.contextmanager
     def clients(self, number: int, *options: str) -> Iterator[None]:

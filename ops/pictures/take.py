@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parent
 LIMIT_BYTES = 200_000
 WIDE = {"width": 1180, "height": 1400}
 SCREEN = {"width": 1280, "height": 800}
+TALL = {"width": 1280, "height": 1100}
 PHONE = {"width": 390, "height": 844}
 CLIENTS = 120
 LIFE_MS = 45_000
@@ -90,7 +91,7 @@ def healthy(camera: Camera, stage: Stage, remote: Remote) -> None:
         camera.take("health", "/health", viewport=SCREEN)
         camera.take("plan", "/plan", viewport=SCREEN)
         remote.say("percentage", percentage=100, reason="a drill")
-        with camera.at("/try", viewport=SCREEN) as chat:
+        with camera.at("/try", viewport=TALL) as chat:
             chat.get_by_label("User", exact=True).fill("ada")
             chat.get_by_role("button", name="Open a socket").click()
             expect(chat.locator("#socket")).to_have_text("open")
