@@ -6,14 +6,13 @@ It must not know what a page looks like.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
-from itertools import islice
 
 from app.api.access import Access
 from app.api.commands import PLAN_CHARACTERS, REASON_CHARACTERS, command_of
 from app.control.controller import Controller
 from app.control.health import health_view
 from app.control.history import History
-from app.control.overview import plan_view, preview, rollout_view, user_view
+from app.control.overview import plan_view, rollout_view
 from app.errors import StoreUnavailable
 from dashboards.ports import Outcome, PageRequest, Person, PlanText, Unavailable, Verb
 from dashboards.views import (
@@ -54,7 +53,7 @@ class PageSource:
         return rollout_view(self._control.known())
 
     async def preview(self, percentage: int) -> Preview:
-        return preview(self._control.known(), percentage)
+        return await self._control.everyone.preview(percentage)
 
     async def act(
         self, verb: Verb, percentage: int | None, reason: str, revision: int | None, person: Person
@@ -111,7 +110,7 @@ class PageSource:
         return await self._history.view(span, self._control.keeper, until)
 
     async def errors(self) -> list[ErrorGroup]:
-        return self._control.ledger.errors.view()
+        return await self._control.everyone.errors()
 
     async def receipt(self, id: str) -> ReceiptView | None:
         try:
@@ -128,17 +127,10 @@ class PageSource:
     # -- people ---------------------------------------------------------------------------------------------------
 
     async def sessions(self, search: str, path: Path | None, limit: int) -> SessionsView:
-        wanted = search.casefold()
-        every = list(self._control.cell.sessions())
-        found = [
-            session
-            for session in every
-            if (path is None or session.path == path) and wanted in session.user_id.casefold()
-        ]
-        return SessionsView(items=list(islice(found, limit)), matching=len(found), total=len(every))
+        return await self._control.everyone.sessions(path, limit, search)
 
     async def user(self, user_id: str) -> UserView:
-        return user_view(self._control.known(), user_id)
+        return await self._control.everyone.user(user_id)
 
     async def pin(self, user_id: str, path: Path | None, reason: str, person: Person) -> Outcome:
         return _too_long(reason) or await _outcome(

@@ -53,7 +53,7 @@ async def sessions(
     path: Annotated[Path | None, QueryParameter()] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=SESSIONS)] = 1000,
 ) -> list[SessionView]:
-    return await services.control.everyone.sessions(path, limit)
+    return (await services.control.everyone.sessions(path, limit)).items
 
 
 @get("/api/errors", guards=VIEWER, tags=["rollout"], summary="Errors by group, those seen only on v3 first")

@@ -13,11 +13,10 @@ import msgspec
 import structlog
 
 from app.cells.frames import CanaryBuild, Post, Present, Serving, ToCell
-from app.control.bus import Answer, Ask, Changed, Locked, Message, Part
+from app.control.bus import Figures, Message
 from app.errors import LinkError
 from app.paths.link import Link
 
-_MUST = (Changed, Locked, Part, Ask, Answer)
 log = structlog.get_logger()
 
 
@@ -45,7 +44,7 @@ class HostBus:
 
     def tell(self, message: Message, to: str = "") -> None:
         # Also when no other cell serves yet: one that is being started has to hear of a lock.
-        self._say(Post(self._name, to, self._encoder.encode(message), isinstance(message, _MUST)))
+        self._say(Post(self._name, to, self._encoder.encode(message), not isinstance(message, Figures)))
 
     def serving(self) -> None:
         """This cell accepts sockets from now on."""

@@ -20,7 +20,7 @@ from app.control.fleet import SILENT_S, Fleet
 from app.control.overview import Known
 from app.control.ports import Loaded
 from app.errors import CrossfadeError, FactoryError
-from dashboards.views import ErrorGroup, Preview, SessionView, UserView
+from dashboards.views import ErrorGroup, Preview, SessionsView, SessionView, UserView
 from rollout.names import Path
 
 ANSWER_S = 1.0
@@ -34,6 +34,8 @@ log = structlog.get_logger()
 class SessionsOf(Struct, frozen=True, tag="sessions"):
     path: Path | None
     limit: int
+    search: str = ""
+    """Part of a user id, in any case."""
 
 
 class SessionsOfUser(Struct, frozen=True, tag="user"):
@@ -72,10 +74,14 @@ class Everyone:
 
     # -- for the API and the pages ------------------------------------------------------------------------------------
 
-    async def sessions(self, path: Path | None, limit: int) -> list[SessionView]:
-        """Open sessions of all cells, at most `limit`."""
-        question = SessionsOf(path, limit)
-        return list(islice(chain.from_iterable(await self._all(question, list[SessionView])), limit))
+    async def sessions(self, path: Path | None, limit: int, search: str = "") -> SessionsView:
+        """Open sessions of all cells, at most `limit`; `search` is part of a user id."""
+        found = await self._all(SessionsOf(path, limit, search), SessionsView)
+        return SessionsView(
+            items=list(islice(chain.from_iterable(each.items for each in found), limit)),
+            matching=sum(each.matching for each in found),
+            total=sum(each.total for each in found),
+        )
 
     async def user(self, user_id: str) -> UserView:
         """Where a user is, or would be on connecting, and why."""
@@ -169,9 +175,8 @@ class Everyone:
         """For this cell alone."""
         known = self._known()
         match question:
-            case SessionsOf(path=path, limit=limit):
-                found = (session for session in known.cell.sessions() if path is None or session.path == path)
-                return list(islice(found, limit))
+            case SessionsOf():
+                return _sessions(known, question)
             case SessionsOfUser(user_id=user_id):
                 return known.cell.sessions_of(user_id)
             case PreviewOf(percentage=percentage):
@@ -180,3 +185,14 @@ class Everyone:
                 return known.ledger.errors.view()
             case Load(factory=factory, python=python, build=build):
                 return await self._load(factory, python, build)
+
+
+def _sessions(known: Known, question: SessionsOf) -> SessionsView:
+    wanted = question.search.casefold()
+    every = list(known.cell.sessions())
+    found = [
+        session
+        for session in every
+        if (question.path is None or session.path == question.path) and wanted in session.user_id.casefold()
+    ]
+    return SessionsView(items=found[: question.limit], matching=len(found), total=len(every))

@@ -27,6 +27,7 @@ class Fleet:
         self.clock = clock
         self._heard_at: dict[str, float] = {}
         self._figures: dict[str, Figures] = {}
+        self._first: dict[str, list[int]] = {}
         self._gone = [0] * SLOTS
 
     def names(self) -> list[str]:
@@ -43,14 +44,16 @@ class Fleet:
         if figures is not None:
             before = self._figures.get(cell)
             if before is not None and before.process != figures.process:
-                self._keep(before)
+                self._keep(cell)
+            self._first.setdefault(cell, figures.slots)
             self._figures[cell] = figures
 
     def present(self) -> None:
         """Others came or went: what is gone holds no sessions, and silence is counted from an arrival on."""
         there = set(self.bus.others())
         for name in set(self._figures) - there:
-            self._keep(self._figures.pop(name))
+            self._keep(name)
+            del self._figures[name]
         self._heard_at = {name: self._heard_at.get(name, self.clock()) for name in there}
 
     def others(self) -> Mapping[str, Figures]:
@@ -64,11 +67,18 @@ class Fleet:
         return self.clock() - self._heard_at.get(cell, self.clock())
 
     def slots(self, own: list[int]) -> list[int]:
-        """The ledgers of all cells in one; what a cell counted before it died stays counted."""
+        """This cell's ledger, and what the others have counted since they were heard first: it only grows.
+
+        What a cell counted before it died stays counted.
+        """
         if not self._figures and not any(self._gone):
             return own
-        others = [each.slots for each in self._figures.values()]
-        return [sum(values) for values in zip(own, self._gone, *others, strict=True)]
+        total = [mine + gone for mine, gone in zip(own, self._gone, strict=True)]
+        for name, figures in self._figures.items():
+            for index, (last, first) in enumerate(zip(figures.slots, self._first[name], strict=True)):
+                total[index] += last - first
+        return total
 
-    def _keep(self, figures: Figures) -> None:
-        self._gone = [kept + last for kept, last in zip(self._gone, figures.slots, strict=True)]
+    def _keep(self, cell: str) -> None:
+        first, last = self._first.pop(cell), self._figures[cell].slots
+        self._gone = [gone + new - old for gone, new, old in zip(self._gone, last, first, strict=True)]

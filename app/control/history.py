@@ -14,11 +14,13 @@ from time import time
 import msgspec
 import structlog
 
+from app.control.fleet import Fleet
 from app.control.keeper import Keeper
 from app.control.ledger import Ledger
 from app.control.ports import Cell
 from app.control.series import SPAN_S, TIERS, Gauges, SavedSlots, Series
 from app.control.store.port import SeriesChunk, Store
+from app.control.summing import per_session_bytes
 from app.errors import StoreUnavailable
 from dashboards.views import AuditEntry, Mark, SeriesView, Span
 from rollout.names import PATHS
@@ -34,24 +36,40 @@ log = structlog.get_logger()
 
 
 class History:
-    """The time series of one cell, from the last start or, after `open`, from as long as the store remembers."""
+    """The time series of all cells as one of them saw it, from as long ago as the store remembers.
 
-    def __init__(self, cell: Cell, ledger: Ledger, store: Store, clock: Callable[[], float] = time) -> None:
+    Without a `fleet` the cell is the only one.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        ledger: Ledger,
+        store: Store,
+        clock: Callable[[], float] = time,
+        fleet: Fleet | None = None,
+    ) -> None:
         self.series = Series(ledger.slots)
         self._cell = cell
         self._ledger = ledger
         self._store = store
         self._clock = clock
+        self._fleet = fleet
         self._waiting: deque[SeriesChunk] = deque(maxlen=WAITING)
         self._loaded = False
 
     def look(self) -> None:
         """Take down this second."""
+        others = [] if self._fleet is None else list(self._fleet.others().values())
         gauges = {}
         for path in PATHS:
-            state = self._cell.path_state(path)
-            gauges[path] = Gauges(state.sessions, state.session_memory_bytes, state.memory_bytes)
-        self.series.sample(self._clock(), self._ledger.slots, gauges)
+            states = [self._cell.path_state(path), *(other.paths[path] for other in others)]
+            memory = [state.memory_bytes for state in states if state.memory_bytes is not None]
+            gauges[path] = Gauges(
+                sum(state.sessions for state in states), per_session_bytes(states), sum(memory) if memory else None
+            )
+        slots = self._ledger.slots if self._fleet is None else self._fleet.slots(self._ledger.slots)
+        self.series.sample(self._clock(), slots, gauges)
 
     async def run(self) -> None:
         """Take up what was kept, then look once a second and save every ten, until cancelled."""

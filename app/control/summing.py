@@ -43,7 +43,7 @@ def path_figures(path: Path, states: Mapping[str, PathState], tallies: Sequence[
         p50_ms=quantile_ms(histogram, 0.5),
         p99_ms=quantile_ms(histogram, 0.99),
         memory_bytes=sum(memory) if memory else None,
-        session_memory_bytes=_per_session(states.values()),
+        session_memory_bytes=per_session_bytes(states.values()),
         restarts=sum(state.restarts for state in states.values()),
         uptime_s=min(uptimes, default=None),
         since=now - max(tally.seconds for tally in tallies),
@@ -59,7 +59,8 @@ def _reasons(states: Mapping[str, PathState]) -> str | None:
     return "; ".join(f"cell {name}: {reason}" for name, reason in sorted(missing.items()))
 
 
-def _per_session(states: Iterable[PathState]) -> float | None:
+def per_session_bytes(states: Iterable[PathState]) -> float | None:
+    """The mean over the sessions of all cells where it is known."""
     known = [(state.session_memory_bytes, state.sessions) for state in states if state.session_memory_bytes is not None]
     weight = sum(sessions for _, sessions in known)
     if not weight:

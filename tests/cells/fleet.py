@@ -134,7 +134,7 @@ class Fleet:
     def lives(self) -> bool:
         """Whether the parent runs."""
         try:
-            return bool(self.process.status() != psutil.STATUS_ZOMBIE)
+            return bool(self.process.status() != psutil.STATUS_ZOMBIE)  # type: ignore[no-untyped-call]
         except psutil.NoSuchProcess:
             return False
 

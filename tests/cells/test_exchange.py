@@ -1,0 +1,261 @@
+"""Two and three cells within one process: what each makes of what the others say, in any order and with losses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from app.control.bus import Changed
+from app.control.exchange import CUT_OFF_S
+from app.control.lockfile import LockFile
+from app.control.overview import rollout_view
+from app.control.record import write_record
+from rollout.errors import StaleRevision
+from rollout.events import Actor, Rollback, SetPercentage, Start, Unlock
+from rollout.state import Lock
+from tests.cells.memory_bus import MemoryBus, deliver
+from tests.control.world import World
+
+ANN, BOB = Actor("ann", "manager"), Actor("bob", "oncall")
+NAMES = ("a", "b", "c")
+
+
+class Host:
+    """Three cells on one data folder; their bus is delivered when the test says so."""
+
+    def __init__(self) -> None:
+        self.board: dict[str, MemoryBus] = {}
+        self.worlds: dict[str, World] = {}
+        self._talking: list[asyncio.Task[None]] = []
+
+    async def open(self, folder: Path, name: str) -> World:
+        world = self.worlds[name] = await World.make(folder, name, bus=MemoryBus(name, self.board))
+        self._talking.append(asyncio.create_task(world.control.exchange.run()))
+        return world
+
+    async def close(self) -> None:
+        for task in self._talking:
+            task.cancel()
+        await asyncio.gather(*self._talking, return_exceptions=True)
+        for world in self.worlds.values():
+            await world.close()
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not true():
+                deliver(self.board)
+                await asyncio.sleep(0)
+
+    async def followed(self, name: str) -> None:
+        """Wait until this cell has dealt with what it heard."""
+        exchange = self[name].control.exchange
+        await self.until(lambda: exchange._news is None and not self[name].control._desk.changing.locked())
+
+    def __getitem__(self, name: str) -> World:
+        return self.worlds[name]
+
+    async def started(self, percentage: int = 100) -> None:
+        await self["a"].control.execute(Start(actor=ANN, percentage=percentage, revision=0), "cli")
+        await self.until(lambda: all(world.control.state.revision == 1 for world in self.worlds.values()))
+
+
+@pytest_asyncio.fixture
+async def host(tmp_path: Path) -> AsyncIterator[Host]:
+    host = Host()
+    for name in NAMES:
+        await host.open(tmp_path, name)
+    yield host
+    await host.close()
+
+
+def on_v3(host: Host) -> list[int]:
+    return [host[name].cell.on("v3") for name in NAMES]
+
+
+async def test_a_record_saved_by_one_is_in_force_in_all(host: Host) -> None:
+    await host.started(30)
+    assert len(set(on_v3(host))) == 1
+    assert host["c"].cell.on("v3") > 0
+    assert {host[name].flags.percentage() for name in NAMES} == {30}
+
+
+async def test_lower_revisions_are_ignored(host: Host) -> None:
+    await host.started(30)
+    old = write_record(host["a"].control.state)
+    await host["a"].control.execute(SetPercentage(actor=ANN, percentage=60, revision=1), "cli")
+    await host.until(lambda: host["b"].control.state.percentage == 60)
+    sweeps = len(host["b"].cell.applied)
+    host.board["b"].on_message("a", Changed(old.revision, old.text))
+    await host.followed("b")
+    assert (host["b"].control.state.percentage, len(host["b"].cell.applied)) == (60, sweeps)
+
+
+async def test_a_cell_that_has_not_heard_yet_looks_before_it_refuses(host: Host) -> None:
+    await host.started(30)
+    host.board["b"].stopped = True
+    await host["a"].control.execute(SetPercentage(actor=ANN, percentage=40, revision=1), "cli")
+    await host["b"].control.execute(SetPercentage(actor=ANN, percentage=50, revision=2), "cli")
+    assert host["b"].control.state.revision == 3
+    with pytest.raises(StaleRevision, match="set 50 %"):
+        await host["a"].control.execute(SetPercentage(actor=ANN, percentage=60, revision=2), "cli")
+
+
+async def test_a_rollback_is_in_force_where_it_was_heard_before_any_store(host: Host) -> None:
+    await host.started()
+    for world in host.worlds.values():
+        world.store.fail(True)
+    await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
+    deliver(host.board)
+    assert on_v3(host) == [0, 0, 0]
+    assert all(world.cell.view.locked for world in host.worlds.values())
+    await host.until(lambda: host["a"].control.known().rollback.verified_at is not None)  # type: ignore[union-attr]
+    done = host["a"].control.known().rollback
+    assert done is not None
+    assert (done.cells, done.silent_cells) == (list(NAMES), [])
+    for world in host.worlds.values():
+        world.store.fail(False)
+        await world.control.tick()
+    assert {world.control.state for world in host.worlds.values()} == {await host["a"].stored()}
+    entries = (await host["a"].control.keeper.events()).items
+    assert [entry.what for entry in entries if entry.what == "rollback"] == ["rollback"]
+
+
+async def test_a_cell_that_is_not_heard_keeps_a_rollback_unverified(host: Host) -> None:
+    await host.started()
+    host.board["c"].stopped = True
+    await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
+    await host.until(lambda: on_v3(host)[:2] == [0, 0])
+    for name in ("a", "b"):
+        view = rollout_view(host[name].control.known())
+        assert view.last_rollback is not None
+        assert view.last_rollback.verified_at is None
+        assert (view.last_rollback.cells, view.last_rollback.silent_cells) == (["a", "b"], ["c"])
+    host.board["c"].stopped = False
+    await host.until(lambda: host["b"].control.known().rollback.verified_at is not None)  # type: ignore[union-attr]
+    done = host["b"].control.known().rollback
+    assert done == host["a"].control.known().rollback
+    assert done is not None
+    assert done.sessions_moved == done.sessions_to_move == 3 * len(host["a"].users)
+
+
+async def test_a_busy_session_in_another_cell_keeps_a_rollback_unverified(host: Host) -> None:
+    await host.started()
+    host["b"].cell.members[0].busy = True
+    await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
+    await host.until(lambda: on_v3(host) == [0, 1, 0])
+    view = rollout_view(host["c"].control.known())
+    assert view.last_rollback is not None
+    assert (view.last_rollback.verified_at, view.last_rollback.cells) == (None, list(NAMES))
+    host["b"].cell.finish()
+    await host.until(lambda: host["c"].control.known().rollback.verified_at is not None)  # type: ignore[union-attr]
+
+
+async def test_a_cell_that_is_gone_is_not_waited_for(host: Host) -> None:
+    await host.started()
+    host.board["c"].stopped = True
+    await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
+    await host.until(lambda: on_v3(host)[:2] == [0, 0])
+    host.board["c"].leave()
+    await host.until(lambda: host["a"].control.known().rollback.verified_at is not None)  # type: ignore[union-attr]
+    assert host["a"].control.known().rollback.cells == ["a", "b"]  # type: ignore[union-attr]
+
+
+async def test_whoever_wakes_up_hears_the_bus_before_anybody_is_admitted(host: Host) -> None:
+    await host.started()
+    host.board["b"].stopped = True
+    await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
+    assert host["b"].cell.on("v3") > 0
+    host.board["b"].stopped = False
+    host["b"].control.exchange.look_around()
+    assert host["b"].cell.view.locked
+    assert host["b"].cell.on("v3") == 0
+
+
+async def test_whoever_wakes_up_finds_the_lock_on_the_disk_without_a_bus(host: Host) -> None:
+    await host.started()
+    for name in NAMES:
+        host.board[name].stopped = True
+    await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
+    host["b"].control.exchange.look_around()
+    assert host["b"].cell.view.locked
+    assert host["b"].control.state.lock == host["a"].control.state.lock
+
+
+async def test_a_lifted_lock_that_still_lies_on_the_disk_locks_nobody(host: Host, tmp_path: Path) -> None:
+    await host.started()
+    await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
+    await host.until(lambda: host["a"].control.known().rollback.verified_at is not None)  # type: ignore[union-attr]
+    old = host["a"].control.state.lock
+    assert old is not None
+    await host["a"].control.execute(Unlock(actor=ANN, reason="ok", revision=2, flag_percentage=None), "cli")
+    await host.until(lambda: not any(world.cell.view.locked for world in host.worlds.values()))
+    LockFile(tmp_path).write(old)
+    host["b"].control.exchange.look_around()
+    assert not host["b"].cell.view.locked
+
+
+async def test_lifting_an_old_lock_leaves_a_new_one_of_another_cell(tmp_path: Path) -> None:
+    file = LockFile(tmp_path)
+    old = Lock(1, 0, 1.0, "bob", True, "")
+    new = Lock(1, 1, 2.0, "ann", True, "")
+    unsure = Lock(1, -1, 3.0, "ann", True, "")
+    file.write(new)
+    file.lift(1, old)
+    assert file.read() == new
+    file.write(unsure)
+    file.lift(1, old)
+    assert file.read() == unsure
+    file.lift(1, unsure)
+    assert file.read() is None
+    file.write(old)
+    file.lift(1, None)
+    assert file.read() is None
+
+
+async def test_two_rollbacks_at_once_are_one(host: Host) -> None:
+    await host.started()
+    await asyncio.gather(
+        host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page"),
+        host["b"].control.execute(Rollback(actor=ANN, reason="slow"), "cli"),
+    )
+    await host.until(lambda: all(world.control.state.revision == 2 for world in host.worlds.values()))
+    await host.until(
+        lambda: all(world.control.known().rollback.verified_at is not None for world in host.worlds.values())  # type: ignore[union-attr]
+    )
+    for world in host.worlds.values():
+        await world.control.tick()
+    assert {world.control.state for world in host.worlds.values()} == {await host["a"].stored()}
+    assert LockFile(host["a"].lock_file.path.parent).read() == host["a"].control.state.lock
+
+
+async def test_a_cell_cut_off_from_store_and_bus_serves_v2_until_it_hears_again(host: Host) -> None:
+    await host.started()
+    world, bus = host["b"], host.board["b"]
+    world.store.fail(True)
+    await world.control.tick()
+    bus.silence_s = CUT_OFF_S + 1
+    exchange = world.control.exchange
+    exchange._heard_store_at -= CUT_OFF_S + 1
+    exchange._check_cut_off()
+    assert world.cell.on("v3") == 0
+    assert not world.cell.view.locked
+    bus.silence_s = 0.0
+    exchange._check_cut_off()
+    assert world.cell.on("v3") == len(world.users)
+
+
+@pytest.mark.parametrize(("store_down", "silence_s"), [(True, 0.0), (False, CUT_OFF_S + 1)])
+async def test_store_or_bus_is_enough(host: Host, store_down: bool, silence_s: float) -> None:
+    await host.started()
+    world = host["b"]
+    world.store.fail(store_down)
+    await world.control.tick()
+    host.board["b"].silence_s = silence_s
+    if store_down:
+        world.control.exchange._heard_store_at -= CUT_OFF_S + 1
+    world.control.exchange._check_cut_off()
+    assert world.cell.on("v3") == len(world.users)
