@@ -1,0 +1,70 @@
+"""The service as the pages see it: searches, refusals in words, and what is left while the store is down."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.api.page_source import PageSource
+from app.control.history import History
+from dashboards.ports import Person, Unavailable
+from tests.api.service import Service
+
+ADA = Person("ada", "manager")
+EVE = Person("eve", "viewer")
+
+
+@pytest.fixture
+def source(service: Service) -> PageSource:
+    world = service.world
+    return PageSource(world.control, service.access, History(world.cell, world.ledger, world.store, lambda: world.now))
+
+
+async def test_history_is_searched_whatever_the_case_and_goes_on(source: PageSource) -> None:
+    for number in range(12):
+        await source.note(f"Remark {number}" if number % 3 else f"other {number}", ADA)
+    first = await source.events(None, 5, "remark")
+    assert [entry.reason for entry in first.items] == ["Remark 11", "Remark 10", "Remark 8", "Remark 7", "Remark 5"]
+    rest = await source.events(first.next, 5, "REMARK")
+    assert [entry.reason for entry in rest.items] == ["Remark 4", "Remark 2", "Remark 1"]
+    assert rest.next is None
+    assert (await source.events(None, 5, "zebra")).items == []
+    assert len((await source.events(None, 50, "ada")).items) == 12
+
+
+async def test_a_refusal_is_an_outcome_in_words(source: PageSource) -> None:
+    assert "role" in (await source.note("hello", EVE)).refusal
+    assert "role" in (await source.pin("bob", "v3", "", EVE)).refusal
+    assert "characters" in (await source.note("x" * 5000, ADA)).refusal
+    assert (await source.events(None, 10)).items == []
+
+
+async def test_a_pin_shows_with_the_user(source: PageSource) -> None:
+    assert (await source.pin("bob", "v3", "a tester", ADA)).ok
+    user = await source.user("bob")
+    assert (user.pin, user.path, user.reason) == ("v3", "v3", "pinned")
+    assert (await source.pin("bob", None, "", ADA)).ok
+    assert (await source.user("bob")).pin is None
+
+
+async def test_a_plan_is_checked_without_effect(source: PageSource) -> None:
+    before = await source.plan()
+    good = await source.check_plan('name = "x"\n[[stage]]\npercentage = 20\nbake = "5m"\n')
+    assert (good.name, [stage.percentage for stage in good.stages], good.problems) == ("x", [20], [])
+    bad = await source.check_plan('name = "x"\n[[stage]]\npercentage = 140\n')
+    assert bad.stages == []
+    assert any(problem.startswith("line 3: stage[1].percentage") for problem in bad.problems)
+    assert len((await source.check_plan("x" * 200_000)).problems) == 1
+    assert await source.plan() == before
+
+
+async def test_without_the_store_the_page_still_has_its_button(source: PageSource, service: Service) -> None:
+    await service.start(10)
+    service.world.store.fail(True)
+    assert (await source.events(None, 5)).items == []
+    assert (await source.events(None, 5, "go")).items == []
+    assert (await source.act("rollback", None, "bad", None, ADA)).ok
+    with pytest.raises(Unavailable):
+        await source.receipt("of another time")
+    await service.world.control.tick()
+    assert (await source.health()).store_down
+    service.world.store.fail(False)
