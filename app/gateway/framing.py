@@ -21,7 +21,7 @@ except ImportError:  # no compiler when it was installed: the same in Python
 EXTENSION = "crossfade.socket"
 """Key in the ASGI scope's extensions under which the handler of `/ws` finds its `FramedSocket`."""
 
-HOLD_S = 0.002
+HOLD_S = 0.005
 """An ack waits at most so long for the first event of its message."""
 EARLY_MESSAGES = 64
 PLAIN_TEXT = 0x81

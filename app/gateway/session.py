@@ -572,7 +572,7 @@ class Session:
         else:
             message.path = self.path  # it never ran: it is charged to where it waited
         if retry:
-            self.recent.forget(message.message_id, "interrupted")
+            self.recent.forget(message.message_id)
         else:
             self.recent.finish(message.message_id, terminal)
         if done is not None:

@@ -77,7 +77,7 @@ async def test_who_comes_back_is_told_what_became_of_its_messages_and_goes_on_fr
     house.cell.v2.done(document=b"two")
     again, client, back = await house.enter(ready["resume_token"], Identity("ann", "t-another"))
     assert back["recovered"] is True
-    assert back["outcomes"] == [["m1", "error"], ["m3", "interrupted"], ["m2", "agent_completed"]]
+    assert back["outcomes"] == [["m1", "error"], ["m2", "agent_completed"], ["m3", "interrupted"]]
     assert again.thread_id == "t-ann"
     assert back["resume_token"] != ready["resume_token"]
     for name in ("m1", "m3", "m2"):

@@ -8,7 +8,7 @@ from app.gateway.outcomes import Recent
 def test_a_retry_that_runs_has_no_outcome_yet() -> None:
     recent = Recent()
     recent.begin("a")
-    recent.forget("a", "interrupted")
+    recent.forget("a")
     assert "a" not in recent
     assert recent.outcomes() == [("a", "interrupted")]
     recent.begin("a")

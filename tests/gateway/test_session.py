@@ -321,7 +321,7 @@ def test_when_the_socket_dies_the_running_message_finishes_and_the_queued_ones_a
     cell.v2.event()
     cell.v2.done(document=b"kept")
     assert [(done.number, done.charge) for done in cell.done_with] == [(2, "interrupted"), (1, "ok")]
-    assert session.recent.outcomes() == [("m2", "interrupted"), ("m1", "agent_completed")]
+    assert session.recent.outcomes() == [("m1", "agent_completed"), ("m2", "interrupted")]
     assert (session.document, session.state, len(client.told)) == (b"kept", State.ENDED, told)
     assert cell.ended_keys == [session.key]
     assert cell.v2.held == {}
