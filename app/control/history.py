@@ -30,6 +30,8 @@ SAVE_S = 10
 """Finished slots are written so often; a service that is killed loses as much of its charts."""
 WAITING = 2000
 """Chunks kept while the store is down: more than five hours of them."""
+FIRST_READ, READ = 20, 200
+"""Entries of the audit asked for at first, because the last quarter of an hour seldom has more, and from then on."""
 MARKS = 1000
 """Most marks of one answer; a page of the audit has the rest."""
 log = structlog.get_logger()
@@ -130,8 +132,10 @@ def _read(chunk: SeriesChunk) -> SavedSlots:
 async def _marks(keeper: Keeper, since: float, until: float) -> list[Mark]:
     found: list[Mark] = []
     before: int | None = None
+    limit = FIRST_READ
     while len(found) < MARKS:
-        page = await keeper.events(before, 200)
+        page = await keeper.events(before, limit)
+        limit = READ
         found += [mark_of(entry) for entry in page.items if since <= entry.at <= until]
         if page.next is None or page.items[-1].at < since:
             break

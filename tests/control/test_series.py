@@ -213,3 +213,11 @@ async def test_every_command_and_note_is_a_mark(world: World) -> None:
     assert marks[2].reason == "support hears nothing bad"
     earlier = (await history.view("15m", world.control.keeper, world.now - 3600)).marks
     assert [mark.reason for mark in earlier] == ["before all of it"]
+
+
+async def test_marks_come_from_more_than_one_page_of_the_audit(world: World) -> None:
+    history = History(world.cell, world.ledger, world.store, lambda: world.now)
+    for number in range(45):
+        await world.control.note(ANN, f"remark {number}", "page")
+    marks = (await history.view("15m", world.control.keeper)).marks
+    assert [mark.reason for mark in marks] == [f"remark {number}" for number in range(45)]
