@@ -40,9 +40,18 @@
     if (event.seq !== last + 1) counters.gaps += event.seq - last - 1;
     last = event.seq;
     if (event.number !== undefined && TERMINAL.includes(event.type)) counters.answered += 1;
-    line(event.seq, event.type, JSON.stringify(event.payload));
+    line(event.seq, event.type, JSON.stringify(event.payload, (name, value) => (name === "resume_token" ? "…" : value)));
     show();
   }
+
+  // What happens to the rollout stands between what the socket hears.
+  let headline = byId("headline").textContent;
+  document.addEventListener("htmx:sse:after:message", () => {
+    const now = byId("headline").textContent;
+    if (now === headline) return;
+    headline = now;
+    if (socket) line("–", "rollout", now);
+  });
 
   function open(user) {
     if (socket) {

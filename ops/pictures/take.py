@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from ops.pictures.stage import Remote, Stage, launch, staged
 
 FOLDER = Path(__file__).parent
 LIMIT_BYTES = 200_000
-WIDE = {"width": 1180, "height": 1400}
+WIDE = {"width": 1180, "height": 1240}
 SCREEN = {"width": 1280, "height": 800}
 TALL = {"width": 1280, "height": 1100}
 PHONE = {"width": 390, "height": 844}
@@ -59,7 +59,7 @@ class Camera:
             keep(page, name)
 
 
-def keep(page: Page, name: str) -> None:
+def keep(page: Page | Locator, name: str) -> None:
     """Write `name`.png. Raises ValueError when it is too large for a repository."""
     picture = page.screenshot(animations="disabled", caret="hide")
     if len(picture) > LIMIT_BYTES:
@@ -100,6 +100,7 @@ def healthy(camera: Camera, stage: Stage, remote: Remote) -> None:
             keep(chat, "try-before")
             chat.get_by_role("button", name="Roll back").click()
             expect(chat.locator("#rollback")).to_contain_text("Verified")
+            expect(chat.locator("#log")).to_contain_text("Everyone is on v2")
             say(chat, "am I still here?", 3)
             keep(chat, "try")
 
@@ -114,6 +115,7 @@ def failing(camera: Camera, stage: Stage, remote: Remote) -> None:
         page.get_by_role("button", name="Roll back").click()
         expect(page.locator("#rollback")).to_contain_text("Verified")
         page.wait_for_timeout(LIFE_MS)
+        keep(page.locator("#charts"), "charts")
         camera.take("overview-rolled-back", "/")
         camera.take("phone-rolled-back", "/", viewport=PHONE)
         camera.take("history", "/history", viewport=SCREEN)
