@@ -20,6 +20,7 @@ import structlog
 from app.api.access import Access
 from app.api.page_source import PageSource
 from app.cells.bus import HostBus
+from app.cells.names import cell_names, host_name
 from app.control.bus import Figures
 from app.control.controller import Controller
 from app.control.departures import StoredDepartures
@@ -61,7 +62,7 @@ def make_lease(settings: Settings, store: Store, name: str, *, alone: bool) -> L
     """Who takes the automatic steps; None: on an embedded store a cell that is alone does."""
     if alone and settings.store == "sqlite":
         return None
-    return Lease(store, f"{socket.gethostname()}/{name}/{secrets.token_hex(4)}")
+    return Lease(store, f"{name}/{secrets.token_hex(4)}")
 
 
 def make_flags(settings: Settings) -> Flags:
@@ -95,12 +96,13 @@ class Service:
     """One cell, assembled. `start` and `stop` are called in its event loop."""
 
     def __init__(
-        self, settings: Settings, name: str = "a", bus: HostBus | None = None, build: str | None = None
+        self, settings: Settings, name: str = "", bus: HostBus | None = None, build: str | None = None
     ) -> None:
         """`bus` is a cell's of several, `build` names what its v3 is loaded from. Raises `SettingError`."""
         self.settings = settings
         self.bus = bus
         self._given_build = build or None
+        name = name or cell_names(settings, 1)[0]
         self.secret = load_secret(settings)
         self.host_name = socket.gethostname()
         self.ledger = Ledger()
@@ -123,6 +125,7 @@ class Service:
             guard=self.crashes,
             bus=bus,
             lease=make_lease(settings, self.store, name, alone=bus is None),
+            host="" if settings.store == "sqlite" else host_name(settings),
         )
         self.history = History(self.cell, self.ledger, self.store, fleet=self.controller.fleet)
         self.access = Access(self.store, self.secret.decode())

@@ -52,6 +52,8 @@ class View:
     """User id to path, set by a person."""
     flag: FlagRule | None = None
     """None: there is no flag, or nothing is known about it."""
+    v3_withheld: bool = False
+    """This cell has lost touch with the others, and cannot know whether they have rolled back."""
 
 
 # Made once: a sweep over 10,000 sessions then allocates nothing.
@@ -77,7 +79,7 @@ def assign(user: str | None, view: View, bucket: int | None = None) -> Assignmen
         return _FORCED_STABLE
     if view.locked:
         return _ROLLED_BACK
-    if not view.v3_available:
+    if not view.v3_available or view.v3_withheld:
         return _UNAVAILABLE
     if user and (pin := view.pins.get(user)) is not None:
         return _PINNED[pin]

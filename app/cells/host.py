@@ -9,7 +9,6 @@ import asyncio
 import os
 import signal
 import socket
-import string
 import sys
 import time
 from collections.abc import Callable
@@ -22,13 +21,12 @@ from app.cells.config import CellConfig, write_config
 from app.cells.frames import CanaryBuild
 from app.cells.hub import Hub
 from app.cells.listening import bind
+from app.cells.names import cell_names
 from app.errors import CrossfadeError
 from app.settings import Settings
 from app.telemetry import configure_logging
 from app.wiring import load_secret
 
-NAMES = string.ascii_lowercase
-"""One letter a cell; there are no more cells than letters."""
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 SOCKET_BYTES = 1024 * 1024
 ANNOUNCE_S = 1.0
@@ -49,7 +47,7 @@ class CellHost:
         self._build = ""
         self._listener = listener
         self._ready = ready
-        self._names = NAMES[:cells]
+        self._names = cell_names(settings, cells)
         self._hub = Hub(self._serves, self._loaded)
         self._served: set[str] = set()
         self._greeted = False

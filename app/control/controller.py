@@ -31,6 +31,7 @@ from app.control.overview import Known, users_on, verdicts
 from app.control.ports import Builds, Cell, Guard, Loaded, NoGuard
 from app.control.receipt import Receipt
 from app.control.record import audit_in
+from app.control.registry import Registry
 from app.control.rollbacks import Rollbacks
 from app.control.store.port import RevisionTaken, Store, StoredRecord
 from app.errors import FactoryError, StoreUnavailable
@@ -88,8 +89,12 @@ class Controller:
         clock: Callable[[], float] = time.time,
         bus: Bus | None = None,
         lease: Lease | None = None,
+        host: str = "",
     ) -> None:
-        """Without a bus it is the only cell of its host, without a lease the only one there is."""
+        """Without a bus it is the only cell of its host, without a lease the only one there is.
+
+        `host` is named when cells of other hosts may share the store.
+        """
         self._desk = Desk(
             cell=cell,
             fleet=Fleet(cell.name, bus or NoBus()),
@@ -117,6 +122,7 @@ class Controller:
         self.fleet = self._desk.fleet
         self.everyone = Everyone(self.fleet, self.known, self._load)
         self.exchange = Exchange(self._desk, self._rollbacks, self.everyone, self._follow)
+        self._registry = Registry(store, host, self._desk, self._rollbacks) if host else None
 
     @property
     def state(self) -> Rollout:
@@ -135,7 +141,12 @@ class Controller:
     # -- life -----------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Read lock and record, and put in force what they say. A lock means v2, and so does a store that is down."""
+        """Read lock and record, and put in force what they say. A lock means v2, and so does a store that is down.
+
+        Raises `SettingError` when another cell is forced to something else.
+        """
+        if self._registry is not None:
+            await self._registry.check()
         lock = await self._force.find_lock()
         if lock is not None:
             self._rollbacks.found(lock)
@@ -153,6 +164,8 @@ class Controller:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tick_for_ever())
             group.create_task(self.exchange.run())
+            if self._registry is not None:
+                group.create_task(self._registry.run())
 
     async def _tick_for_ever(self) -> None:
         """An error in one tick is logged, and the next one comes."""
@@ -174,6 +187,8 @@ class Controller:
         """Watch no longer, and write what still waits; every change was saved when it was made."""
         self.changes.close()
         await self._lease.release()
+        if self._registry is not None:
+            await self._registry.leave()
         await self._rollbacks.close()
         await self.keeper.flush()
 

@@ -54,7 +54,8 @@ class Enforcer:
         return View(
             forced=self._settings.forced,
             locked=self.state.lock is not None,
-            v3_available=self.cell.path_state(CANARY).available and not self.cut_off,
+            v3_available=self.cell.path_state(CANARY).available,
+            v3_withheld=self.cut_off,
             pins=self.pins,
             flag=self.flags.rule(),
         )

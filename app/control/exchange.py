@@ -55,7 +55,7 @@ class Exchange:
 
     def say(self) -> None:
         """This cell as it is now, for pages that another one shows."""
-        if not self._fleet.alone:
+        if len(self._fleet.names_here()) > 1:
             self._fleet.bus.tell(own_figures(self._desk.known()))
 
     def pins_changed(self) -> None:
@@ -140,7 +140,9 @@ class Exchange:
         force, now = self._desk.force, self._fleet.clock()
         if not self._desk.keeper.down:
             self._heard_store_at = now
-        lost_s = min(now - self._heard_store_at, self._fleet.bus.silent_s())
+        lost_s = now - self._heard_store_at
+        if not self._fleet.on_several_hosts:
+            lost_s = min(lost_s, self._fleet.bus.silent_s())  # one of the two is enough to hear the others
         cut_off = not self._fleet.alone and lost_s >= CUT_OFF_S and self._desk.settings.partition == "v2"
         if cut_off != force.cut_off:
             force.cut_off = cut_off

@@ -17,7 +17,7 @@ SILENT_S = 2.0
 
 
 class Fleet:
-    """This cell among the cells of its host. `clock` in monotonic seconds."""
+    """This cell among the cells of its host and, as the register tells, of others. `clock` in monotonic seconds."""
 
     def __init__(self, name: str, bus: Bus, clock: Callable[[], float] = monotonic) -> None:
         self.name = name
@@ -29,29 +29,49 @@ class Fleet:
         self._figures: dict[str, Figures] = {}
         self._first: dict[str, list[int]] = {}
         self._gone = [0] * SLOTS
+        self._elsewhere: dict[str, float] = {}
+        """Cells of other hosts, and when they were heard last."""
 
     def names(self) -> list[str]:
         """Every cell that has to be heard before anything is called complete, this one included."""
+        return sorted({*self.names_here(), *self._elsewhere})
+
+    def names_here(self) -> list[str]:
+        """The cells of this host."""
         return sorted({self.name, *self.bus.others()})
 
     @property
     def alone(self) -> bool:
-        return not any(True for _ in self.bus.others())
+        """Whether there is no other cell, here or elsewhere."""
+        return not self._elsewhere and not any(True for _ in self.bus.others())
+
+    @property
+    def on_several_hosts(self) -> bool:
+        return bool(self._elsewhere)
+
+    def elsewhere(self, silent_s: Mapping[str, float]) -> bool:
+        """The cells of other hosts, with how long the store has not heard of each; whether they are other ones now."""
+        changed = silent_s.keys() != self._elsewhere.keys()
+        now = self.clock()
+        self._elsewhere = {name: now - seconds for name, seconds in silent_s.items()}
+        if changed:
+            self.present()
+        return changed
+
+    def learn(self, cell: str, figures: Figures) -> None:
+        """What the register has of a cell elsewhere; how fresh it is, `elsewhere` says."""
+        self._count(cell, figures)
 
     def hear(self, cell: str, figures: Figures | None = None) -> None:
         """Something came from this cell just now."""
         self._heard_at[cell] = self.clock()
         if figures is not None:
-            before = self._figures.get(cell)
-            if before is not None and before.process != figures.process:
-                self._keep(cell)
-            self._first.setdefault(cell, figures.slots)
-            self._figures[cell] = figures
+            self._count(cell, figures)
 
     def present(self) -> None:
         """Others came or went: what is gone holds no sessions, and silence is counted from an arrival on."""
         there = set(self.bus.others())
-        for name in set(self._figures) - there:
+        for name in set(self._figures) - there - set(self._elsewhere):
             self._keep(name)
             del self._figures[name]
         self._heard_at = {name: self._heard_at.get(name, self.clock()) for name in there}
@@ -64,7 +84,8 @@ class Fleet:
         """Seconds since this cell was heard; 0 for the one that is asked."""
         if cell == self.name:
             return 0.0
-        return self.clock() - self._heard_at.get(cell, self.clock())
+        heard_at = self._heard_at.get(cell, self._elsewhere.get(cell))
+        return 0.0 if heard_at is None else self.clock() - heard_at
 
     def slots(self, own: list[int]) -> list[int]:
         """This cell's ledger, and what the others have counted since they were heard first: it only grows.
@@ -78,6 +99,13 @@ class Fleet:
             for index, (last, first) in enumerate(zip(figures.slots, self._first[name], strict=True)):
                 total[index] += last - first
         return total
+
+    def _count(self, cell: str, figures: Figures) -> None:
+        before = self._figures.get(cell)
+        if before is not None and before.process != figures.process:
+            self._keep(cell)
+        self._first.setdefault(cell, figures.slots)
+        self._figures[cell] = figures
 
     def _keep(self, cell: str) -> None:
         first, last = self._first.pop(cell), self._figures[cell].slots

@@ -68,6 +68,19 @@ class RollbackWatch:
         self._told: dict[str, _Told] = {}
         self._task: asyncio.Task[None] | None = None
         self.receipt: Receipt | None = None
+        self.on_part: Callable[[], None] = lambda: None
+        """Called when this cell has observed more."""
+
+    @property
+    def own_part(self) -> Part | None:
+        """What this cell has observed of the rollback that it watches."""
+        told = self._told.get(self._fleet.name)
+        return None if told is None else told.part
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing that other cells have to be heard about."""
+        return self._watched is None or self.receipt is None or self.receipt.rollback.verified_at is not None
 
     def restore(self, receipt: Receipt) -> None:
         """Take up what an earlier process knew of the last rollback."""
@@ -133,6 +146,9 @@ class RollbackWatch:
 
     def hear(self, cell: str, part: Part) -> None:
         """Another cell's part."""
+        told = self._told.get(cell)
+        if told is not None and told.part == part:
+            return
         self._note(cell, part, monotonic())
         self._put_together()
 
@@ -207,6 +223,7 @@ class RollbackWatch:
     def _tell(self, part: Part, in_force_at: float, done_at: float | None = None) -> None:
         self._fleet.bus.tell(part)
         self._note(self._fleet.name, part, in_force_at, done_at)
+        self.on_part()
         self._put_together()
 
     def _note(self, cell: str, part: Part, in_force_at: float, done_at: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""One service of four cells for the tests that leave it whole."""
+"""One service of four cells for the tests that leave it whole, and a PostgreSQL for those over several hosts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import pytest
 import pytest_asyncio
 
 from tests.cells.fleet import Fleet, fleet
+from tests.control.conftest import postgres, postgres_cluster, postgres_url
+
+__all__ = ["postgres", "postgres_cluster", "postgres_url"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

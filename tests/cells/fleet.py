@@ -16,6 +16,8 @@ import httpx
 import msgspec
 import psutil
 
+from app.cells.names import cell_names
+from app.settings import Settings, variable_of
 from dashboards.views import AuditPage, Rollback, RolloutView, SessionView
 from ops.bench.processes import ROOT, free_port
 
@@ -91,12 +93,14 @@ class CellDesk:
 class Fleet:
     """One `crossfade serve --cells N`."""
 
-    def __init__(self, process: psutil.Process, url: str, token: str, environ: Mapping[str, str], cells: int) -> None:
+    def __init__(
+        self, process: psutil.Process, url: str, token: str, environ: Mapping[str, str], names: list[str]
+    ) -> None:
         self.process = process
         self.url = url
         self.ws = url.replace("http", "ws", 1) + "/ws"
         self.environ = environ
-        self.names = "abcdefghijklmnopqrstuvwxyz"[:cells]
+        self.names = names
         self._token = token
         self._desks: dict[str, CellDesk] = {}
 
@@ -115,7 +119,9 @@ class Fleet:
     # -- processes ----------------------------------------------------------------------------------------------------
 
     def cells(self) -> dict[str, psutil.Process]:
-        """The cells that live, by name."""
+        """The cells that live, by name; a single one is no child of the process that was started."""
+        if len(self.names) == 1:
+            return {self.names[0]: self.process} if self.lives else {}
         found = {}
         for child in self.process.children():  # type: ignore[no-untyped-call]
             with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -148,13 +154,13 @@ class Fleet:
         """Wait until every cell serves and knows of all others, with v3 available."""
 
         async def all_there() -> bool:
+            assert self.lives, "the service has ended"
             with contextlib.suppress(httpx.TransportError, AssertionError, msgspec.DecodeError):
                 if set(self.cells()) != set(self.names):
                     return False
                 views = [await self[name].view() for name in self.names]
                 return all(
-                    [cell.name for cell in view.cells] == list(self.names)
-                    and all(path.available for path in view.paths)
+                    {cell.name for cell in view.cells} >= set(self.names) and all(path.available for path in view.paths)
                     for view in views
                 )
             return False
@@ -200,7 +206,8 @@ async def fleet(folder: Path, cells: int, *, port: int = 0, **settings: str) -> 
         **settings,
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
-    environ = {**kept, **{f"CROSSFADE_{name.upper()}": value for name, value in fields.items()}}
+    environ = {**kept, **{variable_of(name): value for name, value in fields.items()}}
+    os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - pathlib's own is refused in a coroutine
     with (folder / "service.log").open("ab") as output:
         started = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "app.cli", "serve", "--cells", str(cells), cwd=ROOT, env=environ,
@@ -219,7 +226,7 @@ async def fleet(folder: Path, cells: int, *, port: int = 0, **settings: str) -> 
             f"http://127.0.0.1:{port}",
             token_file.read_text().strip(),
             environ,
-            cells,
+            cell_names(Settings(bind=fields["bind"], store=fields.get("store", "sqlite")), cells),
         )
         await service.complete()
         yield service

@@ -121,7 +121,7 @@ async def test_another_cell_takes_the_automatic_steps_within_five_seconds(tmp_pa
             return await leader(tmp_path)
 
         first = await until(led, what="somebody leads")
-        cell = first.split("/")[1]
+        cell = first.split("/")[0]
         service.signal(cell, signal.SIGSTOP)  # not even a goodbye, and no place for a successor of the same name
         try:
             began = time.monotonic()

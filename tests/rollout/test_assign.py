@@ -94,7 +94,7 @@ def oracle(user: str | None, view: View) -> tuple[str, str]:
     matches: list[tuple[bool, tuple[str, str]]] = [
         (view.forced is False, ("v2", "environment")),
         (view.locked, ("v2", "rolled_back")),
-        (not view.v3_available, ("v2", "v3_unavailable")),
+        (not view.v3_available or view.v3_withheld, ("v2", "v3_unavailable")),
         (bool(user) and user in view.pins, (view.pins.get(user or "", "v2"), "pinned")),
         (view.forced is True, ("v3", "environment")),
         (bool(user) and view.flag == EVERYBODY, ("v3", "flag")),
@@ -106,10 +106,16 @@ def oracle(user: str | None, view: View) -> tuple[str, str]:
 def test_all_combinations() -> None:
     pins: list[dict[str, Path]] = [{}, {USER: "v2"}, {USER: "v3"}, {"": "v3"}]
     seen = set()
-    for forced, locked, available, pin, flag, user in itertools.product(
-        (None, False, True), (False, True), (False, True), pins, (None, NOBODY, EVERYBODY), (None, "", USER)
+    for forced, locked, available, pin, flag, withheld, user in itertools.product(
+        (None, False, True),
+        (False, True),
+        (False, True),
+        pins,
+        (None, NOBODY, EVERYBODY),
+        (False, True),
+        (None, "", USER),
     ):
-        view = View(forced, locked, available, pin, flag)
+        view = View(forced, locked, available, pin, flag, withheld)
         answer = assign(user, view)
         assert (answer.path, answer.reason) == oracle(user, view)
         seen.add((answer.path, answer.reason))
