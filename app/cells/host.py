@@ -22,7 +22,7 @@ from app.cells.frames import CanaryBuild
 from app.cells.hub import Hub
 from app.cells.listening import bind
 from app.cells.names import cell_names
-from app.errors import CrossfadeError
+from app.errors import CrossfadeError, LinkError
 from app.settings import Settings
 from app.telemetry import configure_logging
 from app.wiring import load_secret
@@ -48,7 +48,7 @@ class CellHost:
         self._listener = listener
         self._ready = ready
         self._names = cell_names(settings, cells)
-        self._hub = Hub(self._serves, self._loaded)
+        self._hub = Hub(self._serves, self._loaded, self._broken)
         self._served: set[str] = set()
         self._greeted = False
         self._failed = False
@@ -158,6 +158,12 @@ class CellHost:
             paths_v3=canary.factory or self._settings.paths_v3,
             paths_v3_python=canary.python or self._settings.paths_v3_python,
         )
+
+    def _broken(self, name: str, error: LinkError) -> None:
+        """A cell that nobody can speak to may not go on serving by what it knew."""
+        log.error("a cell's bus is broken", cell=name, error=str(error))
+        if name in self._processes:
+            self._signal(self._processes[name], signal.SIGKILL)
 
     async def _announce(self) -> None:
         while True:

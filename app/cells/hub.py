@@ -16,11 +16,18 @@ from app.paths.link import Link
 class Hub:
     """The links to all cells that live. A cell is present from `Serving` until its process is gone."""
 
-    def __init__(self, on_serving: Callable[[str], None], on_build: Callable[[CanaryBuild], None]) -> None:
+    def __init__(
+        self,
+        on_serving: Callable[[str], None],
+        on_build: Callable[[CanaryBuild], None],
+        on_broken: Callable[[str, LinkError], None],
+    ) -> None:
+        """`on_broken`: this cell can no longer be spoken to, and has to be ended; until it has, it is present."""
         self._links: dict[str, Link[ToParent]] = {}
         self._serving: set[str] = set()
         self._on_serving = on_serving
         self._on_build = on_build
+        self._on_broken = on_broken
 
     def connect(self, name: str, connected: socket.socket) -> None:
         """A new process of this cell; what was there under its name is gone."""
@@ -82,6 +89,6 @@ class Hub:
             link.flush()
 
     def _closed(self, name: str, error: LinkError | None) -> None:
-        """Nothing more can be heard of it; whether it lives is for whoever watches the process."""
+        """Nothing more can be heard of it; that its process is gone is for whoever watches it to say."""
         if error is not None:
-            self.disconnect(name)
+            self._on_broken(name, error)

@@ -78,6 +78,9 @@ class CellDesk:
     async def put(self, address: str, **body: object) -> httpx.Response:
         return await (await self._reached()).put(address, json=body)
 
+    async def post(self, address: str, **body: object) -> httpx.Response:
+        return await (await self._reached()).post(address, json=body, timeout=30)
+
     async def command(self, verb: str, revision: int | None = None, **body: object) -> httpx.Response:
         headers = {} if revision is None else {"If-Match": f'"{revision}"'}
         http = await self._reached()

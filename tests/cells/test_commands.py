@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections import Counter
 
 import pytest
@@ -101,3 +102,22 @@ async def test_a_pin_set_in_one_cell_holds_in_all(idle: Fleet) -> None:
             return {s.user_id for s in await idle["b"].sessions() if s.path == "v3"} == set(chosen.values())
 
         await until(moved, what="the pinned users are on v3")
+
+
+async def test_a_build_loaded_by_one_cell_is_served_by_all_and_by_those_started_later(idle: Fleet) -> None:
+    async with Crowd(idle.ws, CLIENTS) as clients:
+        await idle["a"].set(50)
+        answer = await idle["c"].post("/api/paths/v3/load", build="second", live=True)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["build"] == "second"
+        assert all(client.is_open for client in clients)
+
+        async def everywhere() -> bool:
+            views = [await idle[name].view() for name in idle.names]
+            return {path.build for view in views for path in view.paths if path.path == "v3"} == {"second"}
+
+        await until(everywhere, what="all serve the new build")
+        await asyncio.gather(*(client.close() for client in clients))
+    idle.signal("b", signal.SIGKILL)
+    await idle.complete()
+    await until(everywhere, what="the restarted cell serves it too")

@@ -30,19 +30,24 @@ class Host:
     def __init__(self) -> None:
         self.board: dict[str, MemoryBus] = {}
         self.worlds: dict[str, World] = {}
-        self._talking: list[asyncio.Task[None]] = []
+        self._talking: dict[str, asyncio.Task[None]] = {}
 
     async def open(self, folder: Path, name: str) -> World:
         world = self.worlds[name] = await World.make(folder, name, bus=MemoryBus(name, self.board))
-        self._talking.append(asyncio.create_task(world.control.exchange.run()))
+        self._talking[name] = asyncio.create_task(world.control.exchange.run())
         return world
 
+    async def end(self, name: str) -> None:
+        """Its process is gone."""
+        self.board[name].leave()
+        task = self._talking.pop(name)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await self.worlds.pop(name).abandon()
+
     async def close(self) -> None:
-        for task in self._talking:
-            task.cancel()
-        await asyncio.gather(*self._talking, return_exceptions=True)
-        for world in self.worlds.values():
-            await world.close()
+        for name in list(self.worlds):
+            await self.end(name)
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(5):
@@ -159,13 +164,30 @@ async def test_a_cell_that_is_gone_is_not_waited_for(host: Host) -> None:
     host.board["c"].stopped = True
     await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
     await host.until(lambda: on_v3(host)[:2] == [0, 0])
-    host.board["c"].leave()
+    await host.end("c")
     await host.until(lambda: host["a"].control.known().rollback.verified_at is not None)  # type: ignore[union-attr]
     assert host["a"].control.known().rollback.cells == ["a", "b"]  # type: ignore[union-attr]
 
 
-async def test_whoever_wakes_up_hears_the_bus_before_anybody_is_admitted(host: Host) -> None:
+async def test_a_cell_that_came_later_can_lead_when_the_commanding_one_is_gone(host: Host, tmp_path: Path) -> None:
     await host.started()
+    await host.open(tmp_path, "d")
+    await host.until(lambda: host["d"].cell.on("v3") > 0)
+    host["d"].cell.members[0].busy = True
+    await host["b"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
+    await host.until(lambda: on_v3(host) == [0, 0, 0])
+    await host.end("a")
+    await host.open(tmp_path, "a")
+    await host.until(lambda: not any(bus.waiting for bus in host.board.values()))
+    await host.end("b")
+    host["d"].cell.finish()
+    await host.until(lambda: host["c"].control.known().rollback.verified_at is not None)  # type: ignore[union-attr]
+    assert host["c"].control.known().rollback.cells == ["a", "c", "d"]  # type: ignore[union-attr]
+
+
+async def test_whoever_wakes_up_hears_the_bus_before_anybody_is_admitted(host: Host, tmp_path: Path) -> None:
+    await host.started()
+    host["b"].lock_file.path = tmp_path / "a disk that cannot be seen"
     host.board["b"].stopped = True
     await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
     assert host["b"].cell.on("v3") > 0

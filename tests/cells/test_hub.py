@@ -23,7 +23,8 @@ class Party:
     def __init__(self) -> None:
         self.served: list[str] = []
         self.builds: list[CanaryBuild] = []
-        self.hub = Hub(self.served.append, self.builds.append)
+        self.broken: list[str] = []
+        self.hub = Hub(self.served.append, self.builds.append, lambda name, error: self.broken.append(name))
         self.heard: dict[str, list[tuple[str, Message]]] = {}
         self.cells: dict[str, HostBus] = {}
 
@@ -119,3 +120,14 @@ async def test_a_message_that_fails_does_not_keep_the_next_one(party: Party) -> 
 async def test_a_new_build_is_kept_for_who_comes_later(party: Party) -> None:
     party.cells["a"].loaded("mine:create", "", "b7")
     await party.until(lambda: party.builds == [CanaryBuild("mine:create", "", "b7")])
+
+
+async def test_one_that_speaks_nonsense_is_to_be_ended_and_counts_until_it_is(party: Party) -> None:
+    party.cells["b"]._connected.send(b"\x05\x00\x00\x00nonsense")
+    await party.until(lambda: party.broken == ["b"])
+    party.hub.announce()
+    party.cells["a"].tell(Locked(LOCK))
+    await party.until(lambda: len(party.heard["c"]) == 1)
+    assert list(party.cells["a"].others()) == ["b", "c"]
+    party.hub.disconnect("b")
+    await party.until(lambda: list(party.cells["a"].others()) == ["c"])

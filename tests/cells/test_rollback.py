@@ -86,6 +86,28 @@ async def test_a_cell_that_wakes_up_admits_nobody_to_v3(idle: Fleet) -> None:
         await client.close()
 
 
+async def test_without_the_bus_a_rollback_reaches_all_through_the_store(idle: Fleet) -> None:
+    async with Crowd(idle.ws, CLIENTS) as clients:
+        await idle["a"].set(100)
+        await all_on(idle, "v3")
+        idle.process.send_signal(signal.SIGSTOP)  # type: ignore[no-untyped-call]
+        try:
+            assert (await idle["c"].command("rollback")).status_code == 200
+
+            async def everywhere() -> bool:
+                return all([(await idle[name].view()).lock is not None for name in idle.names])
+
+            await until(everywhere, what="locked in all cells")
+            last = (await idle["c"].view()).last_rollback
+            assert last is not None
+            assert (last.verified_at, last.silent_cells) == (None, ["a", "b", "d"])
+        finally:
+            idle.process.send_signal(signal.SIGCONT)  # type: ignore[no-untyped-call]
+        done = await idle.verified("c")
+        assert (done.cells, done.sessions_moved, done.closed) == (list(idle.names), CLIENTS, 0)
+        assert all(client.is_open for client in clients)
+
+
 async def admissions(service: Fleet, cell: str) -> float:
     """Admissions to v3 that this cell has counted."""
     text = (await service[cell].get("/metrics")).text
