@@ -138,7 +138,8 @@
   }
 
   function draw() {
-    const times = Array.from({ length: shown.points }, (_, place) => shown.start + place * shown.step_s);
+    // A point stands at its end, so that what a command did shows after its mark.
+    const times = Array.from({ length: shown.points }, (_, place) => shown.start + (place + 1) * shown.step_s);
     for (const place of section.querySelectorAll("[data-chart]")) {
       const key = place.dataset.chart;
       const data = [times, CHARTS[key].line(shown.paths.v2), CHARTS[key].line(shown.paths.v3)];
