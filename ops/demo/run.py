@@ -20,7 +20,7 @@ from ops.demo.script import Script
 from ops.demo.story import Story
 
 HELD, BROKEN, INTERRUPTED = 0, 1, 130
-ENDING = (signal.SIGTERM, signal.SIGHUP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """As Ctrl-C: the processes are ended first."""
 
 

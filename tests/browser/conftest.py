@@ -34,8 +34,9 @@ def remote(stage: Stage) -> Iterator[Remote]:
     made.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # Ended with its module: while it lives, a loop seems to run in this thread, and no asynchronous test could.
     with sync_playwright() as playwright:
         running = launch(playwright)
         yield running
