@@ -33,8 +33,12 @@ check: setup-dev ## format, lint, types, fast tests
 	$(PY) -m pytest -m 'not slow' -n 2
 
 bench: setup-dev ## the benchmarks beside their peers; BENCH="--rows throughput --rounds 5"
-	@ops/setup/system-packages.sh nginx
-	$(PY) -m ops.bench $(BENCH)
+	@ops/setup/system-packages.sh nginx haproxy
+	@missed=0; \
+	$(PY) -m ops.bench $(BENCH) || missed=1; \
+	$(PY) -m ops.bench.proxies || missed=1; \
+	$(PY) -m ops.bench.switches || missed=1; \
+	exit $$missed
 
 demo: setup ## service, 300 clients and a release of v3 that dies; SEED=1, FAULT=none MINUTES=10
 	@exec $(PY) -m ops.demo

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Programs that tests or benchmarks run and pip cannot bring: postgresql, chromium, nginx, node.
+# Programs that tests or benchmarks run and pip cannot bring: postgresql, chromium, nginx, haproxy, node.
 # Installs what is missing with apt-get when it may (root), and says plainly what is missing when it may not.
 set -eu
 
@@ -8,7 +8,7 @@ have() {
         postgresql) command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 ;;
         chromium) command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ;;
         npm) command -v npm >/dev/null ;;
-        nginx) command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] ;;
+        nginx | haproxy) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
         *) echo "system-packages.sh: unknown program $1" >&2; exit 2 ;;
     esac
 }
