@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from app.control.ledger import Tally
 from app.control.ports import PathState
-from dashboards.views import Verdict
+from dashboards.views import ErrorGroup, Verdict
 from rollout.names import Path, Phase
 from rollout.state import Lock
 
@@ -42,6 +42,9 @@ class Part(Struct, frozen=True, array_like=True, tag="part"):
     interrupted: int
     done: bool
     """Its registry was empty of v3, nobody was admitted to v3 since, and v3's worker then said zero or was dead."""
+    errors: list[ErrorGroup] = []
+    """All its error groups when the rollback came."""
+    users_harmed: int = 0
 
 
 class ReceiptSeen(Struct, frozen=True, array_like=True, tag="receipt"):

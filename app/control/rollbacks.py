@@ -139,7 +139,7 @@ class Rollbacks:
             to_move=to_move,
             leader=leader,
             figures=path_figures(self._desk.known()),
-            errors=[group for group in self._desk.ledger.errors.view() if group.only_on_v3],
+            errors=self._desk.ledger.errors.view(),
             users_harmed=self._desk.ledger.errors.users_on(CANARY),
         )
 

@@ -14,6 +14,7 @@ from time import monotonic, time
 import msgspec
 import structlog
 
+from app.control import summing
 from app.control.bus import Part, ReceiptSeen
 from app.control.fleet import SILENT_S, Fleet
 from app.control.ports import Cell, Sweep
@@ -100,12 +101,12 @@ class RollbackWatch:
     ) -> None:
         """Watch this rollback from `sweep` on; `commanded_at` (monotonic seconds) starts its clocks, None: no clocks.
 
-        `to_move` is how many sessions were on v3 here when it came. The same rollback again (it is idempotent) goes on
-        with its first receipt.
+        `to_move` is how many sessions were on v3 here when it came, `errors` all groups of this cell. The same
+        rollback again (it is idempotent) goes on with its first receipt.
         """
         receipt = self.receipt
         if receipt is None or receipt.rollback.id != last.id:
-            receipt = self.receipt = _new_receipt(last, figures, errors, users_harmed)
+            receipt = self.receipt = _new_receipt(last, figures)
         same = self._watched is not None and self._watched.before.id == last.id
         if self._watched is not None and same:
             self._watched.sweep = sweep
@@ -114,7 +115,7 @@ class RollbackWatch:
         if receipt.rollback.verified_at is not None:
             return
         if not same:
-            self._tell(Part(last.id, to_move, 0, 0, 0, done=False), sweep.at)
+            self._tell(Part(last.id, to_move, 0, 0, 0, False, errors, users_harmed), sweep.at)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._observe(to_move))
 
@@ -215,10 +216,11 @@ class RollbackWatch:
             if watched.sweep is sweep:
                 watched.sweep = self._sweep_again()
             await asyncio.sleep(0)
-        id = watched.before.id
-        self._told.pop(self._fleet.name, None)
-        done_at = sweep.at + report.existing_moved_ms / 1000
-        self._tell(Part(id, max(to_move, moved), moved, closed, interrupted, done=True), in_force_at, done_at)
+        begun = self._told.pop(self._fleet.name).part
+        part = msgspec.structs.replace(
+            begun, to_move=max(to_move, moved), moved=moved, closed=closed, interrupted=interrupted, done=True
+        )
+        self._tell(part, in_force_at, sweep.at + report.existing_moved_ms / 1000)
 
     def _tell(self, part: Part, in_force_at: float, done_at: float | None = None) -> None:
         self._fleet.bus.tell(part)
@@ -275,7 +277,13 @@ class RollbackWatch:
                 verified_at=self._clock(),
                 silent_cells=[],
             )
-        self.receipt = msgspec.structs.replace(receipt, rollback=rollback)
+        groups = summing.merge_errors(part.errors for part in told)
+        self.receipt = msgspec.structs.replace(
+            receipt,
+            rollback=rollback,
+            errors_only_on_v3=[group for group in groups if group.only_on_v3] or receipt.errors_only_on_v3,
+            users_harmed=max(receipt.users_harmed, sum(part.users_harmed for part in told)),
+        )
         self._fleet.bus.tell(ReceiptSeen(msgspec.json.encode(self.receipt)))
         if verified:
             log.info("rollback verified", id=rollback.id, cells=names, existing_moved_ms=rollback.existing_moved_ms)
@@ -286,9 +294,7 @@ class RollbackWatch:
         return None if watched.commanded_at is None else (max(at) - watched.commanded_at) * 1000
 
 
-def _new_receipt(
-    last: LastRollback, figures: list[PathFigures], errors: list[ErrorGroup], users_harmed: int
-) -> Receipt:
+def _new_receipt(last: LastRollback, figures: list[PathFigures]) -> Receipt:
     return Receipt(
         rollback=Rollback(
             id=last.id,
@@ -306,7 +312,7 @@ def _new_receipt(
             silent_cells=[],
         ),
         from_percentage=last.place.percentage,
-        users_harmed=users_harmed,
-        errors_only_on_v3=errors,
+        users_harmed=0,
+        errors_only_on_v3=[],
         figures=figures,
     )

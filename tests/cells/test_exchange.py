@@ -77,6 +77,11 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
     await host.close()
 
 
+def verified(world: World) -> bool:
+    rollback = world.control.known().rollback
+    return rollback is not None and rollback.verified_at is not None
+
+
 def on_v3(host: Host) -> list[int]:
     return [host[name].cell.on("v3") for name in NAMES]
 
@@ -117,7 +122,7 @@ async def test_a_rollback_is_in_force_where_it_was_heard_before_any_store(host: 
     deliver(host.board)
     assert on_v3(host) == [0, 0, 0]
     assert all(world.cell.view.locked for world in host.worlds.values())
-    await host.until(lambda: host["a"].control.known().rollback.verified_at is not None)  # type: ignore[union-attr]
+    await host.until(lambda: verified(host["a"]))
     done = host["a"].control.known().rollback
     assert done is not None
     assert (done.cells, done.silent_cells) == (list(NAMES), [])
@@ -140,11 +145,25 @@ async def test_a_cell_that_is_not_heard_keeps_a_rollback_unverified(host: Host) 
         assert view.last_rollback.verified_at is None
         assert (view.last_rollback.cells, view.last_rollback.silent_cells) == (["a", "b"], ["c"])
     host.board["c"].stopped = False
-    await host.until(lambda: host["b"].control.known().rollback.verified_at is not None)  # type: ignore[union-attr]
+    await host.until(lambda: verified(host["b"]))
     done = host["b"].control.known().rollback
     assert done == host["a"].control.known().rollback
     assert done is not None
     assert done.sessions_moved == done.sessions_to_move == 3 * len(host["a"].users)
+
+
+async def test_a_receipt_has_the_errors_of_all_cells(host: Host) -> None:
+    await host.started()
+    host["b"].ledger.error("v3", "internal", "only here", "r1", "u1", now=1.0)
+    host["c"].ledger.error("v3", "internal", "on both", "r2", "u2", now=1.0)
+    host["a"].ledger.error("v2", "internal", "on both", "r3", "u3", now=1.0)
+    await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
+    await host.until(lambda: verified(host["b"]))
+    for name in NAMES:
+        receipt = await host[name].control.receipt("1-0")
+        assert receipt is not None
+        assert [group.fingerprint for group in receipt.errors_only_on_v3] == ["only here"]
+        assert receipt.users_harmed == 2
 
 
 async def test_a_busy_session_in_another_cell_keeps_a_rollback_unverified(host: Host) -> None:
@@ -156,7 +175,7 @@ async def test_a_busy_session_in_another_cell_keeps_a_rollback_unverified(host: 
     assert view.last_rollback is not None
     assert (view.last_rollback.verified_at, view.last_rollback.cells) == (None, list(NAMES))
     host["b"].cell.finish()
-    await host.until(lambda: host["c"].control.known().rollback.verified_at is not None)  # type: ignore[union-attr]
+    await host.until(lambda: verified(host["c"]))
 
 
 async def test_a_cell_that_is_gone_is_not_waited_for(host: Host) -> None:
@@ -165,7 +184,7 @@ async def test_a_cell_that_is_gone_is_not_waited_for(host: Host) -> None:
     await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
     await host.until(lambda: on_v3(host)[:2] == [0, 0])
     await host.end("c")
-    await host.until(lambda: host["a"].control.known().rollback.verified_at is not None)  # type: ignore[union-attr]
+    await host.until(lambda: verified(host["a"]))
     assert host["a"].control.known().rollback.cells == ["a", "b"]  # type: ignore[union-attr]
 
 
@@ -181,7 +200,7 @@ async def test_a_cell_that_came_later_can_lead_when_the_commanding_one_is_gone(h
     await host.until(lambda: not any(bus.waiting for bus in host.board.values()))
     await host.end("b")
     host["d"].cell.finish()
-    await host.until(lambda: host["c"].control.known().rollback.verified_at is not None)  # type: ignore[union-attr]
+    await host.until(lambda: verified(host["c"]))
     assert host["c"].control.known().rollback.cells == ["a", "c", "d"]  # type: ignore[union-attr]
 
 
@@ -210,7 +229,7 @@ async def test_whoever_wakes_up_finds_the_lock_on_the_disk_without_a_bus(host: H
 async def test_a_lifted_lock_that_still_lies_on_the_disk_locks_nobody(host: Host, tmp_path: Path) -> None:
     await host.started()
     await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
-    await host.until(lambda: host["a"].control.known().rollback.verified_at is not None)  # type: ignore[union-attr]
+    await host.until(lambda: verified(host["a"]))
     old = host["a"].control.state.lock
     assert old is not None
     await host["a"].control.execute(Unlock(actor=ANN, reason="ok", revision=2, flag_percentage=None), "cli")
@@ -245,9 +264,7 @@ async def test_two_rollbacks_at_once_are_one(host: Host) -> None:
         host["b"].control.execute(Rollback(actor=ANN, reason="slow"), "cli"),
     )
     await host.until(lambda: all(world.control.state.revision == 2 for world in host.worlds.values()))
-    await host.until(
-        lambda: all(world.control.known().rollback.verified_at is not None for world in host.worlds.values())  # type: ignore[union-attr]
-    )
+    await host.until(lambda: all(verified(world) for world in host.worlds.values()))
     for world in host.worlds.values():
         await world.control.tick()
     assert {world.control.state for world in host.worlds.values()} == {await host["a"].stored()}
