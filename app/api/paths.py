@@ -9,12 +9,20 @@ from litestar import post
 from litestar.params import JSONBody
 
 from app.api.commands import LoadBody
+from app.api.problems import COMMANDED
 from app.api.rollout import MANAGER
 from app.api.services import TheServices, VisitorRequest, actor_of
 from app.control.ports import Loaded
 
 
-@post("/api/paths/v3/load", guards=MANAGER, status_code=200, tags=["rollout"], summary="A new build of v3")
+@post(
+    "/api/paths/v3/load",
+    guards=MANAGER,
+    responses=COMMANDED,
+    status_code=200,
+    tags=["rollout"],
+    summary="A new build of v3",
+)
 async def load_canary(request: VisitorRequest, services: TheServices, data: JSONBody[LoadBody]) -> Loaded:
     """Answered when the old worker is empty and gone; no socket is closed."""
     return await services.control.load(

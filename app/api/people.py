@@ -12,6 +12,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from app.api.commands import AlertsBody, PinBody
+from app.api.problems import COMMANDED, LOOKED
 from app.api.rollout import MANAGER, ONCALL, VIEWER
 from app.api.services import TheServices, VisitorRequest, actor_of
 from app.control.receipt import Receipt, to_markdown
@@ -28,11 +29,16 @@ class UsersApi(Controller):
     path = "/api/users/{user_id:str}"
     tags = ("users",)
 
-    @get(guards=VIEWER, summary="Which path a user is on, and why")
+    @get(guards=VIEWER, responses=LOOKED, summary="Which path a user is on, and why")
     async def who(self, services: TheServices, user_id: UserId) -> UserView:
         return await services.control.everyone.user(user_id)
 
-    @put("/pin", guards=MANAGER, summary="Keep a user on a path whatever the percentage; a lock still wins")
+    @put(
+        "/pin",
+        guards=MANAGER,
+        responses=COMMANDED,
+        summary="Keep a user on a path whatever the percentage; a lock still wins",
+    )
     async def pin(
         self, request: VisitorRequest, services: TheServices, user_id: UserId, data: JSONBody[PinBody]
     ) -> UserView:
@@ -40,14 +46,16 @@ class UsersApi(Controller):
         await services.control.pin(actor_of(visitor), user_id, data.path, data.reason, source=visitor.source)
         return await services.control.everyone.user(user_id)
 
-    @delete("/pin", guards=MANAGER, status_code=200, summary="Let the hash decide about a user again")
+    @delete(
+        "/pin", guards=MANAGER, responses=COMMANDED, status_code=200, summary="Let the hash decide about a user again"
+    )
     async def unpin(self, request: VisitorRequest, services: TheServices, user_id: UserId) -> UserView:
         visitor = request.user
         await services.control.pin(actor_of(visitor), user_id, None, "", source=visitor.source)
         return await services.control.everyone.user(user_id)
 
 
-@get("/api/sessions", guards=VIEWER, tags=["users"], summary="Open sessions of all cells")
+@get("/api/sessions", guards=VIEWER, responses=LOOKED, tags=["users"], summary="Open sessions of all cells")
 async def sessions(
     services: TheServices,
     path: Annotated[Path | None, QueryParameter()] = None,
@@ -56,16 +64,28 @@ async def sessions(
     return (await services.control.everyone.sessions(path, limit)).items
 
 
-@get("/api/errors", guards=VIEWER, tags=["rollout"], summary="Errors by group, those seen only on v3 first")
+@get(
+    "/api/errors",
+    guards=VIEWER,
+    responses=LOOKED,
+    tags=["rollout"],
+    summary="Errors by group, those seen only on v3 first",
+)
 async def errors(services: TheServices) -> list[ErrorGroup]:
     return await services.control.everyone.errors()
 
 
-@get("/api/rollbacks/{rollback_id:str}", guards=VIEWER, tags=["rollout"], summary="The receipt of a rollback")
+@get(
+    "/api/rollbacks/{rollback_id:str}",
+    guards=VIEWER,
+    responses=LOOKED,
+    tags=["rollout"],
+    summary="The receipt of a rollback",
+)
 async def rollback_receipt(
     request: VisitorRequest,
     services: TheServices,
-    rollback_id: Annotated[str, PathParameter(max_length=64)],
+    rollback_id: Annotated[str, PathParameter(min_length=1, max_length=64)],
 ) -> Response[Receipt] | Response[str]:
     receipt = await services.control.receipt(rollback_id)
     if receipt is None:
@@ -76,7 +96,12 @@ async def rollback_receipt(
 
 
 @post(
-    "/api/hooks/alertmanager", guards=ONCALL, status_code=200, tags=["rollout"], summary="Rolls back on a firing alert"
+    "/api/hooks/alertmanager",
+    guards=ONCALL,
+    responses=COMMANDED,
+    status_code=200,
+    tags=["rollout"],
+    summary="Rolls back on a firing alert",
 )
 async def alertmanager(request: VisitorRequest, services: TheServices, data: JSONBody[AlertsBody]) -> dict[str, bool]:
     """Only an alert labelled `crossfade_action="rollback"` counts, and only while it fires."""

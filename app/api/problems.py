@@ -12,8 +12,10 @@ from typing import Any
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi import ResponseSpec
 from litestar.plugins.problem_details import ProblemDetailsException
 from litestar.types import ExceptionHandlersMap
+from msgspec import Struct
 
 from app.errors import CrossfadeError, FactoryError, StateIncompatible, StoreUnavailable
 from rollout.errors import (
@@ -41,6 +43,17 @@ _TITLES: Mapping[int, tuple[str, str]] = {
     415: ("unsupported_media_type", "Unsupported media type"),
     422: ("bad_value", "Bad value"),
 }
+_DESCRIPTIONS: Mapping[int, str] = {
+    400: "The request cannot be read",
+    401: "Nobody is signed in",
+    403: "The role, or the rollout's rules, do not allow it",
+    404: "There is no such thing",
+    409: "Not possible in this phase",
+    412: "Somebody was faster: `who` did `what`",
+    422: "A value is wrong",
+    428: "`If-Match` is missing",
+    503: "The store cannot be reached; a rollback works",
+}
 _REFUSED: Mapping[type[Refused], tuple[int, str, str]] = {
     NotAllowed: (403, "not_allowed", "Not allowed"),
     NotInPhase: (409, "not_in_phase", "Not possible now"),
@@ -50,6 +63,30 @@ _REFUSED: Mapping[type[Refused], tuple[int, str, str]] = {
     ReasonMissing: (422, "bad_value", "Bad value"),
     RevisionMissing: (428, "revision_missing", "Say what this is based on"),
 }
+
+
+class Problem(Struct, frozen=True):
+    """What every refusal has, for the schema; some say more."""
+
+    status: int
+    type: str
+    title: str
+    detail: str
+
+
+def _refusals(*statuses: int) -> dict[int, ResponseSpec]:
+    return {
+        status: ResponseSpec(
+            Problem, description=_DESCRIPTIONS[status], media_type="application/problem+json", generate_examples=False
+        )
+        for status in statuses
+    }
+
+
+LOOKED = _refusals(400, 401, 404, 422, 503)
+"""For the schema: how a call that looks may be refused."""
+COMMANDED = _refusals(400, 401, 403, 404, 409, 412, 422, 428, 503)
+"""And one that changes something."""
 
 
 def problem(status: int, kind: str, title: str, detail: str, **extra: Any) -> ProblemDetailsException:

@@ -22,6 +22,7 @@ from app.api.commands import (
     command_of,
     revision_of,
 )
+from app.api.problems import COMMANDED, LOOKED
 from app.api.services import Services, TheServices, VisitorRequest, actor_of
 from app.control.controller import Change
 from app.control.overview import plan_view, rollout_view
@@ -34,6 +35,8 @@ from rollout.plan_writer import dump_toml
 IfMatch = Annotated[
     str | None, HeaderParameter(name="If-Match", description='the revision this is based on, in quotes: `"7"`')
 ]
+LAST_ID = 2**63 - 1
+"""Of an audit entry; no store takes a larger number."""
 VIEWER, ONCALL, MANAGER = [requires("viewer")], [requires("oncall")], [requires("manager")]
 
 
@@ -50,11 +53,17 @@ class RolloutApi(Controller):
     path = "/api/rollout"
     tags = ("rollout",)
 
-    @get(guards=VIEWER, summary="Where the rollout is, both paths side by side, the evidence")
+    @get(guards=VIEWER, responses=LOOKED, summary="Where the rollout is, both paths side by side, the evidence")
     async def look(self, services: TheServices) -> Response[RolloutView]:
         return shown(services)
 
-    @post("/start", guards=MANAGER, status_code=200, summary="The plan's first stage, or a percentage")
+    @post(
+        "/start",
+        guards=MANAGER,
+        responses=COMMANDED,
+        status_code=200,
+        summary="The plan's first stage, or a percentage",
+    )
     async def start(
         self,
         request: VisitorRequest,
@@ -66,13 +75,19 @@ class RolloutApi(Controller):
         return await commanded("start", request, services, body, if_match, percentage=body.percentage)
 
     # Lowering is for those on call too; the rollout's rules tell the two apart.
-    @post("/percentage", guards=ONCALL, status_code=200, summary="This percentage now, off the plan's clock")
+    @post(
+        "/percentage",
+        guards=ONCALL,
+        responses=COMMANDED,
+        status_code=200,
+        summary="This percentage now, off the plan's clock",
+    )
     async def set_percentage(
         self, request: VisitorRequest, services: TheServices, data: JSONBody[PercentageBody], if_match: IfMatch = None
     ) -> Response[RolloutView]:
         return await commanded("set", request, services, data, if_match, percentage=data.percentage)
 
-    @post("/promote", guards=MANAGER, status_code=200, summary="The next stage, or 100 %")
+    @post("/promote", guards=MANAGER, responses=COMMANDED, status_code=200, summary="The next stage, or 100 %")
     async def promote(
         self,
         request: VisitorRequest,
@@ -83,7 +98,7 @@ class RolloutApi(Controller):
         body = data or PromoteBody()
         return await commanded("promote", request, services, body, if_match, full=body.full)
 
-    @post("/pause", guards=ONCALL, status_code=200, summary="Hold; the percentage stays")
+    @post("/pause", guards=ONCALL, responses=COMMANDED, status_code=200, summary="Hold; the percentage stays")
     async def pause(
         self,
         request: VisitorRequest,
@@ -93,7 +108,13 @@ class RolloutApi(Controller):
     ) -> Response[RolloutView]:
         return await commanded("pause", request, services, data or Words(), if_match)
 
-    @post("/resume", guards=MANAGER, status_code=200, summary="Go on after a pause or a percentage set by hand")
+    @post(
+        "/resume",
+        guards=MANAGER,
+        responses=COMMANDED,
+        status_code=200,
+        summary="Go on after a pause or a percentage set by hand",
+    )
     async def resume(
         self,
         request: VisitorRequest,
@@ -103,7 +124,13 @@ class RolloutApi(Controller):
     ) -> Response[RolloutView]:
         return await commanded("resume", request, services, data or Words(), if_match)
 
-    @post("/undo", guards=ONCALL, status_code=200, summary="Back to where a person's rollback left off")
+    @post(
+        "/undo",
+        guards=ONCALL,
+        responses=COMMANDED,
+        status_code=200,
+        summary="Back to where a person's rollback left off",
+    )
     async def undo(
         self,
         request: VisitorRequest,
@@ -113,7 +140,13 @@ class RolloutApi(Controller):
     ) -> Response[RolloutView]:
         return await commanded("undo", request, services, data or Words(), if_match)
 
-    @post("/unlock", guards=MANAGER, status_code=200, summary="Lift the lock, with a reason; idle at 0 %")
+    @post(
+        "/unlock",
+        guards=MANAGER,
+        responses=COMMANDED,
+        status_code=200,
+        summary="Lift the lock, with a reason; idle at 0 %",
+    )
     async def unlock(
         self,
         request: VisitorRequest,
@@ -123,20 +156,28 @@ class RolloutApi(Controller):
     ) -> Response[RolloutView]:
         return await commanded("unlock", request, services, data or Words(), if_match)
 
-    @post("/rollback", guards=ONCALL, status_code=200, summary="v2 for everyone, and a lock; wins over everything")
+    @post(
+        "/rollback",
+        guards=ONCALL,
+        responses=COMMANDED,
+        status_code=200,
+        summary="v2 for everyone, and a lock; wins over everything",
+    )
     async def rollback(
         self, request: VisitorRequest, services: TheServices, data: JSONBody[Words | None] = None
     ) -> Response[RolloutView]:
         return await commanded("rollback", request, services, data or Words(), None)
 
-    @get("/plan", guards=VIEWER, summary="The plan in force, as TOML and as it was understood")
+    @get("/plan", guards=VIEWER, responses=LOOKED, summary="The plan in force, as TOML and as it was understood")
     async def plan(self, services: TheServices) -> Response[PlanDocument]:
         state = services.control.state
         view = plan_view(state.plan)
         document = PlanDocument(view.name, view.stages, state.revision, dump_toml(state.plan))
         return Response(document, headers={"ETag": f'"{state.revision}"'}, status_code=200)
 
-    @put("/plan", guards=MANAGER, summary="Another plan from here on; every mistake in it is named")
+    @put(
+        "/plan", guards=MANAGER, responses=COMMANDED, summary="Another plan from here on; every mistake in it is named"
+    )
     async def apply_plan(
         self, request: VisitorRequest, services: TheServices, data: JSONBody[PlanBody], if_match: IfMatch = None
     ) -> Response[RolloutView]:
@@ -145,19 +186,21 @@ class RolloutApi(Controller):
         command = ApplyPlan(actor=actor_of(request.user), reason=data.reason, revision=revision, plan=plan)
         return await carried_out(request, services, command)
 
-    @post("/notes", guards=ONCALL, status_code=204, summary="A remark for the audit and the charts")
+    @post(
+        "/notes", guards=ONCALL, responses=COMMANDED, status_code=204, summary="A remark for the audit and the charts"
+    )
     async def note(self, request: VisitorRequest, services: TheServices, data: JSONBody[NoteBody]) -> None:
         await services.control.note(actor_of(request.user), data.text, request.user.source)
 
-    @get("/preview", guards=VIEWER, summary="Users and open sessions that a percentage would move")
+    @get("/preview", guards=VIEWER, responses=LOOKED, summary="Users and open sessions that a percentage would move")
     async def preview(self, services: TheServices, percentage: Annotated[int, QueryParameter(ge=0, le=100)]) -> Preview:
         return await services.control.everyone.preview(percentage)
 
-    @get("/events", guards=VIEWER, summary="The audit, the newest first; `next` goes on as `before`")
+    @get("/events", guards=VIEWER, responses=LOOKED, summary="The audit, the newest first; `next` goes on as `before`")
     async def events(
         self,
         services: TheServices,
-        before: Annotated[int | None, QueryParameter(ge=1)] = None,
+        before: Annotated[int | None, QueryParameter(ge=1, le=LAST_ID)] = None,
         limit: Annotated[int, QueryParameter(ge=1, le=PAGE)] = 50,
     ) -> AuditPage:
         return await services.control.keeper.events(before, limit)

@@ -10,12 +10,19 @@ from typing import Annotated
 from litestar import Response, get
 from litestar.params import QueryParameter
 
+from app.api.problems import LOOKED
 from app.api.rollout import VIEWER
 from app.api.services import TheServices
 from dashboards.views import SeriesView, Span
 
 
-@get("/api/series", guards=VIEWER, tags=["rollout"], summary="Both paths over time, and a mark for every command")
+@get(
+    "/api/series",
+    guards=VIEWER,
+    responses=LOOKED,
+    tags=["rollout"],
+    summary="Both paths over time, and a mark for every command",
+)
 async def series(
     services: TheServices,
     span: Annotated[Span, QueryParameter()] = "15m",

@@ -302,3 +302,10 @@ async def test_an_unexpected_error_tells_its_reference_only(
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert "SELECT" not in answer.text
     assert answer.json()["reference"] in capsys.readouterr().out
+
+
+async def test_a_number_that_no_store_takes_is_a_bad_value(service: Service) -> None:
+    answer = await service.client.get(f"/api/rollout/events?before={2**63}", headers=service.as_("viewer"))
+    assert answer.status_code == 422
+    last = await service.client.get(f"/api/rollout/events?before={2**63 - 1}", headers=service.as_("viewer"))
+    assert last.status_code == 200
