@@ -1,4 +1,4 @@
-"""The commands that run on the service's own host: the service itself, and a new token for its API.
+"""The commands that run on the service's own host: the service itself, and the tokens for its API.
 
 It must not speak to a running service: both must work when there is none.
 """
@@ -6,12 +6,20 @@ It must not speak to a running service: both must work when there is none.
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from app.cli.exits import Refused
 from app.cli.target import settings_or_end
 from app.errors import CrossfadeError
+
+if TYPE_CHECKING:
+    from app.control.store.port import TokenRole
+    from app.settings import Settings
+
+ONCALL_DAYS = 30.0
+"""Whoever is on call signs in again after so long, unless told otherwise."""
 
 
 @click.command()
@@ -36,18 +44,60 @@ def serve(cells: int) -> None:
 
 
 @click.command()
-@click.option("--role", type=click.Choice(["viewer", "oncall", "manager"]), required=True, help="What it may do.")
+@click.option("--role", type=click.Choice(["viewer", "oncall", "manager"]), help="Make one that may do this.")
 @click.option("--name", default="", metavar="TEXT", help="Whose it is; stands in the audit. Default: this user.")
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Good for so long; default: until revoked.")
-def token(role: str, name: str, days: float | None) -> None:
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, min_open=True),
+    help=f"Good for so long. Default: oncall {ONCALL_DAYS:g} days, the others until revoked.",
+)
+@click.option("--list", "listed", is_flag=True, help="List the tokens there are, by id; no secret is known of them.")
+@click.option("--revoke", metavar="ID_OR_NAME", help="Revoke the token of this id, or all of this name.")
+@click.option("--json", "as_json", is_flag=True, help="With --list: print JSON instead of text.")
+def token(role: str | None, name: str, days: float | None, listed: bool, revoke: str | None, as_json: bool) -> None:
     """Make a token for the API, with the service up or down; it stands alone on the last line."""
+    if (role is not None) + listed + (revoke is not None) != 1:
+        raise click.UsageError("say one of --role, --list, --revoke")
+    settings = settings_or_end()
+    try:
+        if listed:
+            _list_tokens(settings, as_json)
+        elif revoke is not None:
+            _revoke_tokens(settings, revoke)
+        else:
+            _make_token(settings, role, name, days)  # type: ignore[arg-type]
+    except (CrossfadeError, OSError) as error:
+        raise Refused(f"{'no token made: ' if role else ''}{error}") from None
+
+
+def _make_token(settings: Settings, role: TokenRole, name: str, days: float | None) -> None:
     import getpass
 
     from app.cli.local_store import add_token
 
-    try:
-        secret = add_token(settings_or_end(), role, name or getpass.getuser(), days)  # type: ignore[arg-type]
-    except (CrossfadeError, OSError) as error:
-        raise Refused(f"no token made: {error}") from None
-    click.echo(f"a token for {role}; it is shown once:", err=True)
+    if days is None and role == "oncall":
+        days = ONCALL_DAYS
+    secret = add_token(settings, role, name or getpass.getuser(), days)
+    until = "until it is revoked" if days is None else f"for {days:g} days"
+    click.echo(f"a token for {role}, good {until}; it is shown once:", err=True)
     click.echo(secret)
+
+
+def _list_tokens(settings: Settings, as_json: bool) -> None:
+    import msgspec
+
+    from app.cli import words
+    from app.cli.local_store import list_tokens
+
+    tokens = list_tokens(settings)
+    click.echo(msgspec.json.encode(tokens) if as_json else words.tokens(tokens))
+
+
+def _revoke_tokens(settings: Settings, which: str) -> None:
+    from app.cli.local_store import revoke_tokens
+
+    revoked = revoke_tokens(settings, which)
+    if not revoked:
+        raise Refused(f"no token that is good has the id or the name {which!r}; see `crossfade token --list`")
+    for each in revoked:
+        click.echo(f"revoked {each.id}: {each.name} ({each.role})")

@@ -10,10 +10,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
+
+from msgspec import Struct
 
 from app.cli.target import operator_token_file
-from app.control.store.port import Store, TokenRole
+from app.control.store.port import Store, Token, TokenRole
 from app.control.tokens import digest_of, make_token
 from app.settings import Settings
 from app.wiring import make_store
@@ -22,11 +24,57 @@ T = TypeVar("T")
 
 OPERATOR = "operator on this host"
 DAY_S = 86_400.0
+ID_CHARACTERS = 12
+"""Of a token's digest: enough to tell tokens apart, and nothing to sign in with."""
 
 
 def add_token(settings: Settings, role: TokenRole, name: str, days: float | None) -> str:
     """Save a new token; returns its secret, which is kept nowhere else. Raises `StoreUnavailable`."""
     return _with_store(settings, lambda store: _add_token(store, role, name, days))
+
+
+class KnownToken(Struct, frozen=True):
+    """What may be shown of a token; times in Unix seconds."""
+
+    id: str
+    name: str
+    role: TokenRole
+    created_at: float
+    expires_at: float | None
+    state: Literal["good", "expired", "revoked"]
+
+
+def list_tokens(settings: Settings) -> list[KnownToken]:
+    """All tokens, the newest first. Raises `StoreUnavailable`."""
+
+    async def load(store: Store) -> list[KnownToken]:
+        now = time.time()
+        return [_known(token, now) for token in await store.load_tokens()]
+
+    return sorted(_with_store(settings, load), key=lambda token: token.created_at, reverse=True)
+
+
+def revoke_tokens(settings: Settings, which: str) -> list[KnownToken]:
+    """Revoke the good token of this id, or all good ones of this name.
+
+    Returns those that this call revoked. Raises `StoreUnavailable`.
+    """
+
+    async def revoke(store: Store) -> list[KnownToken]:
+        now = time.time()
+        good = [token for token in await store.load_tokens() if token.valid(now)]
+        meant = [token for token in good if token.digest[:ID_CHARACTERS] == which]
+        meant = meant or [token for token in good if token.name == which]
+        return [_known(token, now) for token in meant if await store.revoke_token(token.digest, now)]
+
+    return _with_store(settings, revoke)
+
+
+def _known(token: Token, now: float) -> KnownToken:
+    state: Literal["good", "expired", "revoked"] = "good" if token.valid(now) else "expired"
+    if token.revoked_at is not None:
+        state = "revoked"
+    return KnownToken(token.digest[:ID_CHARACTERS], token.name, token.role, token.created_at, token.expires_at, state)
 
 
 def keep_operator_token(settings: Settings) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from dashboards.views import (
     AuditEntry,
@@ -18,6 +19,9 @@ from dashboards.views import (
     SessionView,
     UserView,
 )
+
+if TYPE_CHECKING:
+    from app.cli.local_store import KnownToken
 
 NO_DATA = "no data"
 
@@ -162,6 +166,18 @@ def events(rows: Sequence[AuditEntry]) -> str:
         ("id", "when", "who", "from", "what", "why"),
         [(str(e.id), clock(e.at), f"{e.who} ({e.role})", e.source, e.what, e.reason) for e in rows],
     )
+
+
+def tokens(rows: Sequence[KnownToken]) -> str:
+    return table(
+        ("id", "name", "role", "made", "good until", ""),
+        [(e.id, e.name, e.role, _day(e.created_at), _day(e.expires_at) or "revoked", e.state) for e in rows],
+    )
+
+
+def _day(at: float | None) -> str:
+    """The day of a Unix time, UTC."""
+    return "" if at is None else datetime.fromtimestamp(at, UTC).date().isoformat()
 
 
 def errors(rows: Sequence[ErrorGroup]) -> str:

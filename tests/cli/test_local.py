@@ -45,8 +45,45 @@ def test_a_token_stands_alone_on_the_last_line_and_is_in_the_store(run: Run, tmp
     token = asyncio.run(stored(tmp_path / "data", result.stdout.strip()))
     assert token is not None
     assert (token.role, token.name, token.kind) == ("oncall", "ada", "bearer")
-    assert token.valid(time.time() + 43_000)
-    assert token.valid(time.time() + 44_000) is (days is None)
+    lives_s = 30 * 86_400 if days is None else 43_200
+    assert token.valid(time.time() + lives_s - 100)
+    assert not token.valid(time.time() + lives_s + 100)
+
+
+@pytest.mark.parametrize("role", ["viewer", "manager"])
+def test_other_tokens_are_good_until_they_are_revoked(run: Run, tmp_path: Path, role: str) -> None:
+    token = asyncio.run(stored(tmp_path / "data", run("token", "--role", role).stdout.strip()))
+    assert token is not None
+    assert token.expires_at is None
+
+
+def test_tokens_are_listed_without_a_secret_and_revoked_by_id_or_name(run: Run, tmp_path: Path) -> None:
+    secrets = [run("token", "--role", "viewer", "--name", name).stdout.strip() for name in ("ada", "ada", "bob")]
+    listed = run("token", "--list")
+    assert listed.exit_code == 0, listed.output
+    assert not any(secret in listed.stdout for secret in secrets)
+    known = {digest_of(secret)[:12]: secret for secret in secrets}
+    assert {each["id"]: each["state"] for each in json.loads(run("token", "--list", "--json").stdout)} == dict.fromkeys(
+        known, "good"
+    )
+    bob = digest_of(secrets[2])[:12]
+    assert bob in listed.stdout
+    assert run("token", "--revoke", bob).stdout == f"revoked {bob}: bob (viewer)\n"
+    assert len(run("token", "--revoke", "ada").stdout.splitlines()) == 2
+    for secret in secrets:
+        token = asyncio.run(stored(tmp_path / "data", secret))
+        assert token is not None
+        assert token.revoked_at is not None
+    again = run("token", "--revoke", "ada")
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert "'ada'" in again.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--list", "--role", "viewer"], ["--list", "--revoke", "ada"]])
+def test_token_does_one_thing_at_a_time(run: Run, options: list[str]) -> None:
+    result = run("token", *options)
+    assert result.exit_code == 2
+    assert "--revoke" in result.stderr
 
 
 def test_a_store_that_does_not_answer_is_exit_1(run: Run, tmp_path: Path) -> None:
