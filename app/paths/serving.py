@@ -87,6 +87,8 @@ class PathWorker:
             elif isinstance(frame, Cancel):
                 self._cancel(frame)
             elif isinstance(frame, Barrier):
+                if self._fresh:
+                    self._start_fresh()  # after all that was sent before it
                 self._outgoing.send(BarrierPassed(frame.count, self.sessions))
                 self._outgoing.flush()  # before the supervisors of closed sessions are closed, which may take a while
             elif isinstance(frame, Faults):

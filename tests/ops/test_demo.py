@@ -143,6 +143,15 @@ def no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def left_over() -> list[str]:
+    """Processes below this one that a demo would have started; servers of other tests live on beside it."""
+    children = psutil.Process().children(recursive=True)  # type: ignore[no-untyped-call]
+    commands = [" ".join(child.cmdline()) for child in children]
+    return [
+        command for command in commands if "app.cli" in command or "bootstrap.py" in command or "ops.demo" in command
+    ]
+
+
 @pytest.mark.slow
 def test_a_bad_release_is_rolled_back_and_its_repair_reaches_everybody(
     no_trace: Path, capsys: pytest.CaptureFixture[str]
@@ -153,7 +162,6 @@ def test_a_bad_release_is_rolled_back_and_its_repair_reaches_everybody(
         "crossfade start 10:",
         "load v3 3.1 --live",
         "death 1 of v3's worker",
-        "death 2 of v3's worker",
         "rolled back by evidence",
         "verified: new stopped in",
         "load v3 3.2",
@@ -168,7 +176,7 @@ def test_a_bad_release_is_rolled_back_and_its_repair_reaches_everybody(
         at = told.index(step, at) + len(step)
     assert told.count("  held ") == 5
     assert list(no_trace.iterdir()) == []
-    assert psutil.Process().children(recursive=True) == []  # type: ignore[no-untyped-call]
+    assert left_over() == []
 
 
 @pytest.mark.slow
@@ -181,7 +189,7 @@ def test_a_release_that_is_not_bad_fails_the_demo_and_its_logs_stay(
     assert "v3 was not rolled back within 1 s; 0 deaths" in capsys.readouterr().out
     (folder,) = no_trace.iterdir()
     assert (folder / "service.log").exists()
-    assert psutil.Process().children(recursive=True) == []  # type: ignore[no-untyped-call]
+    assert left_over() == []
 
 
 @pytest.mark.slow
