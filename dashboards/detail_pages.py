@@ -5,9 +5,6 @@ They ask the `Source`, build a declared context and render it; nothing here deci
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -16,21 +13,21 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body, FromPath, FromQuery
 from litestar.response import Redirect
 
-from dashboards import words
 from dashboards.contexts import ErrorsPage, HealthPage, HistoryPage, Message, SessionsPage
 from dashboards.details import errors_page, health_page, sessions_page, user_address, user_page
+from dashboards.export import as_csv, as_lines, every
 from dashboards.markdown import to_markdown
 from dashboards.overview import history_page
 from dashboards.records import AFTER_S, plan_page, receipt_page
-from dashboards.views import AuditEntry, Path
+from dashboards.views import Path
 from dashboards.visit import VISIT, NotThere, TheVisit, Visit, page
 
 SHOWN = 200
 """Sessions on one page; a search finds the others."""
 PAGE_OF_HISTORY = 50
-EXPORTED = 10_000
+READ = 200
+"""Entries that a file is made of at a time."""
 Form: TypeAlias = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
-_CSV = ("id", "at", "who", "role", "source", "what", "reason", "revision")
 
 
 async def show_sessions(visit: Visit) -> SessionsPage:
@@ -91,8 +88,9 @@ class DetailPages(Controller):
     @get(["/history.csv", "/history.jsonl"])
     async def export(self, visit: TheVisit) -> Response[str]:
         kind = visit.request.url.path.rpartition(".")[2]
-        entries = await _every(visit, visit.query("q"))
-        text = _as_csv(entries) if kind == "csv" else "".join(_as_lines(entries))
+        search = visit.query("q")
+        entries = (await every(lambda before: visit.source.events(before, READ, search))).items
+        text = as_csv(entries) if kind == "csv" else as_lines(entries)
         return Response(
             text,
             media_type="text/csv" if kind == "csv" else "application/jsonl",
@@ -148,34 +146,3 @@ class DetailPages(Controller):
 async def _user(visit: Visit, user_id: str, message: Message | None = None) -> Response[str]:
     view, user = await visit.source.rollout(), await visit.source.user(user_id)
     return page("user.html", user_page(view, user, visit.person, visit.csrf, message), 409 if message else 200)
-
-
-async def _every(visit: Visit, search: str) -> list[AuditEntry]:
-    found: list[AuditEntry] = []
-    before: int | None = None
-    while len(found) < EXPORTED:
-        audit = await visit.source.events(before, 200, search)
-        found += audit.items
-        if audit.next is None:
-            break
-        before = audit.next
-    return found
-
-
-def _as_csv(entries: Sequence[AuditEntry]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(_CSV)
-    for entry in entries:
-        row = [words.iso(entry.at) if name == "at" else getattr(entry, name) for name in _CSV]
-        writer.writerow([_harmless(value) for value in row])
-    return text.getvalue()
-
-
-def _harmless(value: object) -> object:
-    """A spreadsheet runs what begins like a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
-
-
-def _as_lines(entries: Sequence[AuditEntry]) -> Iterator[str]:
-    return (msgspec.json.encode(entry).decode() + "\n" for entry in entries)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable
 
 from app.api.access import Access
+from app.api.audit import search as search_audit
 from app.api.commands import PLAN_CHARACTERS, REASON_CHARACTERS, command_of
 from app.control.controller import Controller
 from app.control.health import health_view
@@ -16,7 +17,6 @@ from app.control.overview import plan_view, rollout_view
 from app.errors import StoreUnavailable
 from dashboards.ports import Outcome, PageRequest, Person, PlanText, Unavailable, Verb
 from dashboards.views import (
-    AuditEntry,
     AuditPage,
     ErrorGroup,
     HealthView,
@@ -33,10 +33,6 @@ from rollout.errors import InvalidPlan, Refused
 from rollout.events import Actor
 from rollout.plan_reader import parse_toml
 from rollout.plan_writer import dump_toml
-
-READ = 200
-SEARCHED = 4000
-"""Entries of the audit that one search looks through; the page then offers to go on from there."""
 
 
 class PageSource:
@@ -88,23 +84,15 @@ class PageSource:
         try:
             if not search:
                 return await self._control.keeper.events(before, limit)
-            return await self._search(before, limit, search.casefold())
+            sought = search.casefold()
+            return await search_audit(
+                self._control.keeper,
+                before,
+                limit,
+                lambda entry: sought in "\n".join((entry.who, entry.what, entry.reason, entry.source)).casefold(),
+            )
         except StoreUnavailable:
             return AuditPage(items=[], next=None)
-
-    async def _search(self, before: int | None, limit: int, search: str) -> AuditPage:
-        found: list[AuditEntry] = []
-        for _ in range(SEARCHED // READ):
-            page = await self._control.keeper.events(before, READ)
-            for entry in page.items:
-                if search in "\n".join((entry.who, entry.what, entry.reason, entry.source)).casefold():
-                    found.append(entry)
-                    if len(found) == limit:
-                        return AuditPage(items=found, next=entry.id if entry.id > 1 else None)
-            before = page.next
-            if before is None:
-                break
-        return AuditPage(items=found, next=before)
 
     async def series(self, span: Span, until: float | None = None) -> SeriesView:
         return await self._history.view(span, self._control.keeper, until)

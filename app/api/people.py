@@ -9,6 +9,7 @@ from typing import Annotated
 
 from litestar import Controller, MediaType, Response, delete, get, post, put
 from litestar.exceptions import NotFoundException
+from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from app.api.commands import AlertsBody, PinBody
@@ -78,7 +79,7 @@ async def errors(services: TheServices) -> list[ErrorGroup]:
 @get(
     "/api/rollbacks/{rollback_id:str}",
     guards=VIEWER,
-    responses=LOOKED,
+    responses={200: ResponseSpec(Receipt, description="The receipt; or Markdown", generate_examples=False), **LOOKED},
     tags=["rollout"],
     summary="The receipt of a rollback",
 )

@@ -26,8 +26,7 @@ from app.api.problems import COMMANDED, LOOKED
 from app.api.services import Services, TheServices, VisitorRequest, actor_of
 from app.control.controller import Change
 from app.control.overview import plan_view, rollout_view
-from app.control.store.sql import PAGE
-from dashboards.views import AuditPage, Preview, RolloutView, StageView
+from dashboards.views import Preview, RolloutView, StageView
 from rollout.events import ApplyPlan, Rollback
 from rollout.plan_reader import parse_toml
 from rollout.plan_writer import dump_toml
@@ -35,8 +34,6 @@ from rollout.plan_writer import dump_toml
 IfMatch = Annotated[
     str | None, HeaderParameter(name="If-Match", description='the revision this is based on, in quotes: `"7"`')
 ]
-LAST_ID = 2**63 - 1
-"""Of an audit entry; no store takes a larger number."""
 VIEWER, ONCALL, MANAGER = [requires("viewer")], [requires("oncall")], [requires("manager")]
 
 
@@ -195,15 +192,6 @@ class RolloutApi(Controller):
     @get("/preview", guards=VIEWER, responses=LOOKED, summary="Users and open sessions that a percentage would move")
     async def preview(self, services: TheServices, percentage: Annotated[int, QueryParameter(ge=0, le=100)]) -> Preview:
         return await services.control.everyone.preview(percentage)
-
-    @get("/events", guards=VIEWER, responses=LOOKED, summary="The audit, the newest first; `next` goes on as `before`")
-    async def events(
-        self,
-        services: TheServices,
-        before: Annotated[int | None, QueryParameter(ge=1, le=LAST_ID)] = None,
-        limit: Annotated[int, QueryParameter(ge=1, le=PAGE)] = 50,
-    ) -> AuditPage:
-        return await services.control.keeper.events(before, limit)
 
 
 async def commanded(

@@ -10,6 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
+from app.api.events import events
 from app.api.health import healthz, metrics, readyz
 from app.api.paths import load_canary
 from app.api.people import UsersApi, alertmanager, errors, rollback_receipt, sessions
@@ -29,6 +30,7 @@ def control_router() -> Router:
             UsersApi,
             sessions,
             errors,
+            events,
             series,
             rollback_receipt,
             alertmanager,

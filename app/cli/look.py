@@ -5,6 +5,8 @@ It must not change a rollout.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import rich_click as click
 
 from app.cli import words
@@ -12,6 +14,9 @@ from app.cli.control import reason_or_command
 from app.cli.options import Desk, speaks_to_service
 from app.cli.service import quoted
 from dashboards.views import AuditPage, ErrorGroup, SessionView, UserView
+
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
+LARGEST_PAGE = 200
 
 
 def user_path(user: str) -> str:
@@ -56,11 +61,48 @@ def sessions(desk: Desk) -> None:
 
 
 @click.command()
+@click.option("--who", "name", default="", metavar="TEXT", help="Only of people with this in their name.")
+@click.option("--what", default="", metavar="TEXT", help="Only what was done with this in its words.")
+@click.option("--since", type=MOMENT, help="Only from this moment on, such as 2026-01-31 or 2026-01-31T09:30; UTC.")
+@click.option("--until", type=MOMENT, help="Only before this moment.")
+@click.option("--all", "everything", is_flag=True, help="As far back as there is anything, not one page.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @speaks_to_service
-def events(desk: Desk) -> None:
+def events(
+    desk: Desk,
+    name: str,
+    what: str,
+    since: datetime | None,
+    until: datetime | None,
+    everything: bool,
+    as_csv: bool,
+) -> None:
     """The audit: who did what, when, why, from where."""
-    body = desk.service.read("/api/rollout/events")
-    desk.say(words.events(desk.service.decode(body, AuditPage).items), body)
+    if as_csv and desk.as_json:
+        raise click.UsageError("say --csv or --json, not both")
+    wanted: dict[str, str | int] = {"who": name, "what": what, "since": _seconds(since), "until": _seconds(until)}
+    wanted = {key: value for key, value in wanted.items() if value}
+    page = _events(desk, wanted)
+    while everything and page.next is not None:
+        older = _events(desk, {**wanted, "before": page.next, "limit": LARGEST_PAGE})
+        page = AuditPage(items=[*page.items, *older.items], next=older.next)
+    if as_csv:
+        from dashboards import export
+
+        click.echo(export.as_csv(page.items), nl=False)
+    else:
+        desk.say(words.events(page.items), page)
+    if page.next is not None:
+        click.echo("there is more: --all", err=True)
+
+
+def _events(desk: Desk, wanted: dict[str, str | int]) -> AuditPage:
+    return desk.service.decode(desk.service.read("/api/rollout/events", wanted), AuditPage)
+
+
+def _seconds(moment: datetime | None) -> str:
+    """Unix seconds; a moment without a zone is UTC."""
+    return "" if moment is None else str(moment.replace(tzinfo=UTC).timestamp())
 
 
 @click.command()

@@ -26,6 +26,7 @@ class Seen:
     body: object
     if_match: str | None
     authorization: str | None
+    query: str = ""
 
 
 @dataclass
@@ -62,6 +63,7 @@ async def anything(request: Request[object, object, State]) -> Response[bytes]:
             msgspec.json.decode(body) if body else None,
             headers.get("If-Match"),
             headers.get("Authorization"),
+            request.scope["query_string"].decode(),
         )
     )
     status, document = canned.take(str(request.method), path)

@@ -51,10 +51,6 @@ def test_pin_and_unpin(run: Run, service: FakeService) -> None:
 
 
 def test_sessions_events_and_errors_print_a_line_each(run: Run, service: FakeService) -> None:
-    entry = AuditEntry(
-        id=3, at=0.0, who="ada", role="manager", source="cli", what="set 10", reason="canary", revision=2,
-        before={}, after={}, figures={},
-    )  # fmt: skip
     group = ErrorGroup(
         code="internal", fingerprint="f", path="v2", count=9, users=3, only_on_v3=False,
         first_at=0.0, last_at=0.0, reference="abc",
@@ -64,13 +60,48 @@ def test_sessions_events_and_errors_print_a_line_each(run: Run, service: FakeSer
         first_at=0.0, last_at=0.0, reference="def",
     )  # fmt: skip
     service.canned.answer("GET", "/api/sessions", (200, [SESSION]))
-    service.canned.answer("GET", "/api/rollout/events", (200, AuditPage(items=[entry], next=None)))
+    service.canned.answer("GET", "/api/rollout/events", (200, AuditPage(items=[entry(3)], next=None)))
     service.canned.answer("GET", "/api/errors", (200, [group, only]))
     assert "u/1 ä  v3    flag" in run("sessions", "--url", service.url).stdout
     assert "ada (manager)  cli   set 10  canary" in run("events", "--url", service.url).stdout
     lines = run("errors", "--url", service.url).stdout.splitlines()
     assert "timeout" in lines[1] and lines[1].endswith("only on v3")
     assert "internal" in lines[2]
+
+
+def entry(number: int, what: str = "set 10") -> AuditEntry:
+    return AuditEntry(
+        id=number, at=0.0, who="ada", role="manager", source="cli", what=what, reason="canary", revision=2,
+        before={}, after={}, figures={},
+    )  # fmt: skip
+
+
+def test_events_are_filtered_and_followed_to_the_end(run: Run, service: FakeService) -> None:
+    pages = [AuditPage(items=[entry(3)], next=3), AuditPage(items=[], next=2), AuditPage(items=[entry(1)], next=None)]
+    service.canned.answer("GET", "/api/rollout/events", *((200, page) for page in pages))
+    wanted = ("--who", "ada", "--what", "set", "--since", "1970-01-02", "--until", "1970-01-02T00:01")
+    result = run("events", *wanted, "--all", "--json", "--url", service.url)
+    assert result.exit_code == 0, result.output
+    assert [each["id"] for each in json.loads(result.stdout)["items"]] == [3, 1]
+    query = "who=ada&what=set&since=86400.0&until=86460.0"
+    assert [each.query for each in service.canned.seen] == [
+        query,
+        f"{query}&before=3&limit=200",
+        f"{query}&before=2&limit=200",
+    ]
+
+
+def test_events_as_csv_and_a_word_when_there_is_more(run: Run, service: FakeService) -> None:
+    service.canned.answer("GET", "/api/rollout/events", (200, AuditPage(items=[entry(3, "=set 10")], next=3)))
+    result = run("events", "--csv", "--url", service.url)
+    assert result.stdout.splitlines() == [
+        "id,at,who,role,source,what,reason,revision",
+        "3,1970-01-01T00:00:00+00:00,ada,manager,cli,'=set 10,canary,2",
+    ]
+    assert "--all" in result.stderr
+    assert service.canned.seen[0].query == ""
+    assert run("events", "--csv", "--json", "--url", service.url).exit_code == 2
+    assert run("events", "--since", "yesterday", "--url", service.url).exit_code == 2
 
 
 def test_plan_check_needs_no_service_and_names_every_mistake(run: Run, tmp_path: Path) -> None:
