@@ -21,6 +21,7 @@ PREFIX = "CROSSFADE_"
 FLAG = "USE_WEBSOCKET_SUPERVISOR_V3"
 
 Positive = Annotated[float, Meta(gt=0)]
+HEADER_NAME = r"^([A-Za-z0-9-]+)?$"
 RESERVED = (
     "unleash_url",
     "unleash_token",
@@ -64,6 +65,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     trusted_proxies: Annotated[
         str, Meta(description="addresses or networks whose `X-Forwarded-For` is believed, comma-separated")
+    ] = ""
+    trusted_user_header: Annotated[
+        str,
+        Meta(
+            pattern=HEADER_NAME,
+            description="header in which those proxies, and they alone, say who is signed in; they must drop what a "
+            "client sends in it; unset: off",
+        ),
+    ] = ""
+    trusted_role_header: Annotated[
+        str,
+        Meta(
+            pattern=HEADER_NAME,
+            description="and with which role: `viewer`, `oncall`, `manager`; unset: everybody is a viewer",
+        ),
     ] = ""
     secret: Annotated[
         str, Meta(description="key of thread ids, resume tokens and sessions, shared by the cells; empty: made, kept")
@@ -229,6 +245,15 @@ def validate(settings: Settings) -> Settings:
             raise SettingError(
                 f"CROSSFADE_TRUSTED_PROXIES={entry!r}: an address or a network such as 10.0.0.0/8"
             ) from None
+    if settings.trusted_user_header and not settings.trusted_proxies.strip():
+        raise SettingError(
+            f"CROSSFADE_TRUSTED_USER_HEADER={settings.trusted_user_header!r}: needs CROSSFADE_TRUSTED_PROXIES, the "
+            "addresses it is believed from"
+        )
+    if settings.trusted_role_header and not settings.trusted_user_header:
+        raise SettingError(
+            f"CROSSFADE_TRUSTED_ROLE_HEADER={settings.trusted_role_header!r}: needs CROSSFADE_TRUSTED_USER_HEADER"
+        )
     return settings
 
 

@@ -1,4 +1,4 @@
-"""Who is asking: bearer tokens, the pages' session cookie, sign-in links; and guards that ask for a role.
+"""Who is asking: bearer tokens, the pages' session cookie, a proxy's headers, sign-in links; and guards for roles.
 
 Knows credentials only; must not know what any of them may do beyond its role's rank.
 """
@@ -22,6 +22,8 @@ from msgspec import Struct
 from app.control.store.port import Store, Token, TokenRole
 from app.control.tokens import digest_of, make_code
 from app.errors import StoreUnavailable
+from app.gateway.limits import Networks, client_address, parse_networks, within
+from app.settings import Settings
 
 COOKIE: Final = "crossfade_session"
 SESSION_S: Final = 12 * 3600
@@ -30,6 +32,7 @@ FRESH_S: Final = 1.0
 """A token looked up so recently is not looked up again; a revocation takes so long at most."""
 PATIENCE_S: Final = 0.25
 """A known token is not held up longer by a store that hangs: a rollback may be behind it."""
+NAME_CHARACTERS: Final = 200
 _AUDIENCE: Final = "crossfade pages"
 _RANK: Final[dict[str, int]] = {"viewer": 0, "oncall": 1, "manager": 2}
 
@@ -44,10 +47,33 @@ class Visitor(Struct, frozen=True):
     source: str = ""
 
 
+class TrustedHeaders(Struct, frozen=True):
+    """Headers in which a proxy says who signed in to it. `role` empty: everybody is a viewer."""
+
+    user: str
+    role: str
+    proxies: Networks
+
+
+def trusted_headers(settings: Settings) -> TrustedHeaders | None:
+    """What the settings say of them; None: no proxy signs anybody in."""
+    if not settings.trusted_user_header:
+        return None
+    proxies = parse_networks(settings.trusted_proxies)
+    return TrustedHeaders(settings.trusted_user_header, settings.trusted_role_header, proxies)
+
+
 class Access:
     """The credentials of one service. `secret` is shared by its cells; `clock` in Unix seconds."""
 
-    def __init__(self, store: Store, secret: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        secret: str,
+        clock: Callable[[], float] = time.time,
+        headers: TrustedHeaders | None = None,
+    ) -> None:
+        self._headers = headers
         self._store = store
         self._key = derived_key(secret, "page sessions")
         self._clock = clock
@@ -68,7 +94,35 @@ class Access:
         return self.signed_in(connection)
 
     def signed_in(self, connection: Connection) -> Visitor | None:
-        """Who a browser's session cookie belongs to."""
+        """Who sits in front of a browser: whoever the proxy says, or whom the session cookie belongs to."""
+        return self._by_cookie(connection) if not self.vouched(connection) else self._by_proxy(connection)
+
+    def vouched(self, connection: Connection) -> bool:
+        """Whether the direct peer is a trusted proxy that says who this is, or tries to."""
+        return (
+            self._headers is not None
+            and connection.client is not None
+            and within(connection.client.host, self._headers.proxies)
+            and self._headers.user.lower() in connection.headers
+        )
+
+    def _by_proxy(self, connection: Connection) -> Visitor | None:
+        """A header that came twice, or no known role, is nobody: the proxy let through what a client wrote."""
+        if self._headers is None or connection.client is None:
+            return None
+        names = connection.headers.getall(self._headers.user, [])
+        roles = connection.headers.getall(self._headers.role, []) if self._headers.role else ["viewer"]
+        if len(names) != 1 or len(roles) != 1 or not names[0].strip():
+            return None
+        forwarded = connection.headers.getall("x-forwarded-for", [])
+        address = client_address(connection.client.host, forwarded, self._headers.proxies)
+        try:
+            role = msgspec.convert(roles[0].strip().lower(), TokenRole)
+        except msgspec.ValidationError:
+            return None
+        return Visitor(names[0].strip()[:NAME_CHARACTERS], role, f"page {address}")
+
+    def _by_cookie(self, connection: Connection) -> Visitor | None:
         cookie = connection.cookies.get(COOKIE)
         if not cookie:
             return None

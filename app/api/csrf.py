@@ -15,6 +15,7 @@ from litestar.middleware.csrf import CSRFMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.api.access import COOKIE, Connection, derived_key, is_https
+from app.api.services import provide_services
 
 CSRF_COOKIE = "crossfade_csrf"
 HEADER = "x-csrf-token"
@@ -33,7 +34,7 @@ def csrf_middleware(secret: str) -> DefineMiddleware:
 
 
 class CookieCsrf(CSRFMiddleware):
-    """Asks for a token wherever a cookie could have let somebody in."""
+    """Asks for a token wherever a cookie, ours or a proxy's, could have let somebody in."""
 
     def __init__(self, app: ASGIApp, config: CSRFConfig) -> None:
         super().__init__(app, config)
@@ -45,7 +46,9 @@ class CookieCsrf(CSRFMiddleware):
             return
         connection: Connection = ASGIConnection(scope)
         bearer = connection.headers.get("authorization", "").lower().startswith("bearer ")
-        anonymous = scope["path"].startswith("/api/") and COOKIE not in connection.cookies
+        # Whom a proxy vouches for needs no cookie of ours; the browser sent the proxy's along all the same.
+        vouched = provide_services(connection.app.state).access.vouched(connection)
+        anonymous = scope["path"].startswith("/api/") and COOKIE not in connection.cookies and not vouched
         if bearer or anonymous:
             await self.app(scope, receive, send)
             return

@@ -74,12 +74,13 @@ def client_address(peer: str, forwarded: Iterable[str], trusted: Networks) -> st
     """
     hops = [hop.strip() for value in forwarded for hop in value.split(",") if hop.strip()]
     address = peer
-    while hops and _within(address, trusted):
+    while hops and within(address, trusted):
         address = hops.pop()
     return address
 
 
-def _within(address: str, networks: Networks) -> bool:
+def within(address: str, networks: Networks) -> bool:
+    """Whether an address is in one of the networks; what is no address is in none."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -12,7 +12,7 @@ from httpx import ASGITransport, AsyncClient
 from litestar import Litestar
 from litestar.datastructures import State
 
-from app.api.access import Access
+from app.api.access import Access, TrustedHeaders
 from app.api.csrf import csrf_middleware
 from app.api.page_source import PageSource
 from app.api.routes import control_router, openapi_config
@@ -68,9 +68,9 @@ def make_app(world: World, access: Access) -> Litestar:
 
 
 @asynccontextmanager
-async def serve(folder: Path) -> AsyncIterator[Service]:
+async def serve(folder: Path, headers: TrustedHeaders | None = None, peer: str = "127.0.0.1") -> AsyncIterator[Service]:
     world = await World.make(folder)
-    access = Access(world.store, SECRET, lambda: world.now)
+    access = Access(world.store, SECRET, lambda: world.now, headers)
     tokens: dict[str, str] = {}
     for role in ROLES:
         tokens[role], token = make_token(role, f"{role} person", world.now, None)
@@ -78,7 +78,9 @@ async def serve(folder: Path) -> AsyncIterator[Service]:
     await access.open()
     # Litestar's own client runs the application in another loop, where the world's locks do not live.
     application = cast("Any", make_app(world, access))  # two descriptions of ASGI that mypy does not bring together
-    transport = ASGITransport(application, raise_app_exceptions=False)
+    transport = ASGITransport(application, raise_app_exceptions=False, client=(peer, 1))
     async with AsyncClient(transport=transport, base_url="http://testserver.local") as client:
-        yield Service(world, client, access, tokens)
-    await world.close()
+        try:
+            yield Service(world, client, access, tokens)
+        finally:
+            await world.close()
