@@ -151,7 +151,7 @@
   });
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("input, textarea, select, dialog")) return;
+    if (event.target.closest("input, textarea, select, dialog[open]")) return;
     const key = event.key.toLowerCase();
     const focused = { r: "rollback-button", n: "note", "/": "search" }[key];
     if (focused && byId(focused)) {

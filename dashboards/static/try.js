@@ -46,12 +46,13 @@
 
   // What happens to the rollout stands between what the socket hears.
   let headline = byId("headline").textContent;
-  document.addEventListener("htmx:sse:after:message", () => {
+  // Watched itself: an event of the stream may come before what it brought stands in the page.
+  new MutationObserver(() => {
     const now = byId("headline").textContent;
     if (now === headline) return;
     headline = now;
     if (socket) line("–", "rollout", now);
-  });
+  }).observe(byId("state").parentElement, { childList: true, characterData: true, subtree: true });
 
   function open(user) {
     if (socket) {

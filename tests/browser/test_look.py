@@ -110,6 +110,7 @@ def test_keys_lead_everywhere_and_r_then_enter_rolls_back(visitor: Visitor, remo
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_contain_text("roll back")
     page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
     page.keyboard.press("n")
     expect(page.locator("#note")).to_be_focused()
     page.keyboard.type("r is a letter here")
