@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import Counter
 
 import pytest
 
@@ -38,25 +39,26 @@ async def test_a_cell_that_stands_still_is_named_and_waited_for(idle: Fleet) -> 
     async with Crowd(idle.ws, CLIENTS) as clients:
         await idle["a"].set(100)
         await all_on(idle, "v3")
-        on_b = sum(session.cell == "b" for session in await idle["a"].sessions())
-        idle.signal("b", signal.SIGSTOP)
+        held = Counter(session.cell for session in await idle["a"].sessions())
+        still, _ = held.most_common(1)[0]  # whichever the kernel gave most sockets to
+        others = [name for name in idle.names if name != still]
+        idle.signal(still, signal.SIGSTOP)
         try:
-            code, said = await idle.run("rollback", "--reason", "b stands still")
+            code, said = await idle.run("rollback", "--reason", f"{still} stands still")
             assert code == 4, said
-            assert "in force in 3 of 4 cells; b silent for" in said
-            view = await idle["d"].view()
+            assert f"in force in 3 of 4 cells; {still} silent for" in said
+            view = await idle[others[-1]].view()
             assert view.last_rollback is not None
             assert view.last_rollback.verified_at is None
-            assert (view.last_rollback.cells, view.last_rollback.silent_cells) == (["a", "c", "d"], ["b"])
-            assert next(cell.silent_s for cell in view.cells if cell.name == "b") > 5
+            assert (view.last_rollback.cells, view.last_rollback.silent_cells) == (others, [still])
+            assert next(cell.silent_s for cell in view.cells if cell.name == still) > 5
         finally:
-            idle.signal("b", signal.SIGCONT)
-        done = await idle.verified("d")
+            idle.signal(still, signal.SIGCONT)
+        done = await idle.verified(others[-1])
         assert (done.cells, done.silent_cells) == (list(idle.names), [])
         assert (done.sessions_moved, done.closed) == (CLIENTS, 0)
         assert done.existing_moved_ms is not None
         assert done.existing_moved_ms > 5000
-        assert on_b > 0
         await all_on(idle, "v2")
         assert all(client.is_open for client in clients)
 
