@@ -50,7 +50,7 @@ async def test_no_update_is_lost_and_each_refusal_names_the_winner(place: str) -
     done = {name: [outcome for outcome in told[name] if not outcome.winner] for name in NAMES}
     refused = {name: [outcome for outcome in told[name] if outcome.winner] for name in NAMES}
     assert [len(told[name]) for name in NAMES] == [COMMANDS] * 2
-    assert all(refused.values()), "they never met, so nothing was shown"
+    assert any(refused.values()), "they never met, so nothing was shown"
 
     # Every revision was made once, by one of them, and is what the audit says.
     made = sorted((outcome.revision, name, outcome.percentage) for name in NAMES for outcome in done[name])
