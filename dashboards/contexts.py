@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from dashboards.search import Search
+
 Tone: TypeAlias = Literal["good", "bad", "warn", "plain", "none"]
 """How a fact is coloured. `none` is grey: no data, which is neither good nor bad."""
 PageName: TypeAlias = Literal["overview", "sessions", "errors", "history", "plan", "health", "try", "sign-in", "other"]
@@ -339,7 +341,7 @@ class HistoryPage(Struct, frozen=True, kw_only=True):
     csrf_token: str
     message: Message | None
     top: Top
-    search: str
+    search: Search
     exports: list[Fact]
     """What it is called, and its address."""
     note: NoteForm

@@ -11,22 +11,21 @@ import msgspec
 from litestar import Controller, MediaType, Response, get, post
 from litestar.enums import RequestEncodingType
 from litestar.params import Body, FromPath, FromQuery
-from litestar.response import Redirect
+from litestar.response import Redirect, Stream
 
 from dashboards.contexts import ErrorsPage, HealthPage, HistoryPage, Message, SessionsPage
 from dashboards.details import errors_page, health_page, sessions_page, user_address, user_page
-from dashboards.export import as_csv, as_lines, every
+from dashboards.export import MEDIA_TYPES, PIECE, Kind, export
 from dashboards.markdown import to_markdown
 from dashboards.overview import history_page
 from dashboards.records import AFTER_S, plan_page, receipt_page
-from dashboards.views import Path
+from dashboards.search import search_of
+from dashboards.views import AuditPage, Path
 from dashboards.visit import VISIT, NotThere, TheVisit, Visit, page
 
 SHOWN = 200
 """Sessions on one page; a search finds the others."""
 PAGE_OF_HISTORY = 50
-READ = 200
-"""Entries that a file is made of at a time."""
 Form: TypeAlias = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 
 
@@ -43,8 +42,11 @@ async def show_errors(visit: Visit) -> ErrorsPage:
 
 
 async def show_history(visit: Visit, before: int | None = None, message: Message | None = None) -> HistoryPage:
-    search = visit.query("q")
-    audit = await visit.source.events(before, PAGE_OF_HISTORY, search)
+    search = search_of(visit.query)
+    try:
+        audit = await visit.source.events(before, PAGE_OF_HISTORY, search.wanted())
+    except ValueError as wrong:
+        audit, message = AuditPage(items=[], next=None), Message("note", "bad", f"{wrong}.")
     view = await visit.source.rollout()
     older = before is not None
     return history_page(view, audit, visit.person, visit.csrf, search=search, older=older, message=message)
@@ -85,15 +87,18 @@ class DetailPages(Controller):
     async def history(self, visit: TheVisit, before: FromQuery[int | None] = None) -> Response[str]:
         return page("history.html", await show_history(visit, before))
 
-    @get(["/history.csv", "/history.jsonl"])
-    async def export(self, visit: TheVisit) -> Response[str]:
-        kind = visit.request.url.path.rpartition(".")[2]
-        search = visit.query("q")
-        entries = (await every(lambda before: visit.source.events(before, READ, search))).items
-        text = as_csv(entries) if kind == "csv" else as_lines(entries)
-        return Response(
-            text,
-            media_type="text/csv" if kind == "csv" else "application/jsonl",
+    @get([f"/history.{kind}" for kind in MEDIA_TYPES])
+    async def export(self, visit: TheVisit) -> Response[Any]:
+        """All that is looked for, however much it is."""
+        kind: Kind = "csv" if visit.request.url.path.endswith(".csv") else "jsonl"
+        try:
+            wanted = search_of(visit.query).wanted()
+        except ValueError as wrong:
+            return Response(f"{wrong}\n", media_type=MediaType.TEXT, status_code=422)
+        pieces = await export(kind, None, lambda before: visit.source.exported(before, PIECE, wanted))
+        return Stream(
+            pieces,
+            media_type=MEDIA_TYPES[kind],
             headers={"Content-Disposition": f'attachment; filename="crossfade-history.{kind}"'},
             status_code=200,
         )

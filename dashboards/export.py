@@ -1,4 +1,4 @@
-"""The audit as a file: CSV for spreadsheets, JSON lines for programs; for the pages, the API and the command alike.
+"""The audit as a file: CSV for spreadsheets, JSON lines for programs; for the pages and the API alike.
 
 Pure but for the pages of the audit that it asks for; it must not know of HTTP or of a store.
 """
@@ -7,37 +7,53 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
 from dashboards import words
 from dashboards.views import AuditEntry, AuditPage
 
-EXPORTED = 10_000
-"""Entries in one file at most, or a few more; the oldest are left out."""
+Kind = Literal["csv", "jsonl"]
+MEDIA_TYPES: Mapping[Kind, str] = {"csv": "text/csv", "jsonl": "application/jsonl"}
+PIECE = 200
+"""Entries that a file is made of at a time."""
 _CSV = ("id", "at", "who", "role", "source", "what", "reason", "revision")
 
 
-async def every(
-    page: Callable[[int | None], Awaitable[AuditPage]], before: int | None = None, most: int = EXPORTED
-) -> AuditPage:
-    """The pages from `before` on as one; `next` says where to go on if there are more than `most` entries."""
-    found: list[AuditEntry] = []
-    while len(found) < most:
-        audit = await page(before)
-        found += audit.items
-        before = audit.next
-        if before is None:
-            break
-    return AuditPage(items=found, next=before)
+async def export(
+    kind: Kind, before: int | None, page: Callable[[int | None], Awaitable[AuditPage]]
+) -> AsyncIterator[str]:
+    """All that `page` gives from `before` on, piece by piece, the newest first.
+
+    Raises what the first page raises, before there is any piece; what a later one raises ends the file in the middle.
+    """
+    first = await page(before)
+    return _pieces(kind, first, page)
+
+
+async def _pieces(
+    kind: Kind, audit: AuditPage, page: Callable[[int | None], Awaitable[AuditPage]]
+) -> AsyncIterator[str]:
+    write = as_csv if kind == "csv" else as_lines
+    yield head_of(kind)
+    while True:
+        yield write(audit.items)
+        if audit.next is None:
+            return
+        audit = await page(audit.next)
+
+
+def head_of(kind: Kind) -> str:
+    """What stands before the first entry."""
+    return ",".join(_CSV) + "\r\n" if kind == "csv" else ""
 
 
 def as_csv(entries: Sequence[AuditEntry]) -> str:
-    """One line for each entry, under a line of names; times are UTC."""
+    """One line for each entry; times are UTC."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(_CSV)
     for entry in entries:
         row = [words.iso(entry.at) if name == "at" else getattr(entry, name) for name in _CSV]
         writer.writerow([_harmless(value) for value in row])

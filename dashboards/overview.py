@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlencode
 
 from dashboards import words
 from dashboards.contexts import (
@@ -26,6 +25,7 @@ from dashboards.contexts import (
 from dashboards.controls import controls, why_not, why_not_role
 from dashboards.figures import figures
 from dashboards.ports import Person, Verb
+from dashboards.search import NOTHING, Search
 from dashboards.state import rollback, state
 from dashboards.views import AuditEntry, AuditPage, Preview, RolloutView
 
@@ -96,12 +96,12 @@ def history_page(
     person: Person,
     csrf_token: str,
     *,
-    search: str = "",
+    search: Search = NOTHING,
     older: bool = False,
     message: Message | None = None,
 ) -> HistoryPage:
     """`older`: not the newest page, which is the only one that changes by itself."""
-    query = f"?{urlencode({'q': search})}" if search else ""
+    query = search.query()
     return HistoryPage(
         chrome=chrome(view, "History", "history", person, "" if older else f"/stream/history{query}"),
         csrf_token=csrf_token,
@@ -137,10 +137,9 @@ def _cells(view: RolloutView) -> Fact:
     return Fact("Cells", f"{len(silent)} of {words.plural(len(view.cells), 'cell')}: {names}", "bad")
 
 
-def history(audit: AuditPage, now: float, search: str = "") -> HistorySection:
-    wanted = {"q": search} if search else {}
-    older = "" if audit.next is None else f"/history?{urlencode({**wanted, 'before': audit.next})}"
-    empty = "Nothing here contains what you search for." if search else "Nothing was done yet."
+def history(audit: AuditPage, now: float, search: Search = NOTHING) -> HistorySection:
+    older = "" if audit.next is None else f"/history{search.query(audit.next)}"
+    empty = "Nothing here is what you search for." if search else "Nothing was done yet."
     return HistorySection([entry_of(entry, now) for entry in audit.items], older, empty)
 
 

@@ -14,6 +14,8 @@ from litestar.datastructures import State
 from msgspec import Struct
 
 from dashboards.views import (
+    EVERYTHING,
+    AuditFilter,
     AuditPage,
     ErrorGroup,
     HealthView,
@@ -95,11 +97,12 @@ class Rollouts(Protocol):
 class Records(Protocol):
     """What happened, and how the service is."""
 
-    async def events(self, before: int | None, limit: int, search: str = "") -> AuditPage:
-        """The audit, newest first; `before` is the `next` of the page that came before.
+    async def events(self, before: int | None, limit: int, wanted: AuditFilter = EVERYTHING) -> AuditPage:
+        """The audit, newest first; `before` is the `next` of the page that came before. Empty without the store."""
+        ...
 
-        With `search` only entries that contain it, whatever its case, in who, what, why or from where.
-        """
+    async def exported(self, before: int | None, limit: int, wanted: AuditFilter) -> AuditPage:
+        """The same for a file, which must not end as if that were all. Raises Unavailable."""
         ...
 
     async def series(self, span: Span, until: float | None = None) -> SeriesView: ...

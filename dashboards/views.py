@@ -152,6 +152,25 @@ class AuditPage(Struct, frozen=True, kw_only=True):
     next: int | None
 
 
+class AuditFilter(Struct, frozen=True, kw_only=True):
+    """Which entries of the audit are meant; empty or None: any.
+
+    Texts are parts of words, and capitals of a to z count as small letters.
+    """
+
+    who: str = ""
+    what: str = ""
+    text: str = ""
+    """In who, what, why or from where."""
+    since: float | None = None
+    """Unix seconds, this one included."""
+    until: float | None = None
+    """Unix seconds, this one not."""
+
+
+EVERYTHING = AuditFilter()
+
+
 class Preview(Struct, frozen=True, kw_only=True):
     """`GET /api/rollout/preview`: what a percentage would do, before anyone clicks. Users are those seen here."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable
 
 from app.api.access import Access
-from app.api.audit import search as search_audit
 from app.api.commands import PLAN_CHARACTERS, REASON_CHARACTERS, command_of
 from app.control.controller import Controller
 from app.control.health import health_view
@@ -17,6 +16,8 @@ from app.control.overview import plan_view, rollout_view
 from app.errors import StoreUnavailable
 from dashboards.ports import Outcome, PageRequest, Person, PlanText, Unavailable, Verb
 from dashboards.views import (
+    EVERYTHING,
+    AuditFilter,
     AuditPage,
     ErrorGroup,
     HealthView,
@@ -79,20 +80,18 @@ class PageSource:
 
     # -- what happened --------------------------------------------------------------------------------------------
 
-    async def events(self, before: int | None, limit: int, search: str = "") -> AuditPage:
-        """The audit; empty while the store is down, because the page has to work for a rollback."""
+    async def events(self, before: int | None, limit: int, wanted: AuditFilter = EVERYTHING) -> AuditPage:
+        """Empty while the store is down, because the page has to work for a rollback."""
         try:
-            if not search:
-                return await self._control.keeper.events(before, limit)
-            sought = search.casefold()
-            return await search_audit(
-                self._control.keeper,
-                before,
-                limit,
-                lambda entry: sought in "\n".join((entry.who, entry.what, entry.reason, entry.source)).casefold(),
-            )
+            return await self._control.keeper.events(before, limit, wanted)
         except StoreUnavailable:
             return AuditPage(items=[], next=None)
+
+    async def exported(self, before: int | None, limit: int, wanted: AuditFilter) -> AuditPage:
+        try:
+            return await self._control.keeper.events(before, limit, wanted)
+        except StoreUnavailable as error:
+            raise Unavailable from error
 
     async def series(self, span: Span, until: float | None = None) -> SeriesView:
         return await self._history.view(span, self._control.keeper, until)

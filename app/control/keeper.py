@@ -17,7 +17,7 @@ from app.control.receipt import Receipt
 from app.control.record import read_record, write_record
 from app.control.store.port import RevisionTaken, Store, StoredRecord, StoredRollback
 from app.errors import StoreUnavailable
-from dashboards.views import AuditEntry, AuditPage
+from dashboards.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 from rollout.names import Path
 from rollout.state import Rollout
 
@@ -117,10 +117,10 @@ class Keeper:
             found = await self._store.load_rollback(id)
         return None if found is None else msgspec.json.decode(found.text, type=Receipt)
 
-    async def events(self, before: int | None = None, limit: int = 50) -> AuditPage:
-        """A page of the audit, the newest first."""
+    async def events(self, before: int | None = None, limit: int = 50, wanted: AuditFilter = EVERYTHING) -> AuditPage:
+        """A page of the audit, or of what is wanted of it, the newest first."""
         with self._watched():
-            return await self._store.load_audit(before, limit)
+            return await self._store.load_audit(before, limit, wanted)
 
     async def pins(self) -> Mapping[str, Path]:
         """All pins."""

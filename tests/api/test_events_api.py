@@ -9,9 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from dashboards.export import EXPORTED
-from dashboards.views import AuditEntry, AuditPage
+from app.errors import StoreUnavailable
+from dashboards.export import PIECE, export
+from dashboards.views import AuditEntry
+from rollout.events import Actor
 from tests.api.service import Service
+
+ADA = Actor("ada", "manager")
 
 
 async def record(service: Service) -> None:
@@ -67,23 +71,34 @@ async def test_files_have_what_the_filters_let_through(service: Service) -> None
     lines = (await look(service, "application/jsonl", who="ada")).text.splitlines()
     assert [msgspec.json.decode(line, type=AuditEntry).figures for line in lines] == [{"v2": 3}, {"v2": 0}]
     assert (await look(service, "*/*")).headers["content-type"] == "application/json"
-    assert "link" not in answer.headers
 
 
-async def test_a_file_that_is_full_says_where_the_rest_is(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = AuditEntry(
-        id=0, at=0.0, who="ada & co", role="manager", source="cli", what="note", reason="", revision=1,
-        before={}, after={}, figures={},
-    )  # fmt: skip
+async def test_a_file_has_the_whole_range_and_not_a_page_of_it(service: Service) -> None:
+    for number in range(PIECE + 50):
+        await service.world.control.note(ADA, f"n{number}", "cli")
+    lines = (await look(service, "application/jsonl", who="ada", limit=1)).text.splitlines()
+    reasons = [msgspec.json.decode(line, type=AuditEntry).reason for line in lines]
+    assert reasons == [f"n{number}" for number in reversed(range(PIECE + 50))]
+    rows = list(csv.DictReader(io.StringIO((await look(service, "text/csv", before=101)).text)))
+    assert [row["id"] for row in rows] == [str(number) for number in range(100, 0, -1)]
 
-    async def endless(before: int | None = None, limit: int = 50) -> AuditPage:
-        start = 1_000_000 if before is None else before
-        items = [msgspec.structs.replace(entry, id=start - number) for number in range(1, limit + 1)]
-        return AuditPage(items=items, next=items[-1].id)
 
-    monkeypatch.setattr(service.world.control.keeper, "events", endless)
-    answer = await look(service, "application/jsonl", who="ada & co")
-    assert len(answer.text.splitlines()) == EXPORTED
-    assert answer.headers["link"] == '</api/rollout/events?who=ada+%26+co&before=990000>; rel="next"'
-    following = await service.client.get(answer.links["next"]["url"], headers=service.as_("viewer"))
-    assert following.json()["items"][0]["id"] == 989_999
+async def test_a_file_is_not_begun_while_the_store_is_down(service: Service) -> None:
+    service.world.store.fail(True)
+    answer = await look(service, "text/csv")
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:crossfade:store_unavailable")
+    service.world.store.fail(False)
+
+
+async def test_a_file_breaks_off_where_the_store_is_lost(service: Service) -> None:
+    """With an error, on which the connection is closed before the end: who reads it takes it for no whole file."""
+    keeper = service.world.control.keeper
+    for number in range(PIECE + 1):
+        await service.world.control.note(ADA, f"n{number}", "cli")
+    pieces = await export("csv", None, lambda before: keeper.events(before, PIECE))
+    seen = [await anext(pieces), await anext(pieces)]
+    service.world.store.fail(True)
+    with pytest.raises(StoreUnavailable):
+        await anext(pieces)
+    assert "".join(seen).count("\r\n") == 1 + PIECE
+    service.world.store.fail(False)

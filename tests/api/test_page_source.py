@@ -7,6 +7,7 @@ import pytest
 from app.api.page_source import PageSource
 from app.control.history import History
 from dashboards.ports import Person, Unavailable
+from dashboards.views import AuditFilter
 from tests.api.service import Service
 
 ADA = Person("ada", "manager")
@@ -22,13 +23,13 @@ def source(service: Service) -> PageSource:
 async def test_history_is_searched_whatever_the_case_and_goes_on(source: PageSource) -> None:
     for number in range(12):
         await source.note(f"Remark {number}" if number % 3 else f"other {number}", ADA)
-    first = await source.events(None, 5, "remark")
+    first = await source.events(None, 5, AuditFilter(text="remark"))
     assert [entry.reason for entry in first.items] == ["Remark 11", "Remark 10", "Remark 8", "Remark 7", "Remark 5"]
-    rest = await source.events(first.next, 5, "REMARK")
+    rest = await source.events(first.next, 5, AuditFilter(text="REMARK"))
     assert [entry.reason for entry in rest.items] == ["Remark 4", "Remark 2", "Remark 1"]
     assert rest.next is None
-    assert (await source.events(None, 5, "zebra")).items == []
-    assert len((await source.events(None, 50, "ada")).items) == 12
+    assert (await source.events(None, 5, AuditFilter(text="zebra"))).items == []
+    assert len((await source.events(None, 50, AuditFilter(text="ada"))).items) == 12
 
 
 async def test_a_refusal_is_an_outcome_in_words(source: PageSource) -> None:
@@ -61,8 +62,10 @@ async def test_without_the_store_the_page_still_has_its_button(source: PageSourc
     await service.start(10)
     service.world.store.fail(True)
     assert (await source.events(None, 5)).items == []
-    assert (await source.events(None, 5, "go")).items == []
+    assert (await source.events(None, 5, AuditFilter(text="go"))).items == []
     assert (await source.act("rollback", None, "bad", None, ADA)).ok
+    with pytest.raises(Unavailable):
+        await source.exported(None, 5, AuditFilter())
     with pytest.raises(Unavailable):
         await source.receipt("of another time")
     await service.world.control.tick()

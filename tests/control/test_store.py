@@ -16,6 +16,7 @@ from app.control.store.port import Resume, RevisionTaken, SeriesChunk, StoredRec
 from app.control.store.sql import SqlStore
 from app.control.tokens import make_code, make_token
 from app.errors import StoreUnavailable
+from dashboards.views import AuditFilter
 from tests.control.stores import cells, entry, opened
 
 
@@ -98,6 +99,47 @@ async def test_the_audit_pages_from_the_newest(store: SqlStore) -> None:
     assert before is None
     whole = (await store.load_audit(limit=7)).items[-1]
     assert whole == entry("n0", id=whole.id)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (AuditFilter(), [3, 2, 1, 0]),
+        (AuditFilter(who="ADA"), [3, 0]),
+        (AuditFilter(what="Roll"), [3, 1]),
+        (AuditFilter(text="BECAUSE"), [3, 2, 1, 0]),
+        (AuditFilter(text="10.0.0.9"), [2]),
+        (AuditFilter(text="roll"), [3, 1]),
+        (AuditFilter(since=2000.0), [3, 2, 1]),
+        (AuditFilter(until=2000.0), [0]),
+        (AuditFilter(since=2000.0, until=3000.0), [1]),
+        (AuditFilter(who="ada", what="set", since=0.0, until=9000.0), [0]),
+        (AuditFilter(who="ö"), [2]),
+        (AuditFilter(who="%"), [1]),
+        (AuditFilter(who="b_b"), []),
+        (AuditFilter(what="set 10 %"), [0]),
+        (AuditFilter(who="a\0b"), []),
+        (AuditFilter(text="'; DROP TABLE audit; --"), []),
+    ],
+)
+async def test_the_audit_is_searched_by_the_database(store: SqlStore, wanted: AuditFilter, found: list[int]) -> None:
+    for number, (who, what, source) in enumerate(
+        [
+            ("Ada", "set 10 %", "cli"),
+            ("b%b", "rollback", "api"),
+            ("Jörg", "set 5", "page 10.0.0.9"),
+            ("ada", "rollback", "cli"),
+        ]
+    ):
+        await store.append_audit(entry(what, at=1000.0 * (number + 1), who=who, source=source, revision=number))
+    assert [item.revision for item in (await store.load_audit(wanted=wanted)).items] == found
+    one_by_one, before = [], None
+    for _ in found:
+        page = await store.load_audit(before, 1, wanted)
+        one_by_one += [item.revision for item in page.items]
+        before = page.next
+    assert one_by_one == found
+    assert before is None
 
 
 @pytest.mark.parametrize("change", ["UPDATE audit SET who = 'nobody'", "DELETE FROM audit"])

@@ -20,7 +20,9 @@ from dashboards.overview import overview_page
 from dashboards.pages import SOURCE, make_router
 from dashboards.ports import Outcome, PageRequest, Person, PlanText, Role, Unavailable, Verb
 from dashboards.views import (
+    EVERYTHING,
     AuditEntry,
+    AuditFilter,
     AuditPage,
     CellState,
     ErrorGroup,
@@ -287,6 +289,8 @@ class MemorySource:
         self.commands: list[tuple[Verb, int | None, str, int | None, str]] = []
         self.refusal = ""
         self.previews_asked = 0
+        self.wanted = EVERYTHING
+        """What the audit was last searched for."""
         self.groups = [group("thread_missing", only=True), group("agent_timeout", path="v2")]
         self.people = [session("ada"), session("bob/2", "v3", "pinned")]
         self.notes: list[str] = []
@@ -300,13 +304,19 @@ class MemorySource:
     async def rollout(self) -> RolloutView:
         return self.view
 
-    async def events(self, before: int | None, limit: int, search: str = "") -> AuditPage:
+    async def events(self, before: int | None, limit: int, wanted: AuditFilter = EVERYTHING) -> AuditPage:
+        self.wanted = wanted
         rest = [
             item
             for item in self.audit
-            if (before is None or item.id < before) and search in f"{item.who} {item.what} {item.reason}"
+            if (before is None or item.id < before) and wanted.text in f"{item.who} {item.what} {item.reason}"
         ]
         return AuditPage(items=rest[:limit], next=rest[limit - 1].id if len(rest) > limit else None)
+
+    async def exported(self, before: int | None, limit: int, wanted: AuditFilter) -> AuditPage:
+        if self.unavailable:
+            raise Unavailable
+        return await self.events(before, limit, wanted)
 
     async def preview(self, percentage: int) -> Preview:
         self.previews_asked += 1

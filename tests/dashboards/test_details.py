@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from dashboards.ports import Role
-from dashboards.views import RolloutView
+from dashboards.views import EVERYTHING, AuditFilter, RolloutView
 from tests.dashboards.memory import MemorySource, entry, make_app, receipt, rollout
 
 PAGES = ("/sessions", "/users/ada", "/errors", "/history", "/rollbacks/r1", "/plan", "/health")
@@ -134,7 +135,32 @@ def test_history_is_filtered_and_keeps_its_filter_on_the_way(desk: Desk) -> None
     older = desk.get("/history?q=note&before=71").text
     assert "note 70." in older
     assert "hx-sse:connect" not in older, "an older page does not change by itself"
-    assert "Nothing here contains what you search for." in desk.get("/history?q=zebra").text
+    assert "Nothing here is what you search for." in desk.get("/history?q=zebra").text
+
+
+@pytest.mark.parametrize("address", ["/history", "/history.csv", "/history.jsonl"])
+def test_every_field_of_the_filter_counts_on_the_page_and_in_its_files(desk: Desk, address: str) -> None:
+    fields = {"q": "note", "who": "ada", "what": "set", "since": "2026-09-20", "until": "2026-09-21"}
+    assert desk.get(f"{address}?{urlencode(fields)}").status_code == 200
+    assert desk.source.wanted == AuditFilter(
+        who="ada", what="set", text="note", since=1_789_862_400.0, until=1_790_035_200.0
+    )
+    assert desk.get(address).status_code == 200
+    assert desk.source.wanted == EVERYTHING
+
+
+def test_a_day_that_is_none_is_said_and_nothing_is_shown_in_its_place(desk: Desk) -> None:
+    page = desk.get("/history?since=31.1.2026").text
+    assert "&#39;31.1.2026&#39; is no day; a day is written like 2026-01-31." in page
+    assert "<li>" not in page.partition('id="history"')[2]
+    refused = desk.get("/history.csv?until=yesterday")
+    assert refused.status_code == 422
+    assert "'yesterday' is no day" in refused.text
+
+
+def test_a_file_does_not_pretend_to_be_all_while_the_store_is_down(desk: Desk) -> None:
+    desk.source.unavailable = True
+    assert desk.get("/history.csv").status_code == 503
 
 
 def test_history_leaves_as_a_table_without_formulas_and_as_lines(desk: Desk) -> None:

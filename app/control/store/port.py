@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from app.errors import CrossfadeError
-from dashboards.views import AuditEntry, AuditPage
+from dashboards.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 from rollout.names import Path
 
 TokenRole = Literal["viewer", "oncall", "manager"]
@@ -129,8 +129,13 @@ class Store(Protocol):
         """Add an entry; its `id` is given by the store. Entries are never changed."""
         ...
 
-    async def load_audit(self, before: int | None = None, limit: int = 50) -> AuditPage:
-        """Entries, the newest first, older than id `before`."""
+    async def load_audit(
+        self, before: int | None = None, limit: int = 50, wanted: AuditFilter = EVERYTHING
+    ) -> AuditPage:
+        """Entries that are wanted, the newest first, of ids lower than `before`.
+
+        An outage's entries are written late, so the order of ids and that of times differ.
+        """
         ...
 
     async def save_rollback(self, rollback: StoredRollback) -> None: ...

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import cast
 
 import msgspec
-from sqlalchemy import RowMapping, delete, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.control.store import tables
@@ -20,7 +20,7 @@ from app.control.store.engines import GRACE_S, HURRY_S, postgres_engine, sqlite_
 from app.control.store.feed import NAME, read_revision
 from app.control.store.fleet import FleetStore
 from app.control.store.port import Resume, RevisionTaken, SeriesChunk, StoredRecord, StoredRollback, Token
-from dashboards.views import AuditEntry, AuditPage
+from dashboards.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 from rollout.names import Path
 
 _JSON_COLUMNS = ("before", "after", "figures")
@@ -64,9 +64,11 @@ class SqlStore(FleetStore):
         async with self._begin(self._control) as connection:
             await _insert_audit(connection, entry)
 
-    async def load_audit(self, before: int | None = None, limit: int = 50) -> AuditPage:
+    async def load_audit(
+        self, before: int | None = None, limit: int = 50, wanted: AuditFilter = EVERYTHING
+    ) -> AuditPage:
         limit = max(1, min(limit, PAGE))
-        query = select(tables.audit).order_by(tables.audit.c.id.desc()).limit(limit + 1)
+        query = select(tables.audit).where(*_conditions(wanted)).order_by(tables.audit.c.id.desc()).limit(limit + 1)
         if before is not None:
             query = query.where(tables.audit.c.id < before)
         async with self._begin(self._control) as connection:
@@ -201,9 +203,25 @@ async def _insert_audit(connection: AsyncConnection, entry: AuditEntry) -> None:
     for column in _JSON_COLUMNS:
         values[column] = msgspec.json.encode(values[column]).decode()
     for column in _TEXT_COLUMNS:
-        # What a person typed must not keep a rollback out of the store; PostgreSQL knows no such character.
-        values[column] = values[column].replace("\0", "\N{REPLACEMENT CHARACTER}")
+        values[column] = _storable(values[column])
     await connection.execute(insert(tables.audit).values(**values))
+
+
+def _storable(text: str) -> str:
+    """What a person typed must not keep a rollback out of the store; PostgreSQL knows no such character."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _conditions(wanted: AuditFilter) -> Iterator[ColumnElement[bool]]:
+    columns = tables.audit.c
+    everywhere = (columns.who, columns.what, columns.reason, columns.source)
+    for text, places in ((wanted.who, everywhere[:1]), (wanted.what, everywhere[1:2]), (wanted.text, everywhere)):
+        if text:
+            yield or_(*(place.icontains(_storable(text), autoescape=True) for place in places))
+    if wanted.since is not None:
+        yield columns.at >= wanted.since
+    if wanted.until is not None:
+        yield columns.at < wanted.until
 
 
 def _read_audit(row: RowMapping) -> AuditEntry:

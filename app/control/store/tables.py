@@ -23,7 +23,7 @@ audit = Table(
     "audit",
     control,
     Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("at", Double, nullable=False),
+    Column("at", Double, nullable=False, index=True),
     Column("who", Text, nullable=False),
     Column("role", String(20), nullable=False),
     Column("source", Text, nullable=False),

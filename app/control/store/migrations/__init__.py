@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Group = Literal["control", "sessions"]
 
-HEADS: Mapping[Group, str] = {"control": "0002", "sessions": "0002"}
+HEADS: Mapping[Group, str] = {"control": "0003", "sessions": "0002"}
 _LOCK = 0x63_66_64  # of PostgreSQL's advisory locks, which are a database's own
 
 
