@@ -16,6 +16,7 @@ from app.cli.service import quoted
 from dashboards.views import AuditPage, ErrorGroup, SessionView, UserView
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
+EVENTS = "/api/rollout/events"
 LARGEST_PAGE = 200
 
 
@@ -66,7 +67,8 @@ def sessions(desk: Desk) -> None:
 @click.option("--since", type=MOMENT, help="Only from this moment on, such as 2026-01-31 or 2026-01-31T09:30; UTC.")
 @click.option("--until", type=MOMENT, help="Only before this moment.")
 @click.option("--all", "everything", is_flag=True, help="As far back as there is anything, not one page.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--csv", "kind", flag_value="text/csv", help="All of it as CSV.")
+@click.option("--jsonl", "kind", flag_value="application/jsonl", help="All of it as JSON lines, with the figures.")
 @speaks_to_service
 def events(
     desk: Desk,
@@ -75,29 +77,28 @@ def events(
     since: datetime | None,
     until: datetime | None,
     everything: bool,
-    as_csv: bool,
+    kind: str | None,
 ) -> None:
     """The audit: who did what, when, why, from where."""
-    if as_csv and desk.as_json:
-        raise click.UsageError("say --csv or --json, not both")
+    if kind and desk.as_json:
+        raise click.UsageError("say one of --json, --csv and --jsonl")
     wanted: dict[str, str | int] = {"who": name, "what": what, "since": _seconds(since), "until": _seconds(until)}
     wanted = {key: value for key, value in wanted.items() if value}
+    if kind:
+        for piece in desk.service.stream(EVENTS, wanted, kind):
+            click.echo(piece, nl=False)
+        return
     page = _events(desk, wanted)
     while everything and page.next is not None:
         older = _events(desk, {**wanted, "before": page.next, "limit": LARGEST_PAGE})
         page = AuditPage(items=[*page.items, *older.items], next=older.next)
-    if as_csv:
-        from dashboards import export
-
-        click.echo(export.as_csv(page.items), nl=False)
-    else:
-        desk.say(words.events(page.items), page)
+    desk.say(words.events(page.items), page)
     if page.next is not None:
         click.echo("there is more: --all", err=True)
 
 
 def _events(desk: Desk, wanted: dict[str, str | int]) -> AuditPage:
-    return desk.service.decode(desk.service.read("/api/rollout/events", wanted), AuditPage)
+    return desk.service.decode(desk.service.read(EVENTS, wanted), AuditPage)
 
 
 def _seconds(moment: datetime | None) -> str:

@@ -5,7 +5,8 @@ It must not know what a command prints; times are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import quote
@@ -43,6 +44,7 @@ class Service:
         if target.token:
             headers["Authorization"] = f"Bearer {target.token}"
         self._transport_error = httpx.TransportError
+        self._broken_off = (httpx.RemoteProtocolError, httpx.ReadError)
         try:
             self._client = httpx.Client(
                 base_url=target.url, headers=headers, timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S)
@@ -61,6 +63,14 @@ class Service:
     def read(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes:
         """The body of a `GET`."""
         return self._request("GET", path, params=params).content
+
+    def stream(self, path: str, params: Mapping[str, str | int], media_type: str) -> Iterator[bytes]:
+        """The body of a `GET` in this format, piece by piece as it comes."""
+        with self._reached(), self._client.stream("GET", path, params=params, headers={"Accept": media_type}) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise self._refusal(answer)
+            yield from answer.iter_bytes()
 
     def change(self, method: str, path: str, body: object = None, revision: int | None = None) -> bytes:
         """The body of the answer to a command; `revision` is sent as `If-Match`."""
@@ -93,17 +103,24 @@ class Service:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        try:
+        with self._reached():
             response = self._client.request(method, path, params=params, content=content, headers=headers)
+        if response.is_success:
+            return response
+        raise self._refusal(response)
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except self._broken_off as error:
+            raise Unreachable(f"{self.target.url} broke off in the middle of its answer: {error}") from None
         except self._transport_error as error:
             raise Unreachable(
                 f"cannot reach {self.target.url}: {error or type(error).__name__}\n"
                 "Start the service there with `make run` or `crossfade serve`, or name another one with --url or "
                 "CROSSFADE_URL."
             ) from None
-        if response.is_success:
-            return response
-        raise self._refusal(response)
 
     def _refusal(self, response: httpx.Response) -> Refused | Unreachable:
         status = response.status_code

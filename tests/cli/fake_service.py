@@ -27,6 +27,7 @@ class Seen:
     if_match: str | None
     authorization: str | None
     query: str = ""
+    accept: str = ""
 
 
 @dataclass
@@ -64,6 +65,7 @@ async def anything(request: Request[object, object, State]) -> Response[bytes]:
             headers.get("If-Match"),
             headers.get("Authorization"),
             request.scope["query_string"].decode(),
+            headers.get("Accept", ""),
         )
     )
     status, document = canned.take(str(request.method), path)

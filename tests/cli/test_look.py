@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,17 +93,44 @@ def test_events_are_filtered_and_followed_to_the_end(run: Run, service: FakeServ
     ]
 
 
-def test_events_as_csv_and_a_word_when_there_is_more(run: Run, service: FakeService) -> None:
-    service.canned.answer("GET", "/api/rollout/events", (200, AuditPage(items=[entry(3, "=set 10")], next=3)))
-    result = run("events", "--csv", "--url", service.url)
-    assert result.stdout.splitlines() == [
-        "id,at,who,role,source,what,reason,revision",
-        "3,1970-01-01T00:00:00+00:00,ada,manager,cli,'=set 10,canary,2",
-    ]
+def test_a_page_of_events_says_when_there_is_more(run: Run, service: FakeService) -> None:
+    service.canned.answer("GET", "/api/rollout/events", (200, AuditPage(items=[entry(3)], next=3)))
+    result = run("events", "--url", service.url)
+    assert len(result.stdout.splitlines()) == 2
     assert "--all" in result.stderr
     assert service.canned.seen[0].query == ""
     assert run("events", "--csv", "--json", "--url", service.url).exit_code == 2
     assert run("events", "--since", "yesterday", "--url", service.url).exit_code == 2
+
+
+@pytest.mark.parametrize(("option", "media_type"), [("--csv", "text/csv"), ("--jsonl", "application/jsonl")])
+def test_events_as_a_file_are_printed_as_the_service_sends_them(
+    run: Run, service: FakeService, option: str, media_type: str
+) -> None:
+    service.canned.answer("GET", "/api/rollout/events", (200, b"id,at\r\n3,1970\r\n"))
+    result = run("events", option, "--who", "ada", "--url", service.url)
+    assert (result.exit_code, result.stdout_bytes) == (0, b"id,at\r\n3,1970\r\n")
+    assert [(each.query, each.accept) for each in service.canned.seen] == [("who=ada", media_type)]
+    service.canned.answer("GET", "/api/rollout/events", (503, {"title": "Store unavailable", "detail": "no store"}))
+    refused = run("events", option, "--url", service.url)
+    assert (refused.exit_code, refused.stdout, refused.stderr) == (1, "", "refused: no store\n")
+
+
+def test_events_that_break_off_are_no_whole_file(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as thread:
+        answered = thread.submit(begin_an_answer, listener)
+        result = run("events", "--csv", "--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        answered.result(10)
+    assert (result.exit_code, result.stdout) == (3, "id,at\n")
+    assert "broke off in the middle" in result.stderr
+
+
+def begin_an_answer(listener: socket.socket) -> None:
+    """And let go of it before its end."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nid,at\n\r\n")
 
 
 def test_plan_check_needs_no_service_and_names_every_mistake(run: Run, tmp_path: Path) -> None:
