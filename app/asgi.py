@@ -11,7 +11,7 @@ from litestar import Litestar
 from litestar.config.compression import CompressionConfig
 
 from app.api.csrf import csrf_middleware
-from app.api.routes import control_router, openapi_config
+from app.api.routes import openapi_config, operators_router
 from app.api.services import STATE, Services
 from app.gateway.http import post_message
 from app.gateway.websocket import open_websocket
@@ -27,7 +27,7 @@ COMPRESSION = CompressionConfig(
 def create_app(service: Service) -> Litestar:
     """The application; its lifespan starts and stops the service."""
     app = Litestar(
-        route_handlers=[open_websocket, post_message, control_router(), make_router()],
+        route_handlers=[open_websocket, post_message, operators_router(make_router())],
         middleware=[csrf_middleware(service.secret.decode())],
         compression_config=COMPRESSION,
         openapi_config=openapi_config(version("crossfade")),

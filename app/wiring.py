@@ -17,7 +17,7 @@ from pathlib import Path
 import mmh3
 import structlog
 
-from app.api.access import Access, trusted_headers
+from app.api.access import Access, proxies_of
 from app.api.page_source import PageSource
 from app.cells.bus import HostBus
 from app.cells.names import cell_names, host_name
@@ -128,7 +128,7 @@ class Service:
             host="" if settings.store == "sqlite" else host_name(settings),
         )
         self.history = History(self.cell, self.ledger, self.store, fleet=self.controller.fleet)
-        self.access = Access(self.store, self.secret.decode(), headers=trusted_headers(settings))
+        self.access = Access(self.store, self.secret.decode(), proxies=proxies_of(settings))
         self.metrics = Metrics(self.all_figures)
         self.page_source = PageSource(self.controller, self.access, self.history)
         self.hosts: PathHosts

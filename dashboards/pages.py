@@ -118,7 +118,7 @@ class Pages(Controller):
                 kept = (monotonic(), {section: render_section(section, shown) for section in names})
             return kept[1]
 
-        return ServerSentEvent(_events(changed_sections(visit.source, sections)))
+        return ServerSentEvent(_events(visit, changed_sections(visit.source, sections)))
 
     @post("/act/{verb:str}")
     async def act(self, visit: TheVisit, verb: FromPath[Verb], data: Form) -> Response[Any]:
@@ -173,10 +173,15 @@ def _told(message: Message) -> list[str]:
     ]
 
 
-async def _events(fragments: AsyncGenerator[str]) -> AsyncGenerator[ServerSentEventMessage]:
-    """Unnamed messages are put into the page; a message named `alive` only says that the stream still runs."""
+async def _events(visit: Visit, fragments: AsyncGenerator[str]) -> AsyncGenerator[ServerSentEventMessage]:
+    """Unnamed messages are put into the page; a message named `alive` only says that the stream still runs.
+
+    Ends when this person is no longer let in.
+    """
     try:
         async for html in fragments:
+            if not await visit.source.stays(visit.request):
+                return
             yield ServerSentEventMessage(data=html) if html else ServerSentEventMessage(event="alive", data="")
     finally:
         await fragments.aclose()

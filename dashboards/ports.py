@@ -42,6 +42,8 @@ ROLES: tuple[Role, ...] = ("viewer", "oncall", "manager")
 class Person(Struct, frozen=True):
     name: str
     role: Role
+    source: str = "page"
+    """From where, for the audit."""
 
 
 class Outcome(Struct, frozen=True):
@@ -133,6 +135,10 @@ class People(Protocol):
 
     def person(self, request: PageRequest) -> Person | None:
         """Who is signed in; None: nobody."""
+        ...
+
+    async def stays(self, request: PageRequest) -> bool:
+        """Whether whoever sent this request a while ago would still be let in."""
         ...
 
 

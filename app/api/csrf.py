@@ -1,4 +1,4 @@
-"""Protection of everything that a browser sends along with its cookie; Litestar's, with three rules of our own.
+"""Protection of everything that a browser sends along with its cookie; Litestar's, with four rules of our own.
 
 A bearer token cannot be sent by a foreign page, so it is exempt. It must not know who is asking.
 """
@@ -10,15 +10,17 @@ from dataclasses import replace
 from litestar.config.csrf import CSRFConfig
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
+from litestar.exceptions import PermissionDeniedException
 from litestar.middleware import DefineMiddleware
 from litestar.middleware.csrf import CSRFMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from app.api.access import COOKIE, Connection, derived_key, is_https
+from app.api.access import COOKIE, Access, Connection, derived_key, is_https
 from app.api.services import provide_services
 
 CSRF_COOKIE = "crossfade_csrf"
 HEADER = "x-csrf-token"
+ELSEWHERE = "this was sent by a page of another origin; use the pages of this service, or a bearer token"
 
 
 def csrf_middleware(secret: str) -> DefineMiddleware:
@@ -47,11 +49,14 @@ class CookieCsrf(CSRFMiddleware):
         connection: Connection = ASGIConnection(scope)
         bearer = connection.headers.get("authorization", "").lower().startswith("bearer ")
         # Whom a proxy vouches for needs no cookie of ours; the browser sent the proxy's along all the same.
-        vouched = provide_services(connection.app.state).access.vouched(connection)
+        access = provide_services(connection.app.state).access
+        vouched = access.vouched(connection)
         anonymous = scope["path"].startswith("/api/") and COOKIE not in connection.cookies and not vouched
         if bearer or anonymous:
             await self.app(scope, receive, send)
             return
+        if scope["method"] not in self.config.safe_methods and sent_from_elsewhere(connection, access):
+            raise PermissionDeniedException(detail=ELSEWHERE)
         token = connection.cookies.get(CSRF_COOKIE)
         if token is not None and self._decode_csrf_token(token) is None:
             # Of another secret: a new one is given, or the browser would be refused for ever. Litestar parses cookies
@@ -61,3 +66,22 @@ class CookieCsrf(CSRFMiddleware):
             await self._secure(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+
+def sent_from_elsewhere(connection: Connection, access: Access) -> bool:
+    """Whether a page of another origin sent this, by what only the browser itself can write.
+
+    The rules are those of Go's `http.CrossOriginProtection`: `Sec-Fetch-Site` if it is there, because no proxy that
+    renames hosts confuses it, else `Origin` against the host; who sends neither is no browser of today.
+    """
+    site = connection.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = connection.headers.get("origin")
+    if origin is None:
+        return False
+    hosts = [connection.headers.get("host", "")]
+    if access.behind_proxy(connection):
+        hosts += connection.headers.getall("x-forwarded-host", [])
+    scheme, separator, host = origin.partition("://")
+    return not separator or scheme not in ("http", "https") or host not in hosts

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
 
-from app.api.access import Access
+from app.api.access import Access, Visitor
 from app.api.commands import PLAN_CHARACTERS, REASON_CHARACTERS, command_of
 from app.control.controller import Controller
 from app.control.health import health_view
@@ -60,7 +60,7 @@ class PageSource:
         if too_long := _too_long(reason):
             return too_long
         command = command_of(verb, _actor(person), reason=reason, revision=revision, percentage=percentage)
-        return await _outcome(self._control.execute(command, "page"))
+        return await _outcome(self._control.execute(command, person.source))
 
     async def plan(self) -> PlanText:
         plan = self._control.state.plan
@@ -106,7 +106,7 @@ class PageSource:
             raise Unavailable from error
 
     async def note(self, text: str, person: Person) -> Outcome:
-        return _too_long(text) or await _outcome(self._control.note(_actor(person), text, "page"))
+        return _too_long(text) or await _outcome(self._control.note(_actor(person), text, person.source))
 
     async def health(self) -> HealthView:
         return health_view(self._control.known())
@@ -121,12 +121,15 @@ class PageSource:
 
     async def pin(self, user_id: str, path: Path | None, reason: str, person: Person) -> Outcome:
         return _too_long(reason) or await _outcome(
-            self._control.pin(_actor(person), user_id, path, reason, source="page")
+            self._control.pin(_actor(person), user_id, path, reason, source=person.source)
         )
 
     def person(self, request: PageRequest) -> Person | None:
-        visitor = self._access.signed_in(request)
-        return None if visitor is None else Person(visitor.name, visitor.role)
+        visitor: Visitor | None = request.scope.get("user")
+        return None if visitor is None else Person(visitor.name, visitor.role, visitor.source)
+
+    async def stays(self, request: PageRequest) -> bool:
+        return await self._access.visitor(request) is not None
 
 
 def _actor(person: Person) -> Actor:

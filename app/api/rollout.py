@@ -11,7 +11,7 @@ from litestar import Controller, Response, get, post, put
 from litestar.params import HeaderParameter, JSONBody, QueryParameter
 from msgspec import Struct
 
-from app.api.access import requires
+from app.api.authentication import requires
 from app.api.commands import (
     NoteBody,
     PercentageBody,

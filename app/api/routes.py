@@ -10,6 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
+from app.api.authentication import AUTHENTICATION
 from app.api.events import events
 from app.api.health import healthz, metrics, readyz
 from app.api.paths import load_canary
@@ -45,6 +46,11 @@ def control_router() -> Router:
         dependencies={"services": PROVIDE},
         exception_handlers=HANDLERS,
     )
+
+
+def operators_router(pages: Router) -> Router:
+    """The control API and the pages, and who it is that asks them."""
+    return Router(path="/", route_handlers=[control_router(), pages], middleware=[AUTHENTICATION])
 
 
 def openapi_config(version: str) -> OpenAPIConfig:

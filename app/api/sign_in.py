@@ -5,16 +5,18 @@ It answers with a cookie and a redirect; the form itself is a page.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
-from litestar.datastructures import State
+from litestar.datastructures import Cookie, State
 from litestar.enums import RequestEncodingType
 from litestar.params import Body, QueryParameter
 from litestar.response import Redirect
 
-from app.api.access import COOKIE, Visitor, is_https
-from app.api.services import Services, TheServices
+from app.api.access import COOKIE, is_https
+from app.api.services import TheServices
+from app.errors import StoreUnavailable
 from dashboards.pages import sign_in_page
 from dashboards.security import secured
 
@@ -27,8 +29,8 @@ WRONG = "this token is not good (any more)"
 async def sign_in_once(
     request: AnyRequest, services: TheServices, code: Annotated[str, QueryParameter(max_length=200)] = ""
 ) -> Response[Any]:
-    visitor = await services.access.take_code(code)
-    return sign_in_page(request, USED) if visitor is None else _welcome(request, services, visitor)
+    cookie = await services.access.sign_in_with_code(code, secure=is_https(request))
+    return sign_in_page(request, USED) if cookie is None else _welcome(cookie)
 
 
 @post("/sign-in/token", include_in_schema=False)
@@ -37,18 +39,20 @@ async def sign_in(
     services: TheServices,
     data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
 ) -> Response[Any]:
-    visitor = await services.access.find(data.get("token", "").strip())
-    return sign_in_page(request, WRONG) if visitor is None else _welcome(request, services, visitor)
+    cookie = await services.access.sign_in_with_token(data.get("token", "").strip(), secure=is_https(request))
+    return sign_in_page(request, WRONG) if cookie is None else _welcome(cookie)
 
 
 @post("/sign-out", include_in_schema=False)
-async def sign_out() -> Response[Any]:
+async def sign_out(request: AnyRequest, services: TheServices) -> Response[Any]:
+    with suppress(StoreUnavailable):  # the browser forgets its cookie all the same
+        await services.access.sign_out(request)
     response = Redirect("/sign-in", status_code=303)
     response.delete_cookie(COOKIE)
     return secured(response)
 
 
-def _welcome(request: AnyRequest, services: Services, visitor: Visitor) -> Response[Any]:
+def _welcome(cookie: Cookie) -> Response[Any]:
     response = Redirect("/", status_code=303)
-    response.set_cookie(services.access.cookie(visitor, secure=is_https(request)))
+    response.set_cookie(cookie)
     return secured(response)

@@ -42,14 +42,20 @@ class KnownToken(Struct, frozen=True):
     created_at: float
     expires_at: float | None
     state: Literal["good", "expired", "revoked"]
+    kind: Literal["token", "browser"] = "token"
+    """`browser`: the session that a sign-in link began."""
 
 
 def list_tokens(settings: Settings) -> list[KnownToken]:
-    """All tokens, the newest first. Raises `StoreUnavailable`."""
+    """All tokens, and the browsers that a link signed in and that still are; the newest first.
+
+    Raises `StoreUnavailable`.
+    """
 
     async def load(store: Store) -> list[KnownToken]:
         now = time.time()
-        return [_known(token, now) for token in await store.load_tokens()]
+        tokens = await store.load_tokens()
+        return [_known(token, now) for token in tokens if token.kind == "bearer" or token.valid(now)]
 
     return sorted(_with_store(settings, load), key=lambda token: token.created_at, reverse=True)
 
@@ -74,7 +80,15 @@ def _known(token: Token, now: float) -> KnownToken:
     state: Literal["good", "expired", "revoked"] = "good" if token.valid(now) else "expired"
     if token.revoked_at is not None:
         state = "revoked"
-    return KnownToken(token.digest[:ID_CHARACTERS], token.name, token.role, token.created_at, token.expires_at, state)
+    return KnownToken(
+        id=token.digest[:ID_CHARACTERS],
+        name=token.name,
+        role=token.role,
+        created_at=token.created_at,
+        expires_at=token.expires_at,
+        state=state,
+        kind="browser" if token.kind == "session" else "token",
+    )
 
 
 def keep_operator_token(settings: Settings) -> Path:

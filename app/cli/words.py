@@ -170,8 +170,8 @@ def events(rows: Sequence[AuditEntry]) -> str:
 
 def tokens(rows: Sequence[KnownToken]) -> str:
     return table(
-        ("id", "name", "role", "made", "good until", ""),
-        [(e.id, e.name, e.role, _day(e.created_at), _day(e.expires_at) or "revoked", e.state) for e in rows],
+        ("id", "kind", "name", "role", "made", "good until", ""),
+        [(e.id, e.kind, e.name, e.role, _day(e.created_at), _day(e.expires_at) or "revoked", e.state) for e in rows],
     )
 
 

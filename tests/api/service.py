@@ -12,10 +12,10 @@ from httpx import ASGITransport, AsyncClient
 from litestar import Litestar
 from litestar.datastructures import State
 
-from app.api.access import Access, TrustedHeaders
+from app.api.access import NO_PROXIES, Access, Proxies
 from app.api.csrf import csrf_middleware
 from app.api.page_source import PageSource
-from app.api.routes import control_router, openapi_config
+from app.api.routes import openapi_config, operators_router
 from app.api.services import STATE, Services
 from app.control.history import History
 from app.control.store.port import TokenRole
@@ -59,7 +59,7 @@ def make_app(world: World, access: Access) -> Litestar:
     history = History(world.cell, world.ledger, world.store, lambda: world.now)
     services = Services(world.control, access, Metrics(cells), history)
     return Litestar(
-        route_handlers=[control_router(), make_router()],
+        route_handlers=[operators_router(make_router())],
         middleware=[csrf_middleware(SECRET)],
         state=State({STATE: services, SOURCE: PageSource(world.control, access, history)}),
         openapi_config=openapi_config("0"),
@@ -68,9 +68,9 @@ def make_app(world: World, access: Access) -> Litestar:
 
 
 @asynccontextmanager
-async def serve(folder: Path, headers: TrustedHeaders | None = None, peer: str = "127.0.0.1") -> AsyncIterator[Service]:
+async def serve(folder: Path, proxies: Proxies = NO_PROXIES, peer: str = "127.0.0.1") -> AsyncIterator[Service]:
     world = await World.make(folder)
-    access = Access(world.store, SECRET, lambda: world.now, headers)
+    access = Access(world.store, SECRET, lambda: world.now, proxies)
     tokens: dict[str, str] = {}
     for role in ROLES:
         tokens[role], token = make_token(role, f"{role} person", world.now, None)

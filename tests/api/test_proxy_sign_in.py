@@ -6,28 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from app.api.access import TrustedHeaders, trusted_headers
+from app.api.access import Proxies, proxies_of
 from app.api.csrf import CSRF_COOKIE, HEADER
 from app.settings import Settings
 from tests.api.service import serve
 from tests.service.conftest import Running
 
-BOTH = trusted_headers(
-    Settings(trusted_proxies="10.0.0.0/8", trusted_user_header="X-User", trusted_role_header="X-Role")
-)
-USER_ONLY = trusted_headers(Settings(trusted_proxies="10.0.0.0/8", trusted_user_header="X-User"))
+BOTH = proxies_of(Settings(trusted_proxies="10.0.0.0/8", trusted_user_header="X-User", trusted_role_header="X-Role"))
+USER_ONLY = proxies_of(Settings(trusted_proxies="10.0.0.0/8", trusted_user_header="X-User"))
+NOBODY = proxies_of(Settings(trusted_proxies="10.0.0.0/8"))
 ADA = {"X-User": "ada", "X-Role": "manager"}
 
 
 @pytest.mark.parametrize(
-    ("headers", "peer", "sent", "status"),
+    ("proxies", "peer", "sent", "status"),
     [
         (BOTH, "10.1.2.3", ADA, 200),
         (BOTH, "10.1.2.3", {"X-User": "ada", "X-Role": "Viewer"}, 200),
         (USER_ONLY, "10.1.2.3", {"X-User": "ada"}, 200),
         (BOTH, "192.0.2.1", ADA, 401),
         (BOTH, "192.0.2.1", {**ADA, "X-Forwarded-For": "10.1.2.3"}, 401),
-        (None, "10.1.2.3", ADA, 401),
+        (NOBODY, "10.1.2.3", ADA, 401),
         (BOTH, "10.1.2.3", {"X-User": "ada"}, 401),
         (BOTH, "10.1.2.3", {"X-User": "ada", "X-Role": "root"}, 401),
         (BOTH, "10.1.2.3", {"X-User": " ", "X-Role": "manager"}, 401),
@@ -38,12 +37,12 @@ ADA = {"X-User": "ada", "X-Role": "manager"}
 )
 async def test_only_the_proxy_is_believed_and_only_when_it_is_clear(
     tmp_path: Path,
-    headers: TrustedHeaders | None,
+    proxies: Proxies,
     peer: str,
     sent: dict[str, str] | list[tuple[str, str]],
     status: int,
 ) -> None:
-    async with serve(tmp_path, headers, peer) as service:
+    async with serve(tmp_path, proxies, peer) as service:
         assert (await service.client.get("/api/rollout", headers=sent)).status_code == status
         assert (await service.client.get("/", headers=sent)).status_code == (200 if status == 200 else 303)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+from sqlalchemy import update
 
-from app.api.access import COOKIE, SESSION_S, Access, Visitor
+from app.api.access import COOKIE, SESSION_S, Access
 from app.api.csrf import CSRF_COOKIE, HEADER
+from app.api.known_tokens import FRESH_S
+from app.control.store import tables
 from app.control.tokens import make_token
 from tests.api.service import SECRET, Service
 
@@ -146,8 +149,9 @@ async def test_a_cookie_that_is_not_ours_is_nobody(service: Service, cookie: str
 
 
 async def test_a_cookie_of_another_secret_or_too_old_is_nobody(service: Service) -> None:
-    visitor = Visitor("eve", "manager")
-    forged = Access(service.world.store, SECRET + "!", lambda: service.world.now).cookie(visitor, secure=False)
+    other = Access(service.world.store, SECRET + "!", lambda: service.world.now)
+    forged = await other.sign_in_with_token(service.tokens["manager"], secure=False)
+    assert forged is not None
     service.client.cookies.set(COOKIE, forged.value or "", domain="testserver.local")
     assert (await service.client.get("/api/rollout")).status_code == 401
     service.client.cookies.clear()
@@ -156,6 +160,78 @@ async def test_a_cookie_of_another_secret_or_too_old_is_nobody(service: Service)
     assert (await service.client.get("/api/rollout")).status_code == 200
     service.world.now += 2
     assert (await service.client.get("/api/rollout")).status_code == 401
+
+
+async def by_form(service: Service, secret: str) -> int:
+    """Sign in with this token; the status of the answer."""
+    page = await service.client.get("/sign-in")
+    found = re.search(r'name="_csrf_token" value="([0-9a-f]+)"', page.text)
+    assert found
+    form = {"_csrf_token": found[1], "token": secret}
+    return (await service.client.post("/sign-in/token", data=form)).status_code
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired", "of another kind"])
+async def test_a_browser_is_signed_out_with_the_token_it_signed_in_with(service: Service, how: str) -> None:
+    store = service.world.store
+    secret, token = make_token("manager", "temp", service.world.now, service.world.now + 60)
+    await store.save_token(token)
+    assert await by_form(service, secret) == 303
+    assert (await service.client.get("/")).status_code == 200
+    if how == "revoked":
+        await store.revoke_token(token.digest, service.world.now)
+        service.world.now += FRESH_S
+    elif how == "expired":
+        service.world.now += 60
+    else:  # as if the cookie named a sign-in code
+        async with store._begin(store._control) as connection:
+            await connection.execute(update(tables.tokens).values(kind="code"))
+        service.world.now += FRESH_S
+    assert (await service.client.get("/api/rollout")).status_code == 401
+    assert (await service.client.get("/")).headers["location"] == "/sign-in"
+    assert await by_form(service, secret) == 401
+
+
+async def test_a_session_has_the_role_that_its_token_has_now(service: Service) -> None:
+    assert await by_form(service, service.tokens["manager"]) == 303
+    csrf = {HEADER: service.client.cookies[CSRF_COOKIE]}
+    store = service.world.store
+    async with store._begin(store._control) as connection:
+        await connection.execute(update(tables.tokens).values(role="viewer", name="ann"))
+    service.world.now += FRESH_S
+    refused = await service.client.post("/api/rollout/rollback", headers=csrf)
+    assert (refused.status_code, refused.json()["detail"]) == (403, "ann is viewer; this needs the role oncall")
+
+
+async def test_the_session_of_a_link_is_a_token_that_can_be_revoked_and_ends_with_signing_out(service: Service) -> None:
+    store = service.world.store
+    csrf = {HEADER: await sign_in(service)}
+    (session,) = [token for token in await store.load_tokens() if token.kind == "session"]
+    assert (session.name, session.role, session.expires_at) == ("ann", "manager", service.world.now + SESSION_S)
+    kept = service.client.cookies[COOKIE]
+    assert (await service.client.post("/sign-out", headers=csrf)).status_code == 303
+    service.world.now += FRESH_S
+    service.client.cookies.set(COOKIE, kept, domain="testserver.local")
+    assert (await service.client.get("/api/rollout")).status_code == 401
+
+
+async def test_a_session_works_while_the_store_is_down_also_in_a_cell_that_never_saw_it(service: Service) -> None:
+    assert await by_form(service, service.tokens["oncall"]) == 303
+    csrf = {HEADER: service.client.cookies[CSRF_COOKIE]}
+    (digest,) = [token.digest for token in await service.world.store.load_tokens() if token.role == "oncall"]
+    for forgotten in (False, True):
+        if forgotten:
+            service.access._tokens._known.clear()
+        service.world.store.fail(True)
+        answer = await service.client.post("/api/rollout/rollback", headers=csrf)
+        assert (answer.status_code, answer.json()["phase"]) == (200, "rolled_back")
+        service.world.store.fail(False)
+    await service.world.store.revoke_token(digest, service.world.now)
+    service.world.now += FRESH_S
+    assert (await service.client.get("/api/rollout")).status_code == 401
+    service.world.store.fail(True)
+    assert (await service.client.get("/api/rollout")).status_code == 401, "what is known to be revoked stays so"
+    service.world.store.fail(False)
 
 
 async def test_tokens_expire_and_are_revoked(service: Service) -> None:

@@ -433,6 +433,9 @@ class MemorySource:
     def person(self, request: PageRequest) -> Person | None:
         return self.signed_in
 
+    async def stays(self, request: PageRequest) -> bool:
+        return self.signed_in is not None
+
 
 def make_app(source: MemorySource) -> Litestar:
     """The pages with nothing of the service but CSRF protection, as the service configures it."""

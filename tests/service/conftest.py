@@ -35,6 +35,8 @@ class Running:
         self.ws = f"ws://127.0.0.1:{self.port}/ws"
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
         self._process: subprocess.Popen[str] | None = None
+        self.code = ""
+        """Of the sign-in link that it printed."""
 
     def start(self) -> None:
         self._process = subprocess.Popen(
@@ -43,6 +45,7 @@ class Running:
         )  # fmt: skip
         assert self._process.stdout is not None
         assert "Crossfade serves" in self._process.stdout.readline()
+        self.code = self._process.stdout.readline().strip().rpartition("code=")[2]
         token = (self.folder / "data" / "operator.token").read_text().strip()
         self.http.headers["Authorization"] = f"Bearer {token}"
 

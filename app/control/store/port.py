@@ -14,7 +14,7 @@ from dashboards.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 from rollout.names import Path
 
 TokenRole = Literal["viewer", "oncall", "manager"]
-TokenKind = Literal["bearer", "code"]
+TokenKind = Literal["bearer", "code", "session"]
 
 
 class RevisionTaken(CrossfadeError):
@@ -40,7 +40,10 @@ class StoredRollback:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A way in: a bearer token, or a sign-in code that is good once. Only the digest of its secret is kept."""
+    """A way in: a bearer token, a sign-in code that is good once, or the browser session that such a code began.
+
+    Only the digest of its secret is kept.
+    """
 
     digest: str
     name: str
@@ -153,7 +156,7 @@ class Store(Protocol):
     async def save_token(self, token: Token) -> None: ...
 
     async def load_tokens(self) -> Sequence[Token]:
-        """All bearer tokens, revoked and expired ones too."""
+        """All bearer tokens and sessions, revoked and expired ones too."""
         ...
 
     async def find_token(self, digest: str) -> Token | None: ...

@@ -111,7 +111,7 @@ class SqlStore(FleetStore):
 
     async def load_tokens(self) -> Sequence[Token]:
         async with self._begin(self._control) as connection:
-            query = select(tables.tokens).where(tables.tokens.c.kind == "bearer")
+            query = select(tables.tokens).where(tables.tokens.c.kind != "code")
             rows = (await connection.execute(query)).mappings().all()
         return [Token(**row) for row in rows]
 
