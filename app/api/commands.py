@@ -18,8 +18,10 @@ from rollout.names import Path
 REASON_CHARACTERS = 1000
 PLAN_CHARACTERS = 100_000
 
-Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS, description="why, for whoever reads the audit later")]
-Percentage = Annotated[int, Meta(ge=0, le=100, description="whole percent of the users")]
+# A description says what is allowed: a refusal repeats it.
+Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS, description=f"text, at most {REASON_CHARACTERS} characters")]
+Percentage = Annotated[int, Meta(ge=0, le=100, description="a whole number, 0 to 100")]
+Flag = Annotated[bool, Meta(description="true or false")]
 Verb = Literal["start", "percentage", "promote", "pause", "resume", "undo", "unlock"]
 _REVISION = re.compile(r'"(\d{1,15})"')
 
@@ -31,7 +33,7 @@ class Words(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StartBody(Struct, frozen=True, forbid_unknown_fields=True):
-    percentage: Percentage | None = None
+    percentage: Annotated[Percentage | None, Meta(description="a whole number, 0 to 100, or null")] = None
     reason: Reason = ""
 
 
@@ -41,31 +43,40 @@ class PercentageBody(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PromoteBody(Struct, frozen=True, forbid_unknown_fields=True):
-    full: bool = False
+    full: Flag = False
     reason: Reason = ""
 
 
 class NoteBody(Struct, frozen=True, forbid_unknown_fields=True):
-    text: Annotated[str, Meta(min_length=1, max_length=REASON_CHARACTERS)]
+    text: Annotated[
+        str,
+        Meta(min_length=1, max_length=REASON_CHARACTERS, description=f"text, 1 to {REASON_CHARACTERS} characters"),
+    ]
 
 
 class PinBody(Struct, frozen=True, forbid_unknown_fields=True):
-    path: Path
+    path: Annotated[Path, Meta(description='"v2" or "v3"')]
     reason: Reason = ""
 
 
 class PlanBody(Struct, frozen=True, forbid_unknown_fields=True):
-    toml: Annotated[str, Meta(max_length=PLAN_CHARACTERS)]
+    toml: Annotated[
+        str, Meta(max_length=PLAN_CHARACTERS, description=f"a plan as TOML, at most {PLAN_CHARACTERS} characters")
+    ]
     reason: Reason = ""
 
 
 class LoadBody(Struct, frozen=True, forbid_unknown_fields=True):
     """A build of v3; what is empty stays as it is."""
 
-    factory: Annotated[str, Meta(max_length=200, description="`package.module:factory` or `builtin`")] = ""
-    python: Annotated[str, Meta(max_length=1000, description="interpreter of its virtual environment")] = ""
-    build: Annotated[str, Meta(max_length=64, description="its id; empty: a digest of its code")] = ""
-    live: Annotated[bool, Meta(description="although users are on v3: they are handed over")] = False
+    factory: Annotated[
+        str, Meta(max_length=200, description="`package.module:factory` or `builtin`, at most 200 characters")
+    ] = ""
+    python: Annotated[str, Meta(max_length=1000, description="path of an interpreter, at most 1000 characters")] = ""
+    build: Annotated[
+        str, Meta(max_length=64, description="an id, at most 64 characters; empty: a digest of its code")
+    ] = ""
+    live: Annotated[bool, Meta(description="true or false; true: although users are on v3")] = False
     reason: Reason = ""
 
 

@@ -142,7 +142,14 @@ def on_http(request: AnyRequest, error: HTTPException) -> Response[Any]:
         return on_unexpected(request, error)
     kind, title = _TITLES.get(status, ("refused", "Refused"))
     extra: dict[str, Any] = {"errors": error.extra} if error.extra else {}
-    return problem(status, kind, title, error.detail, headers=dict(error.headers or {}), **extra).to_response(request)
+    return problem(status, kind, title, _detail(error), headers=dict(error.headers or {}), **extra).to_response(request)
+
+
+def _detail(error: HTTPException) -> str:
+    """Which parameters are wrong, and how; else what the framework says."""
+    wrong = error.extra if isinstance(error, ValidationException) and isinstance(error.extra, list) else []
+    said = [f"{each['key']}: {each['message']}" for each in wrong if {"key", "message"} <= each.keys()]
+    return "; ".join(said) or error.detail
 
 
 def on_unexpected(request: AnyRequest, error: Exception) -> Response[Any]:

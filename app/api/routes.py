@@ -11,6 +11,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from app.api.authentication import AUTHENTICATION
+from app.api.bodies import check_body
 from app.api.events import events
 from app.api.health import healthz, metrics, readyz
 from app.api.paths import load_canary
@@ -44,6 +45,7 @@ def control_router() -> Router:
             metrics,
         ],
         dependencies={"services": PROVIDE},
+        before_request=check_body,
         exception_handlers=HANDLERS,
     )
 

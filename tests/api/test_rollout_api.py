@@ -146,13 +146,6 @@ async def test_what_cannot_be_done_is_a_problem_document_and_changes_nothing(
         assert problem["detail"]
 
 
-@pytest.mark.parametrize("body", [b"{", b"\xff", b"nonsense"])
-async def test_a_body_that_is_no_json_is_a_bad_request(service: Service, body: bytes) -> None:
-    await service.start(10)
-    answer = await service.client.post("/api/rollout/percentage", content=body, headers=service.as_("manager", 1))
-    assert (answer.status_code, answer.json()["type"]) == (400, "urn:crossfade:bad_request")
-
-
 @pytest.mark.parametrize(
     "query",
     [

@@ -1,0 +1,93 @@
+"""Bodies of commands, read strictly: no number that is text, no field that nobody knows, and words that say it.
+
+Litestar reads them leniently afterwards, because path and query are text anyway; must not know what a body means.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, get_args, get_type_hints
+
+import msgspec
+from litestar import Request
+from litestar.enums import RequestEncodingType
+from litestar.exceptions import ClientException
+from litestar.params import BodyKwarg
+from msgspec import Meta, Struct
+
+from app.api.problems import problem
+
+SHOWN_CHARACTERS: Final = 60
+"""Of a wrong value that is repeated in the answer."""
+_PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
+_UNKNOWN = re.compile(r"unknown field `(?P<field>.*)`", re.DOTALL)
+_MISSING = re.compile(r"missing required field `(?P<field>.*)`", re.DOTALL)
+
+
+async def check_body(request: Request[Any, Any, Any]) -> None:
+    """Before a handler that takes JSON. Raises 400, 415 and 422 as problem details."""
+    field = request.route_handler.parsed_data_field
+    if field is None or not _is_json(field.kwarg_definition):
+        return  # it takes none, or a form
+    body = await request.body()
+    if not body and field.is_optional:
+        return
+    kind, _ = request.content_type
+    if body and kind != "application/json":
+        came = f"as {kind[:SHOWN_CHARACTERS]!r}" if kind else "without one"
+        detail = f"send the body with `Content-Type: application/json`; it came {came}"
+        raise problem(415, "unsupported_media_type", "Unsupported media type", detail)
+    expected = _struct_of(field.annotation)
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        wrong = f"the body is no JSON: {error}" if body else "the body is missing"
+        raise ClientException(detail=f"{wrong}; allowed: an object with {', '.join(_allowed(expected))}") from None
+    try:
+        msgspec.convert(found, field.annotation)
+    except msgspec.ValidationError as error:
+        place, words = explained(str(error), found, expected)
+        errors = [{"source": "body", "key": place, "message": words}]
+        raise problem(422, "bad_value", "Bad value", words, errors=errors) from None
+
+
+def explained(error: str, found: Any, kind: type[Struct]) -> tuple[str, str]:
+    """Which field is wrong, and in words what it was and what is allowed."""
+    allowed = _allowed(kind)
+    if match := _UNKNOWN.search(error):
+        return match["field"], f"{match['field']} is unknown here; allowed: {', '.join(allowed)}"
+    if match := _MISSING.search(error):
+        return match["field"], f"{match['field']} is missing; allowed: {allowed.get(match['field'], 'see /schema')}"
+    match = _PLACE.search(error)
+    place = match["place"] if match else ""
+    if not place:
+        return "", f"the body is {_shown(found)}; allowed: an object with {', '.join(allowed)}"
+    if place in allowed:
+        return place, f"{place} is {_shown(found[place])}; allowed: {allowed[place]}"
+    return place, f"{place}: {_PLACE.sub('', error)}"
+
+
+def _allowed(kind: type[Struct]) -> Mapping[str, str]:
+    """What each field may be, as its description says."""
+    return {
+        name: next((meta.description or "" for meta in get_args(hint)[1:] if isinstance(meta, Meta)), "see /schema")
+        for name, hint in get_type_hints(kind, include_extras=True).items()
+    }
+
+
+def _struct_of(annotation: object) -> type[Struct]:
+    """Of `Body` or `Body | None`."""
+    for each in (annotation, *get_args(annotation)):
+        if isinstance(each, type) and issubclass(each, Struct):
+            return each
+    raise TypeError(f"a body is a Struct, not {annotation!r}")
+
+
+def _is_json(definition: object) -> bool:
+    return isinstance(definition, BodyKwarg) and definition.media_type == RequestEncodingType.JSON
+
+
+def _shown(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
