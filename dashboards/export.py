@@ -20,6 +20,8 @@ MEDIA_TYPES: Mapping[Kind, str] = {"csv": "text/csv", "jsonl": "application/json
 PIECE = 200
 """Entries that a file is made of at a time."""
 _CSV = ("id", "at", "who", "role", "source", "what", "reason", "revision")
+_PLACES = ("before", "after")
+_FIGURES = tuple((path, name) for path in ("v2", "v3") for name in ("sessions", "users", "messages", "errors"))
 
 
 async def export(
@@ -47,7 +49,10 @@ async def _pieces(
 
 def head_of(kind: Kind) -> str:
     """What stands before the first entry."""
-    return ",".join(_CSV) + "\r\n" if kind == "csv" else ""
+    if kind == "jsonl":
+        return ""
+    names = (*_CSV, *(f"percentage_{place}" for place in _PLACES), *(f"{path}_{name}" for path, name in _FIGURES))
+    return ",".join(names) + "\r\n"
 
 
 def as_csv(entries: Sequence[AuditEntry]) -> str:
@@ -56,8 +61,15 @@ def as_csv(entries: Sequence[AuditEntry]) -> str:
     writer = csv.writer(text, lineterminator="\r\n")
     for entry in entries:
         row = [words.iso(entry.at) if name == "at" else getattr(entry, name) for name in _CSV]
+        row += [getattr(entry, place).get("percentage") for place in _PLACES]
+        row += [_figure(entry.figures.get(path), name) for path, name in _FIGURES]
         writer.writerow([_harmless(value) for value in row])
     return text.getvalue()
+
+
+def _figure(figures: object, name: str) -> object:
+    """Of one path at that moment; nothing where it was not written down."""
+    return figures.get(name) if isinstance(figures, Mapping) else None
 
 
 def as_lines(entries: Sequence[AuditEntry]) -> str:

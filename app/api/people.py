@@ -12,7 +12,7 @@ from litestar.exceptions import NotFoundException
 from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
-from app.api.commands import AlertsBody, PinBody
+from app.api.commands import REASON_CHARACTERS, AlertsBody, PinBody
 from app.api.problems import COMMANDED, LOOKED
 from app.api.rollout import MANAGER, ONCALL, VIEWER
 from app.api.services import TheServices, VisitorRequest, actor_of
@@ -44,15 +44,21 @@ class UsersApi(Controller):
         self, request: VisitorRequest, services: TheServices, user_id: UserId, data: JSONBody[PinBody]
     ) -> UserView:
         visitor = request.user
-        await services.control.pin(actor_of(visitor), user_id, data.path, data.reason, source=visitor.source)
+        await services.control.pin(actor_of(visitor), user_id, data.path, data.reason.strip(), source=visitor.source)
         return await services.control.everyone.user(user_id)
 
     @delete(
         "/pin", guards=MANAGER, responses=COMMANDED, status_code=200, summary="Let the hash decide about a user again"
     )
-    async def unpin(self, request: VisitorRequest, services: TheServices, user_id: UserId) -> UserView:
+    async def unpin(
+        self,
+        request: VisitorRequest,
+        services: TheServices,
+        user_id: UserId,
+        reason: Annotated[str, QueryParameter(max_length=REASON_CHARACTERS)] = "",
+    ) -> UserView:
         visitor = request.user
-        await services.control.pin(actor_of(visitor), user_id, None, "", source=visitor.source)
+        await services.control.pin(actor_of(visitor), user_id, None, reason.strip(), source=visitor.source)
         return await services.control.everyone.user(user_id)
 
 

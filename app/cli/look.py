@@ -6,11 +6,12 @@ It must not change a rollout.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 import rich_click as click
 
 from app.cli import words
-from app.cli.control import reason_or_command
+from app.cli.control import reason_option, reason_or_command
 from app.cli.options import Desk, speaks_to_service
 from app.cli.service import quoted
 from dashboards.views import AuditPage, ErrorGroup, SessionView, UserView
@@ -36,7 +37,7 @@ def who(desk: Desk, user: str) -> None:
 @click.command()
 @click.argument("user")
 @click.argument("path", type=click.Choice(["v2", "v3"]))
-@click.option("--reason", "-m", default="", metavar="TEXT", help="Why; stands in the audit.")
+@reason_option
 @speaks_to_service
 def pin(desk: Desk, user: str, path: str, reason: str) -> None:
     """Keep USER on PATH whatever the percentage; a lock still wins."""
@@ -46,10 +47,12 @@ def pin(desk: Desk, user: str, path: str, reason: str) -> None:
 
 @click.command()
 @click.argument("user")
+@reason_option
 @speaks_to_service
-def unpin(desk: Desk, user: str) -> None:
+def unpin(desk: Desk, user: str, reason: str) -> None:
     """Let the hash decide about USER again."""
-    answer = desk.service.change("DELETE", f"{user_path(user)}/pin")
+    query = urlencode({"reason": reason_or_command(reason)})
+    answer = desk.service.change("DELETE", f"{user_path(user)}/pin?{query}")
     desk.say(f"{user} is not pinned", answer or {"user_id": user, "pin": None})
 
 

@@ -15,6 +15,20 @@ from rollout.events import Audit, Effect
 from rollout.record import from_dict, to_dict
 from rollout.state import Rollout
 
+MOMENT = (
+    "build",
+    "sessions",
+    "users",
+    "messages",
+    "errors",
+    "interrupted",
+    "rejected",
+    "p50_ms",
+    "p99_ms",
+    "memory_bytes",
+)
+"""What an entry keeps of each path's figures."""
+
 
 def write_record(rollout: Rollout) -> StoredRecord:
     """The record as the store keeps it."""
@@ -55,10 +69,5 @@ def _place(rollout: Rollout) -> dict[str, object]:
 
 
 def _moment(path: PathFigures) -> dict[str, object]:
-    return {
-        "sessions": path.sessions,
-        "messages": path.messages,
-        "errors": path.errors,
-        "p50_ms": path.p50_ms,
-        "p99_ms": path.p99_ms,
-    }
+    """Counts are those since the percentage changed last, as everywhere."""
+    return {name: getattr(path, name) for name in MOMENT}

@@ -23,7 +23,7 @@ async def record(service: Service) -> None:
     for number, (who, what) in enumerate([("Ada", "note"), ("Bob", "=note"), ("Eve", "rollback"), ("Ada", "rollback")]):
         entry = AuditEntry(
             id=0, at=1000.0 * (number + 1), who=who, role="manager", source="cli", what=what, reason=f"r{number}",
-            revision=1, before={}, after={}, figures={"v2": number},
+            revision=1, before={"percentage": 0}, after={"percentage": 10}, figures={"v2": {"errors": number}},
         )  # fmt: skip
         await service.world.store.append_audit(entry)
 
@@ -68,8 +68,13 @@ async def test_files_have_what_the_filters_let_through(service: Service) -> None
         ("Bob", "'=note", "1970-01-01T00:33:20+00:00"),
         ("Ada", "note", "1970-01-01T00:16:40+00:00"),
     ]
+    figures = ("percentage_before", "percentage_after", "v2_errors", "v2_users", "v3_errors")
+    assert [rows[0][name] for name in figures] == ["0", "10", "1", "", ""]
     lines = (await look(service, "application/jsonl", who="ada")).text.splitlines()
-    assert [msgspec.json.decode(line, type=AuditEntry).figures for line in lines] == [{"v2": 3}, {"v2": 0}]
+    assert [msgspec.json.decode(line, type=AuditEntry).figures for line in lines] == [
+        {"v2": {"errors": 3}},
+        {"v2": {"errors": 0}},
+    ]
     assert (await look(service, "*/*")).headers["content-type"] == "application/json"
 
 
