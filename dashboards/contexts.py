@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from dashboards.search import Search
+from dashboards.views import Path
 
 Tone: TypeAlias = Literal["good", "bad", "warn", "plain", "none"]
 """How a fact is coloured. `none` is grey: no data, which is neither good nor bad."""
@@ -95,21 +96,32 @@ class RollbackSection(Struct, frozen=True):
 class Control(Struct, frozen=True):
     """One button: what it would do, said before the click, or why it cannot be clicked now."""
 
+    key: str
+    """Names it among all buttons: `pause`, `set-10`, `promote-full`."""
     verb: str
     label: str
     enabled: bool
     note: str
     percentage: int | None = None
     current: bool = False
+    full: bool = False
+    """`promote` past every stage that is left."""
+
+
+class NotNow(Struct, frozen=True):
+    """Buttons that cannot be pressed for one and the same reason."""
+
+    reason: str
+    controls: list[Control]
 
 
 class ControlsSection(Struct, frozen=True):
     revision: int
     presets: list[Control]
-    custom: Control
+    custom: Control | None
+    """None: it stands among those that cannot be pressed."""
     verbs: list[Control]
-    undo: Control
-    unlock: Control
+    not_now: list[NotNow]
 
 
 class Figure(Struct, frozen=True):
@@ -144,6 +156,10 @@ class FiguresSection(Struct, frozen=True):
     window: str
     rows: list[Row]
     problems: list[str]
+    basis: str = ""
+    """What the verdicts rest on where that is not evidence; said once for all."""
+    builds: dict[Path, str] = {}
+    """What runs on each path; one that is not here is not said."""
 
 
 class ChartRow(Struct, frozen=True):
@@ -246,6 +262,29 @@ class SessionsSection(Struct, frozen=True):
     summary: str
     hint: bool = False
     """Say how to get some."""
+
+
+class UserSection(Struct, frozen=True):
+    """Where one user is, and why."""
+
+    id: str
+    headline: str
+    why: str
+    facts: list[Fact]
+    pin: str
+    """The path this user is pinned to, or empty."""
+    why_no_pin: str
+    """Empty when this person may pin."""
+
+
+class ReceiptSection(Struct, frozen=True):
+    """All that was observed of one rollback, in figures."""
+
+    id: str
+    done: Receipt
+    facts: list[Fact]
+    exports: list[Fact]
+    """What it is called, and its address."""
 
 
 class StageRow(Struct, frozen=True):
@@ -366,14 +405,7 @@ class UserPage(Struct, frozen=True, kw_only=True):
     csrf_token: str
     message: Message | None
     top: Top
-    user_id: str
-    headline: str
-    why: str
-    facts: list[Fact]
-    pin: str
-    """The path this user is pinned to, or empty."""
-    why_no_pin: str
-    """Empty when this person may pin."""
+    user: UserSection
     sessions: SessionsSection
 
 
@@ -392,14 +424,11 @@ class ReceiptPage(Struct, frozen=True, kw_only=True):
     chrome: Chrome
     csrf_token: str
     top: Top
-    id: str
-    receipt: Receipt
-    facts: list[Fact]
+    receipt: ReceiptSection
     figures: FiguresSection
     errors: ErrorsSection
     charts: ChartsSection
     history: HistorySection
-    exports: list[Fact]
 
 
 class PlanPage(Struct, frozen=True, kw_only=True):
@@ -455,7 +484,9 @@ class EffectPartial(Struct, frozen=True, kw_only=True):
     tone: Tone
 
 
-LivePage: TypeAlias = OverviewPage | TryPage | HistoryPage | SessionsPage | ErrorsPage | HealthPage
+LivePage: TypeAlias = (
+    OverviewPage | TryPage | HistoryPage | SessionsPage | UserPage | ErrorsPage | ReceiptPage | HealthPage
+)
 """The pages that change by themselves."""
 
 TEMPLATES: dict[str, type[Struct]] = {

@@ -7,20 +7,28 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-import msgspec
 from litestar import Controller, MediaType, Response, get, post
 from litestar.enums import RequestEncodingType
 from litestar.params import Body, FromPath, FromQuery
 from litestar.response import Redirect, Stream
 
-from dashboards.contexts import ErrorsPage, HealthPage, HistoryPage, Message, SessionsPage
+from dashboards.charts import no_charts
+from dashboards.contexts import (
+    ErrorsPage,
+    HealthPage,
+    HistoryPage,
+    Message,
+    ReceiptPage,
+    SessionsPage,
+    UserPage,
+)
 from dashboards.details import errors_page, health_page, sessions_page, user_address, user_page
 from dashboards.export import MEDIA_TYPES, PIECE, Kind, export
 from dashboards.markdown import to_markdown
 from dashboards.overview import history_page
-from dashboards.records import AFTER_S, plan_page, receipt_page
+from dashboards.records import charts_end, plan_page, receipt_charts, receipt_page
 from dashboards.search import search_of
-from dashboards.views import AuditPage, Path
+from dashboards.views import AuditPage, Path, ReceiptView, Span
 from dashboards.visit import VISIT, NotThere, TheVisit, Visit, page
 
 SHOWN = 200
@@ -34,6 +42,19 @@ async def show_sessions(visit: Visit) -> SessionsPage:
     path: Path | None = "v2" if wanted == "v2" else "v3" if wanted == "v3" else None
     found = await visit.source.sessions(search, path, SHOWN)
     return sessions_page(await visit.source.rollout(), found, visit.person, visit.csrf, search=search, path=path or "")
+
+
+async def show_user(visit: Visit, user_id: str | None = None, message: Message | None = None) -> UserPage:
+    """Without an id, that of the address's query is meant: a stream's."""
+    wanted = visit.named if user_id is None else user_id
+    view, user = await visit.source.rollout(), await visit.source.user(wanted)
+    return user_page(view, user, visit.person, visit.csrf, message)
+
+
+async def show_receipt(visit: Visit) -> ReceiptPage:
+    """Without charts, which a stream leaves alone: the page's script asks for their numbers."""
+    view, done = await visit.source.rollout(), await _receipt(visit, visit.named)
+    return receipt_page(view, done, no_charts(), visit.person, visit.csrf)
 
 
 async def show_errors(visit: Visit) -> ErrorsPage:
@@ -67,7 +88,7 @@ class DetailPages(Controller):
     # A user id may contain a slash, so it is all the rest of the address.
     @get("/users/{user_id:path}")
     async def user(self, visit: TheVisit, user_id: FromPath[str]) -> Response[str]:
-        return await _user(visit, user_id.removeprefix("/"))
+        return page("user.html", await show_user(visit, user_id.removeprefix("/")))
 
     @post("/pins")
     async def pin(self, visit: TheVisit, data: Form) -> Response[Any]:
@@ -77,7 +98,8 @@ class DetailPages(Controller):
         outcome = await visit.source.pin(user_id, path, data.get("reason", "").strip(), visit.person)
         if outcome.ok:
             return Redirect(user_address(user_id), status_code=303)
-        return await _user(visit, user_id, Message("controls", "bad", f"Refused: {outcome.refusal}"))
+        message = Message("controls", "bad", f"Refused: {outcome.refusal}")
+        return page("user.html", await show_user(visit, user_id, message), 409)
 
     @get("/errors")
     async def errors(self, visit: TheVisit) -> Response[str]:
@@ -114,22 +136,21 @@ class DetailPages(Controller):
 
     @get("/rollbacks/{id:str}")
     async def receipt(
-        self, visit: TheVisit, id: FromPath[str], format: FromQuery[Literal["html", "markdown", "json"]] = "html"
+        self,
+        visit: TheVisit,
+        id: FromPath[str],
+        format: FromQuery[Literal["html", "markdown", "json"]] = "html",
+        span: FromQuery[Span] = "15m",
     ) -> Response[Any]:
-        done = await visit.source.receipt(id)
-        if done is None:
-            raise NotThere(f"There was no rollback {id}.")
+        done = await _receipt(visit, id)
         if format == "json":
             return Response(done, media_type=MediaType.JSON, status_code=200)
         if format == "markdown":
             return Response(to_markdown(done), media_type="text/markdown", status_code=200)
         view = await visit.source.rollout()
-        span = visit.query("span")
-        series = await visit.source.series(
-            msgspec.convert(span if span in ("15m", "1h", "24h", "30d") else "15m", Literal["15m", "1h", "24h", "30d"]),
-            min(view.now, done.rollback.at + AFTER_S),
-        )
-        return page("receipt.html", receipt_page(view, done, series, visit.person, visit.csrf))
+        series = await visit.source.series(span, charts_end(view, done))
+        charts = receipt_charts(view, done, series)
+        return page("receipt.html", receipt_page(view, done, charts, visit.person, visit.csrf))
 
     @get("/plan")
     async def plan(self, visit: TheVisit) -> Response[str]:
@@ -148,6 +169,8 @@ class DetailPages(Controller):
         return page("health.html", await show_health(visit))
 
 
-async def _user(visit: Visit, user_id: str, message: Message | None = None) -> Response[str]:
-    view, user = await visit.source.rollout(), await visit.source.user(user_id)
-    return page("user.html", user_page(view, user, visit.person, visit.csrf, message), 409 if message else 200)
+async def _receipt(visit: Visit, id: str) -> ReceiptView:
+    done = await visit.source.receipt(id)
+    if done is None:
+        raise NotThere(f"There was no rollback {id}.")
+    return done

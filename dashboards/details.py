@@ -21,6 +21,7 @@ from dashboards.contexts import (
     SessionsSection,
     SettingRow,
     UserPage,
+    UserSection,
 )
 from dashboards.controls import why_not_role
 from dashboards.overview import SILENT_S, chrome, top
@@ -103,20 +104,24 @@ def user_page(
     if not user.sessions:
         shown = SessionsSection([], "Not connected now; this is where a connection would go.")
     return UserPage(
-        chrome=chrome(view, user.user_id, "sessions", person),
+        chrome=chrome(view, user.user_id, "sessions", person, f"/stream/user?{urlencode({'id': user.user_id})}"),
         csrf_token=csrf_token,
         message=message,
         top=top(view),
-        user_id=user.user_id,
-        headline=f"is on {user.path}" if user.sessions else f"would be on {user.path}",
-        why=why(user.reason),
-        facts=[
-            Fact("bucket", f"{user.bucket} of 100"),
-            Fact("by the percentage", f"buckets 1 to {user.percentage} are on v3" if user.percentage else "all on v2"),
-            Fact("pinned to", user.pin or "nothing", "plain" if user.pin else "none"),
-        ],
-        pin=user.pin or "",
-        why_no_pin=why_not_role(person, "manager"),
+        user=UserSection(
+            id=user.user_id,
+            headline=f"is on {user.path}" if user.sessions else f"would be on {user.path}",
+            why=why(user.reason),
+            facts=[
+                Fact("bucket", f"{user.bucket} of 100"),
+                Fact(
+                    "by the percentage", f"buckets 1 to {user.percentage} are on v3" if user.percentage else "all on v2"
+                ),
+                Fact("pinned to", user.pin or "nothing", "plain" if user.pin else "none"),
+            ],
+            pin=user.pin or "",
+            why_no_pin=why_not_role(person, "manager"),
+        ),
         sessions=shown,
     )
 

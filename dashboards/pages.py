@@ -21,7 +21,16 @@ from msgspec import Struct
 from dashboards.charts import charts, no_charts
 from dashboards.contexts import ActPartial, EffectPartial, LivePage, Message, OverviewPage, TryPage
 from dashboards.controls import effect
-from dashboards.detail_pages import DetailPages, Form, show_errors, show_health, show_history, show_sessions
+from dashboards.detail_pages import (
+    DetailPages,
+    Form,
+    show_errors,
+    show_health,
+    show_history,
+    show_receipt,
+    show_sessions,
+    show_user,
+)
 from dashboards.details import errors
 from dashboards.overview import outcome_message, overview_page, try_page
 from dashboards.ports import PageRequest, Verb
@@ -40,7 +49,7 @@ TRY_SECTIONS = ("top", "state", "rollback")
 SLOW_S = 5.0
 """A list of thousands of sessions is made again at most so often for an open page."""
 
-Live: TypeAlias = Literal["overview", "try", "sessions", "errors", "history", "health"]
+Live: TypeAlias = Literal["overview", "try", "sessions", "user", "errors", "history", "receipt", "health"]
 
 
 async def show_overview(visit: Visit, message: Message | None = None, span: Span | None = None) -> OverviewPage:
@@ -68,8 +77,10 @@ LIVE: Mapping[Live, tuple[tuple[str, ...], Callable[[Visit], Awaitable[LivePage]
     "overview": (OVERVIEW_SECTIONS, show_overview),
     "try": (TRY_SECTIONS, show_try),
     "sessions": (("top", "sessions"), show_sessions),
+    "user": (("top", "user", "sessions"), show_user),
     "errors": (("top", "errors"), show_errors),
     "history": (("top", "history"), show_history),
+    "receipt": (("top", "receipt", "errors", "history"), show_receipt),
     "health": (("top", "health"), show_health),
 }
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from msgspec import structs
 
 from dashboards import words
-from dashboards.charts import charts
-from dashboards.contexts import Fact, FiguresSection, HistorySection, PlanCheck, PlanPage, ReceiptPage, StageRow
+from dashboards.charts import charts as charts_of
+from dashboards.contexts import (
+    ChartsSection,
+    Fact,
+    FiguresSection,
+    HistorySection,
+    PlanCheck,
+    PlanPage,
+    ReceiptPage,
+    ReceiptSection,
+    StageRow,
+)
 from dashboards.details import errors
 from dashboards.figures import plain_figures
 from dashboards.overview import chrome, entry_of, top
@@ -19,34 +29,54 @@ from dashboards.views import ReceiptView, RolloutView, SeriesView, StageView
 NOT_THEN = ("Open sessions", "Users")
 """Where everybody was is counted when the sessions have begun to move; `sessions moved` says how many there were."""
 AFTER_S = 300.0
-"""The charts of a receipt end so long after the rollback, or now."""
+"""The charts of a receipt end so long after the rollback."""
+
+
+def receipt_charts(view: RolloutView, done: ReceiptView, series: SeriesView) -> ChartsSection:
+    """They go on until there is enough of the time after the rollback, and stand still then."""
+    return charts_of(series, receipt_address(done.rollback.id), charts_end(view, done))
+
+
+def charts_end(view: RolloutView, done: ReceiptView) -> float | None:
+    """None: that is still to come."""
+    end = done.rollback.at + AFTER_S
+    return end if end <= view.now else None
+
+
+def receipt_address(id: str) -> str:
+    return f"/rollbacks/{quote(id, safe='')}"
 
 
 def receipt_page(
-    view: RolloutView, done: ReceiptView, series: SeriesView, person: Person, csrf_token: str
+    view: RolloutView, done: ReceiptView, charts: ChartsSection, person: Person, csrf_token: str
 ) -> ReceiptPage:
     back = done.rollback
-    address = f"/rollbacks/{quote(back.id, safe='')}"
-    until = min(view.now, back.at + AFTER_S)
+    address = receipt_address(back.id)
     return ReceiptPage(
-        chrome=chrome(view, f"Rollback {back.id}", "other", person),
+        chrome=chrome(view, f"Rollback {back.id}", "other", person, f"/stream/receipt?{urlencode({'id': back.id})}"),
         csrf_token=csrf_token,
         top=top(view),
-        id=back.id,
-        receipt=receipt_of(view, back),
-        facts=[
-            Fact("came at", words.day_clock(back.at)),
-            Fact("from", f"{done.from_percentage} % of users on v3"),
-            Fact("users with an error on v3", words.count(done.users_harmed), "warn" if done.users_harmed else "plain"),
-            Fact("verified", words.day_clock(back.verified_at) if back.verified_at else "not verified"),
-        ],
+        receipt=ReceiptSection(
+            id=back.id,
+            done=receipt_of(view, back),
+            facts=[
+                Fact("came at", words.day_clock(back.at)),
+                Fact("from", f"{done.from_percentage} % of users on v3"),
+                Fact(
+                    "users with an error on v3",
+                    words.count(done.users_harmed),
+                    "warn" if done.users_harmed else "plain",
+                ),
+                Fact("verified", words.day_clock(back.verified_at) if back.verified_at else "not verified"),
+            ],
+            exports=[Fact("Markdown", f"{address}?format=markdown"), Fact("JSON", f"{address}?format=json")],
+        ),
         figures=FiguresSection(
             "when the command came", [row for row in plain_figures(done.figures) if row.name not in NOT_THEN], []
         ),
         errors=structs.replace(errors(done.errors_only_on_v3, view.now), title="Errors only on v3", empty="None."),
-        charts=charts(series, address, until),
+        charts=charts,
         history=HistorySection([entry_of(entry, view.now) for entry in done.timeline], "", "Nothing is known of it."),
-        exports=[Fact("Markdown", f"{address}?format=markdown"), Fact("JSON", f"{address}?format=json")],
     )
 
 

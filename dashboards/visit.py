@@ -56,6 +56,11 @@ class Visit:
         """Whether the page's script asks, which wants fragments and a status instead of a redirect."""
         return self.request.headers.get("hx-request") == "true"
 
+    @property
+    def named(self) -> str:
+        """The id in the address of a stream, as it is: an id may begin with a space."""
+        return str(self.request.query_params.get("id", ""))
+
     def query(self, name: str) -> str:
         """A parameter of the address, empty when it is not there; never longer than a search makes sense."""
         return str(self.request.query_params.get(name, "")).strip()[:SEARCH_CHARACTERS]

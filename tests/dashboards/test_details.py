@@ -16,7 +16,7 @@ from litestar.testing import TestClient
 
 from dashboards.ports import Role
 from dashboards.views import EVERYTHING, AuditFilter, RolloutView
-from tests.dashboards.memory import MemorySource, entry, make_app, receipt, rollout
+from tests.dashboards.memory import NOW, MemorySource, entry, make_app, receipt, rollout
 
 PAGES = ("/sessions", "/users/ada", "/errors", "/history", "/rollbacks/r1", "/plan", "/health")
 
@@ -193,11 +193,18 @@ def test_a_receipt_is_a_page_and_markdown_and_json() -> None:
         page = desk.get("/rollbacks/r1").text
         for words in ("Verified 14:13:19 UTC", "186 of 186", "41 ms", "Errors only on v3", "thread_missing"):
             assert words in page, words
-        assert 'data-live="no"' in page
         markdown = desk.get("/rollbacks/r1?format=markdown")
         assert markdown.headers["content-type"] == "text/markdown; charset=utf-8"
         assert markdown.text.startswith("# Rollback r1\n")
         assert desk.get("/rollbacks/r1?format=json").json()["rollback"]["sessions_moved"] == 186
+
+
+@pytest.mark.parametrize(("ago", "live", "until"), [(299, "yes", ""), (300, "no", f"&amp;until={NOW:.0f}")])
+def test_charts_of_a_receipt_go_on_for_five_minutes(ago: float, live: str, until: str) -> None:
+    for desk in desk_of(view=rollout("rolled_back", 0, last_rollback=receipt(at=NOW - ago))):
+        page = desk.get("/rollbacks/r1").text
+        assert f'data-live="{live}"' in page
+        assert f'data-series="/api/series?span=15m{until}"' in page
 
 
 def test_the_overview_leads_to_the_receipt() -> None:

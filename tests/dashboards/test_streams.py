@@ -80,6 +80,31 @@ async def test_over_http_it_is_an_event_stream_of_fragments() -> None:
     assert "10 % of users on v3" in response.text
 
 
+@pytest.mark.parametrize(
+    ("address", "stream", "sections", "shown"),
+    [
+        ("/sessions", "/stream/sessions", ["top", "sessions"], "bob/2"),
+        ("/users/bob%2F2", "/stream/user?id=bob%2F2", ["top", "user", "sessions"], "bob/2</span> is on v3"),
+        ("/users/%20a+b%3F", "/stream/user?id=+a%2Bb%3F", ["top", "user", "sessions"], "> a+b?</span> would be"),
+        ("/errors", "/stream/errors", ["top", "errors"], "thread_missing"),
+        ("/history", "/stream/history", ["top", "history"], "canary after staging run"),
+        ("/rollbacks/r1", "/stream/receipt?id=r1", ["top", "receipt", "errors", "history"], "186 of 186"),
+        ("/health", "/stream/health", ["top", "health"], "sqlite answers"),
+    ],
+)
+async def test_every_page_has_one_stream_of_its_own(address: str, stream: str, sections: list[str], shown: str) -> None:
+    source = MemorySource()
+    async with AsyncTestClient(make_app(source)) as client:
+        page = (await client.get(address)).text
+        assert re.findall(r'hx-sse:connect="([^"]+)"', page) == [stream]
+        source.end_at_once = True
+        told = (await client.get(stream)).text
+    assert targets(told) == sections
+    assert shown in told
+    for section in sections:
+        assert f'id="{section}"' in page, "what is told has a place in the page"
+
+
 async def test_previews_are_kept_for_some_seconds_and_until_a_change() -> None:
     now = 100.0
     source, previews = MemorySource(), Previews(lambda: now)
