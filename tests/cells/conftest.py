@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.cells.fleet import Fleet, fleet
+from ops.chaos.fleet import Fleet, fleet
 from tests.control.conftest import postgres, postgres_cluster, postgres_url
 
 __all__ = ["postgres", "postgres_cluster", "postgres_url"]

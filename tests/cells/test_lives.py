@@ -20,10 +20,10 @@ from app.control.lockfile import LockFile
 from app.control.record import read_record
 from app.control.store.sql import sqlite_store
 from dashboards.views import RolloutView
+from ops.chaos.fleet import Fleet, fleet, until
 from rollout.cohort import bucket
 from rollout.state import Rollout
 from tests.cells.clients import Client, Crowd
-from tests.cells.fleet import Fleet, fleet, until
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
+from ops.chaos.fleet import Fleet, until
 from tests.cells.clients import Crowd
-from tests.cells.fleet import Fleet, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.control.postgres import PostgresServer, postgres_folder
+from ops.chaos.postgres import PostgresServer, postgres_folder
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,8 @@ import pytest
 from app.cli.target import OPERATOR_TOKEN
 from app.control.lockfile import NAME
 from app.control.store.sql import SqlStore
+from ops.chaos.postgres import PostgresServer
 from tests.cli.test_real_service import Terminal
-from tests.control.postgres import PostgresServer
 from tests.control.stores import opened
 
 pytestmark = pytest.mark.slow

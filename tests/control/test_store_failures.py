@@ -18,7 +18,8 @@ from app.control.store.sql import SqlStore, postgres_store, sqlite_store
 from app.errors import SettingError, StoreUnavailable
 from app.settings import Settings
 from app.wiring import make_store
-from tests.control.postgres import PostgresServer, account, find_programs
+from ops.bench.processes import BenchError
+from ops.chaos.postgres import PostgresServer, account, find_programs
 from tests.control.stores import entry, opened
 
 LIMIT_S = 3.0
@@ -246,7 +247,7 @@ def test_a_machine_without_postgresql_is_told_what_to_do(monkeypatch: pytest.Mon
     assert (find_programs() / "initdb").exists()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(Path, "glob", lambda *_: iter(()))
-    with pytest.raises(AssertionError, match="run `make test`"):
+    with pytest.raises(BenchError, match="run `make test`"):
         find_programs()
     assert account() != "root"
 

@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,8 @@ from typing import Any
 
 import asyncpg
 import psutil
+
+from ops.bench.processes import BenchError, free_port
 
 START_S = 30.0
 STOP_S = 15.0
@@ -37,8 +38,7 @@ class PostgresServer:
         self._account = account()
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
 
     def make(self) -> None:
         """The files of an empty cluster."""
@@ -131,13 +131,13 @@ def postgres_folder() -> Iterator[Path]:
 
 
 def find_programs() -> Path:
-    """The folder with `initdb` and `postgres`. Fails with what to do when there is none."""
+    """The folder with `initdb` and `postgres`. Raises `BenchError` with what to do when there is none."""
     places = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for place in places:
         if (place / "initdb").exists() and (place / "postgres").exists():
             return place
-    raise AssertionError("the tests need PostgreSQL: run `make test`, which installs it, or install it yourself")
+    raise BenchError("PostgreSQL is needed: run `make test`, which installs it, or install it yourself")
 
 
 def account() -> str | None:

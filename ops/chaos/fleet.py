@@ -1,4 +1,7 @@
-"""A real service of several cells: its parent, its cells' processes, and ways to speak to a certain one of them."""
+"""A real service of several cells: its parent, its cells' processes, and ways to speak to a certain one of them.
+
+It speaks to the service as an operator does; it must not judge what it hears.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ import psutil
 from app.cells.names import cell_names
 from app.settings import Settings, variable_of
 from dashboards.views import AuditPage, Rollback, RolloutView, SessionView
-from ops.bench.processes import ROOT, free_port
+from ops.bench.processes import ROOT, BenchError, free_port
 
 START_S = 60.0
 WITHIN_S = 20.0
@@ -29,10 +32,11 @@ T = TypeVar("T")
 
 
 async def until(true: Callable[[], Awaitable[T]], within_s: float = WITHIN_S, what: str = "") -> T:
-    """Ask again until the answer is true, and give it."""
+    """Ask again until the answer is true, and give it. Raises `BenchError` when that takes too long."""
     end = time.monotonic() + within_s
     while not (answer := await true()):
-        assert time.monotonic() < end, f"not within {within_s} s: {what}"
+        if time.monotonic() >= end:
+            raise BenchError(f"not within {within_s:g} s: {what}")
         await asyncio.sleep(POLL_S)
     return answer
 
@@ -50,8 +54,8 @@ class CellDesk:
             await self._http.aclose()
             self._http = None
 
-    async def _reached(self) -> httpx.AsyncClient:
-        """A kept-alive connection to this cell; which cell accepts a new one is chance."""
+    async def reached(self) -> httpx.AsyncClient:
+        """A kept-alive connection to this cell; which cell accepts a new one is chance. Raises `BenchError`."""
         for _ in range(TRIES):
             if self._http is None:
                 self._http = self._fleet.client(timeout=2)
@@ -62,34 +66,35 @@ class CellDesk:
                 if not self._fleet.lives:
                     raise
             await self.close()
-        raise AssertionError(f"no connection reached cell {self.cell}")
+        raise BenchError(f"no connection reached cell {self.cell}")
 
     async def view(self) -> RolloutView:
-        answer = await (await self._reached()).get("/api/rollout")
+        answer = await (await self.reached()).get("/api/rollout")
         return msgspec.json.decode(answer.content, type=RolloutView)
 
     async def sessions(self) -> list[SessionView]:
-        answer = await (await self._reached()).get("/api/sessions", params={"limit": 20_000})
+        answer = await (await self.reached()).get("/api/sessions", params={"limit": 20_000})
         return msgspec.json.decode(answer.content, type=list[SessionView])
 
     async def get(self, path: str) -> httpx.Response:
-        return await (await self._reached()).get(path)
+        return await (await self.reached()).get(path)
 
     async def put(self, address: str, **body: object) -> httpx.Response:
-        return await (await self._reached()).put(address, json=body)
+        return await (await self.reached()).put(address, json=body)
 
     async def post(self, address: str, **body: object) -> httpx.Response:
-        return await (await self._reached()).post(address, json=body, timeout=30)
+        return await (await self.reached()).post(address, json=body, timeout=30)
 
     async def command(self, verb: str, revision: int | None = None, **body: object) -> httpx.Response:
         headers = {} if revision is None else {"If-Match": f'"{revision}"'}
-        http = await self._reached()
+        http = await self.reached()
         return await http.post(f"/api/rollout/{verb}", json={"reason": "test", **body}, headers=headers, timeout=30)
 
     async def set(self, percentage: int) -> RolloutView:
-        """`set N` at whatever revision it is now."""
+        """`set N` at whatever revision it is now. Raises `BenchError` when it is refused."""
         answer = await self.command("percentage", (await self.view()).revision, percentage=percentage)
-        assert answer.status_code == 200, answer.text
+        if answer.status_code != 200:
+            raise BenchError(f"set {percentage}: {answer.text}")
         return msgspec.json.decode(answer.content, type=RolloutView)
 
 
@@ -157,8 +162,9 @@ class Fleet:
         """Wait until every cell serves and knows of all others, with v3 available."""
 
         async def all_there() -> bool:
-            assert self.lives, "the service has ended"
-            with contextlib.suppress(httpx.TransportError, AssertionError, msgspec.DecodeError):
+            if not self.lives:
+                raise BenchError("the service has ended")
+            with contextlib.suppress(httpx.TransportError, msgspec.DecodeError, BenchError):
                 if set(self.cells()) != set(self.names):
                     return False
                 views = [await self[name].view() for name in self.names]
@@ -196,8 +202,13 @@ class Fleet:
 
 
 @contextlib.asynccontextmanager
-async def fleet(folder: Path, cells: int, *, port: int = 0, **settings: str) -> AsyncIterator[Fleet]:
-    """Start it, wait until every cell serves, and end it; fails when a process is left."""
+async def fleet(
+    folder: Path, cells: int, *, port: int = 0, environ: Mapping[str, str] | None = None, **settings: str
+) -> AsyncIterator[Fleet]:
+    """Start it, wait until every cell serves, and end it; `settings` by field, `environ` for what is none.
+
+    Raises `BenchError` when it does not come up, or when a process is left.
+    """
     port = port or free_port()
     fields = {
         "bind": f"127.0.0.1:{port}",
@@ -209,7 +220,7 @@ async def fleet(folder: Path, cells: int, *, port: int = 0, **settings: str) -> 
         **settings,
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
-    environ = {**kept, **{variable_of(name): value for name, value in fields.items()}}
+    environ = {**kept, **(environ or {}), **{variable_of(name): value for name, value in fields.items()}}
     os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - pathlib's own is refused in a coroutine
     with (folder / "service.log").open("ab") as output:
         started = await asyncio.create_subprocess_exec(
@@ -255,4 +266,5 @@ async def _end(started: asyncio.subprocess.Process) -> None:
         _, alive = await asyncio.to_thread(psutil.wait_procs, below, 10)
         for process in alive:
             process.kill()
-        assert not alive, f"left behind: {alive}"
+        if alive:
+            raise BenchError(f"left behind: {alive}")
