@@ -107,7 +107,7 @@ def admit(state: Rollout, command: Checked, now: float) -> None:
     if command.revision is None:
         raise RevisionMissing(state.revision)
     if command.revision != state.revision:
-        raise StaleRevision(command.revision, state.revision, state.changed_by, state.changed_what)
+        raise StaleRevision(command.revision, state.revision, state.changed_by, state.changed_what, state.changed_at)
     verb = _VERB_OF[type(command)]
     if words := why_not(state, verb, now):
         raise NotInPhase(verb, state.phase, words)

@@ -49,7 +49,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
     403: "The role, or the rollout's rules, do not allow it",
     404: "There is no such thing",
     409: "Not possible in this phase",
-    412: "Somebody was faster: `who` did `what`",
+    412: "Somebody was faster: `who` did `what`, `at` Unix seconds, and made `revision`",
     422: "A value is wrong",
     428: "`If-Match` is missing",
     503: "The store cannot be reached; a rollback works",
@@ -110,7 +110,7 @@ def on_refused(request: AnyRequest, error: Refused) -> Response[Any]:
     status, kind, title = next(row for known, row in _REFUSED.items() if isinstance(error, known))
     extra: dict[str, Any] = {}
     if isinstance(error, StaleRevision):
-        extra = {"revision": error.actual, "who": error.who, "what": error.what}
+        extra = {"revision": error.actual, "who": error.who, "what": error.what, "at": error.at}
         extra["headers"] = {"ETag": f'"{error.actual}"'}
     elif isinstance(error, RevisionMissing):
         extra = {"revision": error.actual, "headers": {"ETag": f'"{error.actual}"'}}

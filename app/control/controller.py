@@ -313,7 +313,7 @@ class Controller:
 
     def _stale(self, base: Rollout) -> StaleRevision:
         now = self.state
-        return StaleRevision(base.revision, now.revision, now.changed_by, now.changed_what)
+        return StaleRevision(base.revision, now.revision, now.changed_by, now.changed_what, now.changed_at)
 
     # -- time -----------------------------------------------------------------------------------------------------
 

@@ -74,8 +74,9 @@ class Desk:
         )
 
     def entry(self, audit: Audit, source: str, before: Rollout, after: Rollout) -> AuditEntry:
-        """A line of the audit with the figures of this moment."""
-        return entry_of(audit, source, before, after, figures=path_figures(self.known()), now=self.clock())
+        """A line of the audit with the figures of this moment; one of a change has the change's own time."""
+        now = self.clock() if after.revision == before.revision else after.changed_at
+        return entry_of(audit, source, before, after, figures=path_figures(self.known()), now=now)
 
     def tell(self, effects: Iterable[Effect]) -> None:
         """Send the notices among a transition's effects."""

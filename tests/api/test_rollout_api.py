@@ -94,6 +94,7 @@ async def test_of_two_operators_the_second_is_told_who_was_first(service: Servic
     for answer in refused:
         problem = answer.json()
         assert (problem["who"], problem["what"], problem["revision"]) == ("manager person", f"set {winner} %", 2)
+        assert problem["at"] == service.world.now
         assert answer.headers["etag"] == '"2"'
         assert problem["type"] == "urn:crossfade:stale_revision"
     assert service.world.control.state.percentage == winner

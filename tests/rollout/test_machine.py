@@ -178,9 +178,16 @@ def test_pausing_moves_nobody() -> None:
 
 def test_a_stale_command_learns_who_did_what() -> None:
     state = follow(in_phase("progressing"), SetPercentage(actor=ADA, revision=1, percentage=30))
-    with pytest.raises(StaleRevision, match=r"ada did set 30 % \(revision 2, the command is based on 1\)") as caught:
+    words = r"ada did set 30 % at 1970-01-12 13:46:40 UTC \(revision 2, the command is based on 1\)"
+    with pytest.raises(StaleRevision, match=words) as caught:
         advance(state, Promote(actor=Actor("bob", "manager"), revision=1), NOW)
     assert (caught.value.expected, caught.value.actual, caught.value.who) == (1, 2, "ada")
+    assert caught.value.at == state.changed_at
+
+
+def test_a_command_on_a_revision_that_never_was_is_told_so() -> None:
+    with pytest.raises(StaleRevision, match=r"the rollout was never changed \(revision 0, the command is based on 3\)"):
+        advance(Rollout(), Start(actor=ADA, revision=3), NOW)
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "rollback"])
