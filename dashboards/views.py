@@ -128,6 +128,8 @@ class RolloutView(Struct, frozen=True, kw_only=True):
     """Verb → empty when it is possible now, else the reason why it is not."""
     undo_until: float | None
     now: float
+    frozen_until: float | None = None
+    """Until when a freeze window of the plan keeps the rollout from advancing by itself; None: none does now."""
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):

@@ -5,13 +5,14 @@ Knows the calendar only; must not know what would have advanced. The time is an 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_MINUTES: Final = 24 * 60
+LOOKED_AHEAD: Final = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,10 @@ class FreezeOnce:
     def holds(self, now: float) -> bool:
         """Whether `now` lies in the window."""
         return self.from_s <= now < self.until_s
+
+    def ends(self, now: float) -> float:
+        """When the window that holds `now` does so no longer."""
+        return self.until_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,11 @@ class FreezeWeekly:
         minute = moment.hour * 60 + moment.minute
         return DAYS[moment.weekday()] in self.days and self.from_minute <= minute < self.until_minute
 
+    def ends(self, now: float) -> float:
+        """When the window that holds `now` does so no longer."""
+        midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return midnight.timestamp() + self.until_minute * 60
+
 
 Freeze = FreezeOnce | FreezeWeekly
 
@@ -47,3 +57,17 @@ Freeze = FreezeOnce | FreezeWeekly
 def frozen(windows: Iterable[Freeze], now: float) -> bool:
     """Whether any window holds now."""
     return any(window.holds(now) for window in windows)
+
+
+def frozen_until(windows: Collection[Freeze], now: float) -> float | None:
+    """When the windows that hold now, and those that follow without a gap, are over; None: none holds.
+
+    Looks at most `LOOKED_AHEAD` windows ahead, so that a plan that is frozen for ever has an answer too.
+    """
+    moment = now
+    for _ in range(LOOKED_AHEAD):
+        ends = [window.ends(moment) for window in windows if window.holds(moment)]
+        if not ends:
+            break
+        moment = max(ends)
+    return None if moment == now else moment

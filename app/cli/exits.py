@@ -47,7 +47,13 @@ class Unverified(Ending):
 
 
 class PlainEndings(click.RichGroup):
-    """A group whose commands end with an `Ending`: plain lines that can be searched, no frame around them."""
+    """A group whose commands end with an `Ending`: plain lines that can be searched, no frame around them.
+
+    Its help shows them in the order in which they were added, which is that of a rollout.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:  # click's own signature
         try:

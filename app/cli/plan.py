@@ -5,14 +5,19 @@ It must not know the format; `rollout` reads it.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import rich_click as click
 
+from app.cli import words
 from app.cli.control import reason_option, reason_or_command, revision_option
 from app.cli.exits import Misused, Refused
 from app.cli.options import Desk, speaks_to_service
+from rollout.plan import Plan
+from rollout.schedule import FreezeOnce
 
 PLAN = "/api/rollout/plan"
 file_argument = click.argument("file", type=click.Path(path_type=Path))
@@ -59,6 +64,8 @@ def check(file: Path, as_json: bool) -> None:
     click.echo(f"{file}: plan {found.name!r} is valid")
     for number, stage in enumerate(found.stages, start=1):
         click.echo(f"  stage {number}: {stage.percentage} %, bakes {duration(stage.bake_s)}, then {stage.advance}")
+    for line in schedule_lines(found, time.time()):
+        click.echo(f"  {line}")
 
 
 @plan.command("apply")
@@ -73,6 +80,20 @@ def apply(desk: Desk, file: Path, reason: str, revision: int | None) -> None:
         revision = desk.service.rollout().revision
     answer = desk.service.change("PUT", PLAN, {"toml": text, "reason": reason_or_command(reason)}, revision)
     desk.say(f"the plan of {file} is in force", answer or {"applied": str(file)})
+
+
+def schedule_lines(found: Plan, now: float) -> Iterator[str]:
+    """When the plan starts by itself and when it stands still, in words; a start that is over is said to be."""
+    if found.start_at is not None:
+        over = ", which is over: a person has to start it" if found.start_at <= now else ""
+        yield f"starts by itself at {words.clock(found.start_at)}{over}"
+    for window in found.freezes:
+        if isinstance(window, FreezeOnce):
+            yield f"frozen from {words.clock(window.from_s)} until {words.clock(window.until_s)}"
+        else:
+            from_minute, until_minute = divmod(window.from_minute, 60), divmod(window.until_minute, 60)
+            hours = "{:02}:{:02} until {:02}:{:02}".format(*from_minute, *until_minute)
+            yield f"frozen every {', '.join(window.days)} from {hours} UTC"
 
 
 def read_file(file: Path) -> str:

@@ -48,13 +48,18 @@ def sentence(view: RolloutView) -> str:
 
 
 def what_next(view: RolloutView) -> str:
-    """What happens next, and when; empty when nothing does by itself."""
+    """What happens next, when, and what keeps it from happening; empty when nothing does by itself."""
     if view.next_percentage is None:
         return ""
-    if view.next_at is None:
-        return f"next: {view.next_percentage} %, when a person promotes"
-    wait = max(0.0, view.next_at - view.now)
-    return f"next: {view.next_percentage} % in {duration(wait)} at the earliest"
+    frozen = "" if view.frozen_until is None else f"; frozen until {clock(view.frozen_until)}"
+    wait = None if view.next_at is None else max(0.0, view.next_at - view.now)
+    if view.phase == "idle":
+        return f"next: {view.next_percentage} % by the plan's schedule, in {duration(wait or 0.0)}{frozen}"
+    if view.stage is not None and view.plan.stages[view.stage].advance == "automatic" and wait is not None:
+        in_time = f" in {duration(wait)}" if wait else ""
+        return f"next: {view.next_percentage} %{in_time}, once every guardrail passes{frozen}"
+    left = "" if wait is None else f"; {duration(wait)} of baking left" if wait else "; the bake is over"
+    return f"next: {view.next_percentage} %, when a person promotes{left}"
 
 
 def status(view: RolloutView) -> str:

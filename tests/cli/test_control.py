@@ -8,9 +8,14 @@ import socket
 import pytest
 
 from app.cli import control
+from app.cli.words import what_next
+from dashboards.views import PlanView, StageView
 from tests.cli.conftest import Run
 from tests.cli.fake_service import FakeService, rolled_back, view
 
+AUTOMATIC = PlanView(
+    name="night", stages=[StageView(percentage=p, bake_s=600, advance="automatic") for p in (0, 10, 100)]
+)
 VERBS: list[tuple[tuple[str, ...], str, dict[str, object]]] = [
     (("start",), "start", {}),
     (("start", "5"), "start", {"percentage": 5}),
@@ -113,7 +118,7 @@ def test_status_shows_both_paths_and_the_evidence(run: Run, service: FakeService
     service.canned.answer("GET", "/api/rollout", (200, view()))
     result = run("status", CROSSFADE_URL=service.url)
     assert result.exit_code == 0
-    assert "next: 100 % in 10:00 min at the earliest" in result.stdout
+    assert "next: 100 %, when a person promotes; 10:00 min of baking left" in result.stdout
     assert "revision 7 by ada, 1:40 min ago: canary" in result.stdout
     assert "10 of 1000 (1.00 %)" in result.stdout
     assert "no data" in result.stdout  # v3's p99
@@ -173,3 +178,31 @@ def test_a_note_is_sent(run: Run, service: FakeService) -> None:
     result = run("note", "support hears nothing bad", "--url", service.url)
     assert (result.exit_code, result.stdout) == (0, "noted\n")
     assert service.canned.commands()[0].body == {"text": "support hears nothing bad"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"next_percentage": None}, ""),
+        ({"next_at": None}, "next: 100 %, when a person promotes"),
+        ({"next_at": 1600.0}, "next: 100 %, when a person promotes; 10:00 min of baking left"),
+        ({"next_at": 900.0}, "next: 100 %, when a person promotes; the bake is over"),
+        ({"next_at": 1600.0, "plan": AUTOMATIC}, "next: 100 % in 10:00 min, once every guardrail passes"),
+        (
+            {"next_at": 900.0, "plan": AUTOMATIC, "frozen_until": 2000.0},
+            "next: 100 %, once every guardrail passes; frozen until 1970-01-01 00:33:20Z",
+        ),
+        (
+            {"phase": "idle", "stage": None, "next_at": 1030.0, "frozen_until": 2000.0},
+            "next: 100 % by the plan's schedule, in 30 s; frozen until 1970-01-01 00:33:20Z",
+        ),
+    ],
+)
+def test_what_comes_next_says_when_by_whom_and_what_is_in_the_way(changes: dict[str, object], words: str) -> None:
+    assert what_next(view(**changes)) == words
+
+
+def test_help_shows_the_commands_in_the_order_of_a_rollout(run: Run) -> None:
+    shown = run("--help").stdout
+    places = [shown.index(f"│ {name} ") for name in ("serve", "start", "promote", "rollback", "unlock", "doctor")]
+    assert places == sorted(places)

@@ -146,6 +146,28 @@ def test_plan_check_needs_no_service_and_names_every_mistake(run: Run, tmp_path:
     assert run("plan", "check", str(tmp_path / "none.toml")).exit_code == 2
 
 
+def test_plan_check_says_when_a_plan_starts_and_when_it_stands_still(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    windows = """
+[[freeze]]
+from = 2026-12-20T00:00:00+01:00
+until = 2027-01-02T00:00:00Z
+[[freeze]]
+days = ["fri", "sat"]
+from = "18:00"
+"""
+    for start_at, words in (
+        ("2999-01-01T08:00:00Z", "starts by itself at 2999-01-01 08:00:00Z"),
+        ("2001-01-01T08:00:00Z", "starts by itself at 2001-01-01 08:00:00Z, which is over: a person has to start it"),
+    ):
+        file.write_text(f"start_at = {start_at}\n{PLAN}{windows}")
+        assert run("plan", "check", str(file)).stdout.splitlines()[2:] == [
+            f"  {words}",
+            "  frozen from 2026-12-19 23:00:00Z until 2027-01-02 00:00:00Z",
+            "  frozen every fri, sat from 18:00 until 24:00 UTC",
+        ]
+
+
 def test_plan_apply_sends_the_text_and_show_prints_it(run: Run, service: FakeService, tmp_path: Path) -> None:
     file = tmp_path / "plan.toml"
     file.write_text(PLAN)
