@@ -295,13 +295,44 @@ class StageRow(Struct, frozen=True):
     current: bool
 
 
-class PlanCheck(Struct, frozen=True):
-    """What `crossfade plan check` says of the text that was pasted."""
+class Moment(Struct, frozen=True):
+    """A time that may lie ahead, with its day."""
+
+    text: str
+    iso: str
+
+
+class PlanSection(Struct, frozen=True):
+    """The plan in force."""
+
+    name: str
+    stages: list[StageRow]
+    rules: list[str]
+    """What it says besides its stages."""
+    starts: Moment | None
+    """When it starts by itself."""
+    frozen_until: Moment | None
+    """When the freeze window that holds now is over."""
+    changed: str
+    toml: str
+
+
+class PlanCheck(Struct, frozen=True, kw_only=True):
+    """What `crossfade plan check` says of a text, and what it would change."""
 
     tone: Tone
     headline: str
     problems: list[str]
-    stages: list[StageRow]
+    stages: list[StageRow] = []
+    rules: list[str] = []
+    changes: list[str] = []
+    effect: str = ""
+    """What becomes of the users when it is put in force; empty: it cannot be, or is already."""
+    toml: str = ""
+    revision: int = 0
+    """Of the rollout that it was compared with."""
+    why_not: str = ""
+    """Empty when this person may put it in force."""
 
 
 class SettingRow(Struct, frozen=True):
@@ -432,16 +463,15 @@ class ReceiptPage(Struct, frozen=True, kw_only=True):
 
 
 class PlanPage(Struct, frozen=True, kw_only=True):
-    """`plan.html`: the plan in force beside what `plan check` says of another one."""
+    """`plan.html`: the plan in force beside what `plan check` says of it or of another one."""
 
     chrome: Chrome
     csrf_token: str
+    message: Message | None
     top: Top
-    name: str
-    stages: list[StageRow]
-    toml: str
+    plan: PlanSection
     typed: str
-    check: PlanCheck | None
+    check: PlanCheck
 
 
 class HealthPage(Struct, frozen=True, kw_only=True):
@@ -485,7 +515,7 @@ class EffectPartial(Struct, frozen=True, kw_only=True):
 
 
 LivePage: TypeAlias = (
-    OverviewPage | TryPage | HistoryPage | SessionsPage | UserPage | ErrorsPage | ReceiptPage | HealthPage
+    OverviewPage | TryPage | HistoryPage | SessionsPage | UserPage | ErrorsPage | ReceiptPage | PlanPage | HealthPage
 )
 """The pages that change by themselves."""
 

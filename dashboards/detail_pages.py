@@ -5,19 +5,23 @@ They ask the `Source`, build a declared context and render it; nothing here deci
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, TypeAlias
 
 from litestar import Controller, MediaType, Response, get, post
+from litestar.datastructures import UploadFile
 from litestar.enums import RequestEncodingType
 from litestar.params import Body, FromPath, FromQuery
 from litestar.response import Redirect, Stream
 
+from dashboards import plans
 from dashboards.charts import no_charts
 from dashboards.contexts import (
     ErrorsPage,
     HealthPage,
     HistoryPage,
     Message,
+    PlanPage,
     ReceiptPage,
     SessionsPage,
     UserPage,
@@ -26,7 +30,8 @@ from dashboards.details import errors_page, health_page, sessions_page, user_add
 from dashboards.export import MEDIA_TYPES, PIECE, Kind, export
 from dashboards.markdown import to_markdown
 from dashboards.overview import history_page
-from dashboards.records import charts_end, plan_page, receipt_charts, receipt_page
+from dashboards.plan_page import plan_page
+from dashboards.records import charts_end, receipt_charts, receipt_page
 from dashboards.search import search_of
 from dashboards.views import AuditPage, Path, ReceiptView, Span
 from dashboards.visit import VISIT, NotThere, TheVisit, Visit, page
@@ -34,6 +39,7 @@ from dashboards.visit import VISIT, NotThere, TheVisit, Visit, page
 SHOWN = 200
 """Sessions on one page; a search finds the others."""
 PAGE_OF_HISTORY = 50
+_REVISION = re.compile(r"\d{1,15}", re.ASCII)
 Form: TypeAlias = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 
 
@@ -71,6 +77,13 @@ async def show_history(visit: Visit, before: int | None = None, message: Message
     view = await visit.source.rollout()
     older = before is not None
     return history_page(view, audit, visit.person, visit.csrf, search=search, older=older, message=message)
+
+
+async def show_plan(
+    visit: Visit, typed: str | None = None, *, unreadable: str = "", message: Message | None = None
+) -> PlanPage:
+    view, plan = await visit.source.rollout(), await visit.source.plan()
+    return plan_page(view, plan, visit.person, visit.csrf, typed=typed, unreadable=unreadable, message=message)
 
 
 async def show_health(visit: Visit) -> HealthPage:
@@ -154,19 +167,42 @@ class DetailPages(Controller):
 
     @get("/plan")
     async def plan(self, visit: TheVisit) -> Response[str]:
-        view, plan = await visit.source.rollout(), await visit.source.plan()
-        return page("plan.html", plan_page(view, plan, visit.person, visit.csrf))
+        return page("plan.html", await show_plan(visit))
 
     @post("/plan/check", status_code=200)
-    async def check(self, visit: TheVisit, data: Form) -> Response[str]:
-        view, plan = await visit.source.rollout(), await visit.source.plan()
-        typed = data.get("toml", "")
-        checked = await visit.source.check_plan(typed)
-        return page("plan.html", plan_page(view, plan, visit.person, visit.csrf, typed=typed, checked=checked))
+    async def check(self, visit: TheVisit) -> Response[str]:
+        """What `crossfade plan check` says of a text or a file, and what it would change. Changes nothing."""
+        try:
+            typed = await _text_of_form(visit)
+        except UnicodeDecodeError:
+            return page("plan.html", await show_plan(visit, "", unreadable="this file is no text in UTF-8"))
+        return page("plan.html", await show_plan(visit, typed))
+
+    @post("/plan/apply")
+    async def apply(self, visit: TheVisit, data: Form) -> Response[Any]:
+        """Put a plan in force; it is based on the revision with which it was compared."""
+        typed, revision = data.get("toml", ""), data.get("revision", "")
+        plan = plans.check(typed)
+        if isinstance(plan, list) or not _REVISION.fullmatch(revision):
+            return page("plan.html", await show_plan(visit, typed), 422)
+        outcome = await visit.source.apply_plan(plan, data.get("reason", "").strip(), int(revision), visit.person)
+        if outcome.ok:
+            return Redirect("/plan", status_code=303)
+        message = Message("controls", "bad", f"Refused: {outcome.refusal}")
+        return page("plan.html", await show_plan(visit, typed, message=message), 412 if outcome.stale else 409)
 
     @get("/health")
     async def health(self, visit: TheVisit) -> Response[str]:
         return page("health.html", await show_health(visit))
+
+
+async def _text_of_form(visit: Visit) -> str:
+    """The file that was chosen, or what was typed. Raises UnicodeDecodeError."""
+    form = await visit.request.form()
+    file = form.get("file")
+    if isinstance(file, UploadFile) and (content := await file.read()):
+        return content.decode().removeprefix("\ufeff").replace("\r\n", "\n")
+    return str(form.get("toml", "")).replace("\r\n", "\n")
 
 
 async def _receipt(visit: Visit, id: str) -> ReceiptView:

@@ -27,6 +27,7 @@ from dashboards.detail_pages import (
     show_errors,
     show_health,
     show_history,
+    show_plan,
     show_receipt,
     show_sessions,
     show_user,
@@ -49,7 +50,7 @@ TRY_SECTIONS = ("top", "state", "rollback")
 SLOW_S = 5.0
 """A list of thousands of sessions is made again at most so often for an open page."""
 
-Live: TypeAlias = Literal["overview", "try", "sessions", "user", "errors", "history", "receipt", "health"]
+Live: TypeAlias = Literal["overview", "try", "sessions", "user", "errors", "history", "receipt", "plan", "health"]
 
 
 async def show_overview(visit: Visit, message: Message | None = None, span: Span | None = None) -> OverviewPage:
@@ -81,6 +82,7 @@ LIVE: Mapping[Live, tuple[tuple[str, ...], Callable[[Visit], Awaitable[LivePage]
     "errors": (("top", "errors"), show_errors),
     "history": (("top", "history"), show_history),
     "receipt": (("top", "receipt", "errors", "history"), show_receipt),
+    "plan": (("top", "plan"), show_plan),
     "health": (("top", "health"), show_health),
 }
 

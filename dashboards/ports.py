@@ -26,9 +26,9 @@ from dashboards.views import (
     SeriesView,
     SessionsView,
     Span,
-    StageView,
     UserView,
 )
+from rollout.plan import Plan
 
 Role: TypeAlias = Literal["viewer", "oncall", "manager"]
 Verb: TypeAlias = Literal["start", "set", "promote", "pause", "resume", "rollback", "undo", "unlock"]
@@ -50,20 +50,12 @@ class Outcome(Struct, frozen=True):
     """What became of a command: `refusal` is empty when it was done, else why not, for a person to read."""
 
     refusal: str = ""
+    stale: bool = False
+    """Refused because somebody else changed the rollout meanwhile."""
 
     @property
     def ok(self) -> bool:
         return not self.refusal
-
-
-class PlanText(Struct, frozen=True):
-    """A plan as a file for git, and as it was understood; with `problems` there are no stages."""
-
-    name: str
-    toml: str
-    stages: list[StageView]
-    problems: list[str] = []
-    """One line for each mistake, with its place in the text."""
 
 
 class Unavailable(Exception):
@@ -85,10 +77,12 @@ class Rollouts(Protocol):
         """Carry out a command as the control API would, with the same checks of role, phase and revision."""
         ...
 
-    async def plan(self) -> PlanText: ...
+    async def plan(self) -> Plan:
+        """The plan in force."""
+        ...
 
-    async def check_plan(self, toml: str) -> PlanText:
-        """What `crossfade plan check` says of a text; nothing is changed."""
+    async def apply_plan(self, plan: Plan, reason: str, revision: int | None, person: Person) -> Outcome:
+        """Another plan from here on, with the same checks as any command."""
         ...
 
     def changes(self) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""The receipt of a rollback and the plan → the contexts of their pages. Pure; the clock is in the view."""
+"""The receipt of a rollback → the context of its page. Pure; the clock is in the view."""
 
 from __future__ import annotations
 
@@ -13,18 +13,15 @@ from dashboards.contexts import (
     Fact,
     FiguresSection,
     HistorySection,
-    PlanCheck,
-    PlanPage,
     ReceiptPage,
     ReceiptSection,
-    StageRow,
 )
 from dashboards.details import errors
 from dashboards.figures import plain_figures
 from dashboards.overview import chrome, entry_of, top
-from dashboards.ports import Person, PlanText
+from dashboards.ports import Person
 from dashboards.state import receipt as receipt_of
-from dashboards.views import ReceiptView, RolloutView, SeriesView, StageView
+from dashboards.views import ReceiptView, RolloutView, SeriesView
 
 NOT_THEN = ("Open sessions", "Users")
 """Where everybody was is counted when the sessions have begun to move; `sessions moved` says how many there were."""
@@ -78,46 +75,3 @@ def receipt_page(
         charts=charts,
         history=HistorySection([entry_of(entry, view.now) for entry in done.timeline], "", "Nothing is known of it."),
     )
-
-
-def plan_page(
-    view: RolloutView,
-    plan: PlanText,
-    person: Person,
-    csrf_token: str,
-    *,
-    typed: str = "",
-    checked: PlanText | None = None,
-) -> PlanPage:
-    """`typed` is the text that was checked."""
-    return PlanPage(
-        chrome=chrome(view, "Plan", "plan", person),
-        csrf_token=csrf_token,
-        top=top(view),
-        name=plan.name,
-        stages=_stages(plan.stages, view.stage),
-        toml=plan.toml,
-        typed=typed or plan.toml,
-        check=None if checked is None else _check(checked),
-    )
-
-
-def _check(plan: PlanText) -> PlanCheck:
-    if plan.problems:
-        mistakes = words.plural(len(plan.problems), "mistake")
-        return PlanCheck("bad", f"This plan has {mistakes}; nothing was changed.", plan.problems, [])
-    headline = f"Plan {plan.name} is good. Nothing was changed: put it in force with `crossfade plan apply FILE.toml`."
-    return PlanCheck("good", headline, [], _stages(plan.stages, None))
-
-
-def _stages(stages: list[StageView], current: int | None) -> list[StageRow]:
-    return [
-        StageRow(
-            number=index + 1,
-            percentage=f"{stage.percentage} %",
-            bake=words.duration(stage.bake_s),
-            advance="by a person" if stage.advance == "person" else "automatically, when every guardrail passes",
-            current=index == current,
-        )
-        for index, stage in enumerate(stages)
-    ]

@@ -12,11 +12,11 @@ from litestar.exceptions import ClientException
 from msgspec import Meta, Struct
 
 from app.control.controller import Change
+from dashboards.plans import PLAN_CHARACTERS
 from rollout.events import Actor, Pause, Promote, Resume, Rollback, SetPercentage, Start, Undo, Unlock
 from rollout.names import Path
 
 REASON_CHARACTERS = 1000
-PLAN_CHARACTERS = 100_000
 
 # A description says what is allowed: a refusal repeats it.
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS, description=f"text, at most {REASON_CHARACTERS} characters")]

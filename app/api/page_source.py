@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable
 
 from app.api.access import Access, Visitor
-from app.api.commands import PLAN_CHARACTERS, REASON_CHARACTERS, command_of
+from app.api.commands import REASON_CHARACTERS, command_of
 from app.control.controller import Controller
 from app.control.health import health_view
 from app.control.history import History
-from app.control.overview import plan_view, rollout_view
+from app.control.overview import rollout_view
 from app.errors import StoreUnavailable
-from dashboards.ports import Outcome, PageRequest, Person, PlanText, Unavailable, Verb
+from dashboards.ports import Outcome, PageRequest, Person, Unavailable, Verb
 from dashboards.views import (
     EVERYTHING,
     AuditFilter,
@@ -30,10 +30,9 @@ from dashboards.views import (
     Span,
     UserView,
 )
-from rollout.errors import InvalidPlan, Refused
-from rollout.events import Actor
-from rollout.plan_reader import parse_toml
-from rollout.plan_writer import dump_toml
+from rollout.errors import Refused, StaleRevision
+from rollout.events import Actor, ApplyPlan
+from rollout.plan import Plan
 
 
 class PageSource:
@@ -62,18 +61,12 @@ class PageSource:
         command = command_of(verb, _actor(person), reason=reason, revision=revision, percentage=percentage)
         return await _outcome(self._control.execute(command, person.source))
 
-    async def plan(self) -> PlanText:
-        plan = self._control.state.plan
-        return PlanText(plan.name, dump_toml(plan), plan_view(plan).stages)
+    async def plan(self) -> Plan:
+        return self._control.state.plan
 
-    async def check_plan(self, toml: str) -> PlanText:
-        if len(toml) > PLAN_CHARACTERS:
-            return PlanText("", "", [], [f"a plan has at most {PLAN_CHARACTERS} characters"])
-        try:
-            plan = parse_toml(toml)
-        except InvalidPlan as invalid:
-            return PlanText("", toml, [], [str(error) for error in invalid.errors])
-        return PlanText(plan.name, toml, plan_view(plan).stages)
+    async def apply_plan(self, plan: Plan, reason: str, revision: int | None, person: Person) -> Outcome:
+        command = ApplyPlan(actor=_actor(person), reason=reason, revision=revision, plan=plan)
+        return _too_long(reason) or await _outcome(self._control.execute(command, person.source))
 
     def changes(self) -> AsyncIterator[None]:
         return self._control.changes.listen()
@@ -144,5 +137,5 @@ async def _outcome(done: Awaitable[None]) -> Outcome:
     try:
         await done
     except (Refused, StoreUnavailable) as refused:
-        return Outcome(str(refused))
+        return Outcome(str(refused), stale=isinstance(refused, StaleRevision))
     return Outcome()

@@ -8,9 +8,11 @@ from app.api.page_source import PageSource
 from app.control.history import History
 from dashboards.ports import Person, Unavailable
 from dashboards.views import AuditFilter
+from rollout.plan import DEFAULT_PLAN, QUICK_PLAN
 from tests.api.service import Service
 
 ADA = Person("ada", "manager")
+BOB = Person("bob", "manager")
 EVE = Person("eve", "viewer")
 
 
@@ -47,15 +49,24 @@ async def test_a_pin_shows_with_the_user(source: PageSource) -> None:
     assert (await source.user("bob")).pin is None
 
 
-async def test_a_plan_is_checked_without_effect(source: PageSource) -> None:
-    before = await source.plan()
-    good = await source.check_plan('name = "x"\n[[stage]]\npercentage = 20\nbake = "5m"\n')
-    assert (good.name, [stage.percentage for stage in good.stages], good.problems) == ("x", [20], [])
-    bad = await source.check_plan('name = "x"\n[[stage]]\npercentage = 140\n')
-    assert bad.stages == []
-    assert any(problem.startswith("line 3: stage[1].percentage") for problem in bad.problems)
-    assert len((await source.check_plan("x" * 200_000)).problems) == 1
-    assert await source.plan() == before
+async def test_a_plan_is_put_in_force_and_the_second_is_told_who_was_faster(source: PageSource) -> None:
+    assert await source.plan() == DEFAULT_PLAN
+    assert (await source.apply_plan(QUICK_PLAN, "for the demo", 0, ADA)).ok
+    assert await source.plan() == QUICK_PLAN
+    entry = (await source.events(None, 1)).items[0]
+    assert (entry.who, entry.source, entry.what, entry.reason) == ("ada", "page", "plan quick", "for the demo")
+    late = await source.apply_plan(DEFAULT_PLAN, "", 0, BOB)
+    assert late.stale
+    assert "ada did plan quick" in late.refusal
+    assert await source.plan() == QUICK_PLAN
+
+
+async def test_a_plan_is_not_for_everybody_and_a_reason_is_no_book(source: PageSource) -> None:
+    refused = await source.apply_plan(QUICK_PLAN, "", 0, EVE)
+    assert "eve (viewer) may not plan: it needs the role manager" in refused.refusal
+    assert not refused.stale
+    assert "characters" in (await source.apply_plan(QUICK_PLAN, "x" * 5000, 0, ADA)).refusal
+    assert await source.plan() == DEFAULT_PLAN
 
 
 async def test_without_the_store_the_page_still_has_its_button(source: PageSource, service: Service) -> None:

@@ -18,7 +18,7 @@ from dashboards.contexts import OverviewPage
 from dashboards.details import errors
 from dashboards.overview import overview_page
 from dashboards.pages import SOURCE, make_router
-from dashboards.ports import Outcome, PageRequest, Person, PlanText, Role, Unavailable, Verb
+from dashboards.ports import Outcome, PageRequest, Person, Role, Unavailable, Verb
 from dashboards.views import (
     EVERYTHING,
     AuditEntry,
@@ -45,6 +45,7 @@ from dashboards.views import (
     UserView,
     Verdict,
 )
+from rollout.plan import QUICK_PLAN, Plan
 
 NOW = 1_790_000_000.0
 VERBS: tuple[Verb, ...] = ("start", "set", "promote", "pause", "resume", "rollback", "undo", "unlock")
@@ -293,6 +294,9 @@ class MemorySource:
         """What the audit was last searched for."""
         self.groups = [group("thread_missing", only=True), group("agent_timeout", path="v2")]
         self.people = [session("ada"), session("bob/2", "v3", "pinned")]
+        self.in_force = QUICK_PLAN
+        self.plans: list[tuple[str, str, str]] = []
+        """Those put in force: name, reason, person."""
         self.notes: list[str] = []
         self.pins: list[tuple[str, str | None, str]] = []
         self.unavailable = False
@@ -347,13 +351,18 @@ class MemorySource:
         self.show(after)
         return Outcome()
 
-    async def plan(self) -> PlanText:
-        return PlanText(self.view.plan.name, 'name = "quick"\n', self.view.plan.stages)
+    async def plan(self) -> Plan:
+        return self.in_force
 
-    async def check_plan(self, toml: str) -> PlanText:
-        if "percentage" not in toml:
-            return PlanText("", toml, [], ["line 1: stage: at least one stage is needed"])
-        return PlanText("checked", toml, self.view.plan.stages)
+    async def apply_plan(self, plan: Plan, reason: str, revision: int | None, person: Person) -> Outcome:
+        if self.refusal:
+            return Outcome(self.refusal)
+        if revision != self.view.revision:
+            return Outcome("the rollout changed meanwhile: bob did plan other", stale=True)
+        self.in_force = plan
+        self.plans.append((plan.name, reason, person.name))
+        self.show(msgspec.structs.replace(self.view, revision=self.view.revision + 1))
+        return Outcome()
 
     async def series(self, span: Span, until: float | None = None) -> SeriesView:
         return some_series(span)

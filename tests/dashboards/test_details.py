@@ -222,18 +222,6 @@ def test_a_receipt_that_is_not_there_and_a_store_that_is_away_say_so(desk: Desk)
     assert "The store does not answer" in answer.text
 
 
-def test_a_plan_is_checked_and_nothing_is_changed(desk: Desk) -> None:
-    page = desk.get("/plan").text
-    assert "Plan quick" in page
-    assert "<strong>now</strong>" in page
-    wrong = desk.send("/plan/check", toml="nothing </textarea>")
-    assert "This plan has 1 mistake; nothing was changed." in wrong.text
-    assert "line 1: stage: at least one stage is needed" in wrong.text
-    assert "nothing &lt;/textarea&gt;</textarea>" in wrong.text
-    assert "Plan checked is good." in desk.send("/plan/check", toml="percentage = 10").text
-    assert desk.source.commands == []
-
-
 def test_health_says_what_is_down_and_shows_no_secret(desk: Desk) -> None:
     page = desk.get("/health").text
     assert "sqlite answers" in page
