@@ -141,11 +141,11 @@ class Service:
         if self.bus is not None:
             self.bus.open()
             self.cell.look = self.controller.exchange.look_around
-            self.controller.on_loaded = self.bus.loaded
+            self.controller.loads.on_loaded = self.bus.loaded
         self.hosts = PathHosts(self.settings, self.secret, self.cell, self._given_build)
         self.cell.host = self.hosts
         self.builds = Builds(self.hosts, self.cell)
-        self.controller.builds = self.builds
+        self.controller.loads.builds = self.builds
         self.cell.on_available = self._on_available
         await asyncio.gather(self.hosts.start(), self._open_store())
         await self.controller.open()

@@ -181,6 +181,8 @@ class Preview(Struct, frozen=True, kw_only=True):
     users_to_v2: int
     sessions_to_v3: int
     sessions_to_v2: int
+    missing_cells: list[str] = []
+    """Cells that were not heard, and whose users are not counted here."""
 
 
 class SessionView(Struct, frozen=True, kw_only=True):
@@ -206,6 +208,8 @@ class UserView(Struct, frozen=True, kw_only=True):
     percentage: int
     pin: Path | None
     sessions: list[SessionView]
+    missing_cells: list[str] = []
+    """Cells that were not heard, or are on other hosts: this user may have sessions there too."""
 
 
 class ErrorGroup(Struct, frozen=True, kw_only=True):
@@ -218,6 +222,14 @@ class ErrorGroup(Struct, frozen=True, kw_only=True):
     first_at: float
     last_at: float
     reference: str
+
+
+class ErrorsView(Struct, frozen=True, kw_only=True):
+    """The error groups, those seen only on v3 first."""
+
+    items: list[ErrorGroup]
+    missing_cells: list[str] = []
+    """Cells that were not heard, or are on other hosts: what they have seen is not among these."""
 
 
 class ReceiptView(Struct, frozen=True, kw_only=True):
@@ -241,6 +253,8 @@ class SessionsView(Struct, frozen=True, kw_only=True):
     matching: int
     """How many fit the search; `items` may be fewer."""
     total: int
+    missing_cells: list[str] = []
+    """Cells that were not heard, or are on other hosts: their sessions are not among these."""
 
 
 class SettingView(Struct, frozen=True, kw_only=True):

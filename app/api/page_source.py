@@ -90,7 +90,7 @@ class PageSource:
         return await self._history.view(span, self._control.keeper, until)
 
     async def errors(self) -> list[ErrorGroup]:
-        return await self._control.everyone.errors()
+        return (await self._control.everyone.errors()).items
 
     async def receipt(self, id: str) -> ReceiptView | None:
         try:

@@ -5,7 +5,7 @@ Reads what the control loop knows; must not decide who may do what beyond a role
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from litestar import Controller, MediaType, Response, delete, get, post, put
 from litestar.exceptions import NotFoundException
@@ -23,6 +23,8 @@ from rollout.names import Path
 
 USER_CHARACTERS = 256
 SESSIONS = 20_000
+MISSING = "Crossfade-Missing-Cells"
+T = TypeVar("T")
 UserId = Annotated[str, PathParameter(min_length=1, max_length=USER_CHARACTERS)]
 
 
@@ -67,8 +69,9 @@ async def sessions(
     services: TheServices,
     path: Annotated[Path | None, QueryParameter()] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=SESSIONS)] = 1000,
-) -> list[SessionView]:
-    return (await services.control.everyone.sessions(path, limit)).items
+) -> Response[list[SessionView]]:
+    found = await services.control.everyone.sessions(path, limit)
+    return _listed(found.items, found.missing_cells)
 
 
 @get(
@@ -78,8 +81,15 @@ async def sessions(
     tags=["rollout"],
     summary="Errors by group, those seen only on v3 first",
 )
-async def errors(services: TheServices) -> list[ErrorGroup]:
-    return await services.control.everyone.errors()
+async def errors(services: TheServices) -> Response[list[ErrorGroup]]:
+    found = await services.control.everyone.errors()
+    return _listed(found.items, found.missing_cells)
+
+
+def _listed(items: list[T], missing_cells: list[str]) -> Response[list[T]]:
+    """The list; cells that it does not speak of are named in a header."""
+    headers = {MISSING: ", ".join(missing_cells)} if missing_cells else {}
+    return Response(items, headers=headers, status_code=200)
 
 
 @get(

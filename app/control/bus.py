@@ -10,9 +10,11 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
+from app.control.census import Census, Marks
+from app.control.error_groups import GroupCount
 from app.control.ledger import Tally
 from app.control.ports import PathState
-from dashboards.views import ErrorGroup, Verdict
+from dashboards.views import Verdict
 from rollout.names import Path, Phase
 from rollout.state import Lock
 
@@ -42,9 +44,8 @@ class Part(Struct, frozen=True, array_like=True, tag="part"):
     interrupted: int
     done: bool
     """Its registry was empty of v3, nobody was admitted to v3 since, and v3's worker then said zero or was dead."""
-    errors: list[ErrorGroup] = []
+    errors: list[GroupCount] = []
     """All its error groups when the rollback came."""
-    users_harmed: int = 0
 
 
 class ReceiptSeen(Struct, frozen=True, array_like=True, tag="receipt"):
@@ -69,6 +70,10 @@ class Figures(Struct, frozen=True, array_like=True, tag="figures"):
     """As `app.control.ledger` lays them out."""
     moving: int
     verdicts: list[Verdict]
+    marks: dict[Path, Marks] = {}
+    """Its users by path, for the other cells of its host; `paths` has those that no earlier one of them counts."""
+    census: Census | None = None
+    """The same for previews, for cells of other hosts; those of this one ask."""
 
 
 class Ask(Struct, frozen=True, array_like=True, tag="ask"):

@@ -16,6 +16,7 @@ from dataclasses import replace
 import msgspec
 import structlog
 
+from app.control.asking import Asking
 from app.control.bus import Bus, Changed, NoBus
 from app.control.desk import Desk, log_notice
 from app.control.enforcement import Enforcer
@@ -26,15 +27,17 @@ from app.control.fleet import Fleet
 from app.control.keeper import Keeper
 from app.control.lease import Lease, OnlyCell
 from app.control.ledger import Ledger
+from app.control.loads import Loads
 from app.control.lockfile import LockFile
 from app.control.overview import Known, users_on, verdicts
-from app.control.ports import Builds, Cell, Guard, Loaded, NoGuard
+from app.control.ports import Cell, Guard, Loaded, NoGuard
+from app.control.questions import Abandon, Adopt, Prepare, Question
 from app.control.receipt import Receipt
 from app.control.record import audit_in
 from app.control.registry import Registry
 from app.control.rollbacks import Rollbacks
 from app.control.store.port import RevisionTaken, Store, StoredRecord
-from app.errors import FactoryError, StoreUnavailable
+from app.errors import StoreUnavailable
 from app.settings import Settings
 from rollout.errors import NoWayBack, Refused, StaleRevision
 from rollout.events import (
@@ -115,13 +118,12 @@ class Controller:
         self._force = self._desk.force
         self._lease = lease or OnlyCell()
         self._hurried = asyncio.Event()
-        self.builds: Builds | None = None
-        """Set when the workers are there."""
-        self.on_loaded: Callable[[str, str, str], None] = lambda factory, python, build: None
-        """Told what v3 is served from since a load."""
         self.fleet = self._desk.fleet
-        self.everyone = Everyone(self.fleet, self.known, self._load)
-        self.exchange = Exchange(self._desk, self._rollbacks, self.everyone, self._follow)
+        self.loads = Loads(self.fleet, settings.start_s)
+        asking = self.loads.asking = Asking(self.fleet, self._answer)
+        self.everyone = Everyone(self.fleet, asking, self.known)
+        self.exchange = Exchange(self._desk, self._rollbacks, asking, self._follow)
+        self.exchange.on_present = self.loads.gone
         self._registry = Registry(store, host, self._desk, self._rollbacks) if host else None
 
     @property
@@ -214,23 +216,29 @@ class Controller:
     ) -> Loaded:
         """A new build of v3 for the sessions that are there and for those that come.
 
-        Raises Refused, FactoryError, StateIncompatible (nothing changed) and StoreUnavailable (it is loaded).
+        In all cells of this host or in none. Raises Refused, FactoryError, StateIncompatible (nothing changed, unless
+        the error says so) and StoreUnavailable (it is loaded).
         """
         require_role(actor, "manager", "load a build")
         check_load(self.state, users_on_v3=users_on(self.known(), CANARY), live=live)
-        loaded = await self.everyone.load(factory, python, build)
+        loaded = await self.loads.load(factory, python, build)
+        self.changes.tell()
         what = f"load v3 build {loaded.build} in place of {loaded.previous_build or 'none'}"
         await self.keeper.append(self._desk.entry(Audit(actor, what, reason), source, self.state, self.state))
         return loaded
 
-    async def _load(self, factory: str, python: str, build: str) -> Loaded:
-        """In this cell."""
-        if self.builds is None:
-            raise FactoryError("the workers are not there yet")
-        loaded = await self.builds.load(factory, python, build or None)
-        self.on_loaded(factory, python, loaded.build)
-        self.changes.tell()
-        return loaded
+    async def _answer(self, question: Question, cell: str) -> object:
+        """For this cell alone, to the cell that asks. Raises as `load`."""
+        match question:
+            case Prepare():
+                return await self.loads.prepare(question, cell)
+            case Adopt():
+                return await self.loads.adopt(question)
+            case Abandon():
+                await self.loads.abandon(cell)
+                return None
+            case _:
+                return self.everyone.answer(question)
 
     async def note(self, actor: Actor, text: str, source: str) -> None:
         """A remark for the audit and the charts. Raises NotAllowed and StoreUnavailable."""
@@ -265,8 +273,8 @@ class Controller:
         transition = advance(base, event, self._desk.clock())
         if transition.state.revision == base.revision:
             return  # somebody else was faster, and there is nothing left to do
-        if transition.state.percentage > base.percentage and self.builds is not None:
-            why_not = await self.builds.check_way_back()
+        if transition.state.percentage > base.percentage and self.loads.builds is not None:
+            why_not = await self.loads.builds.check_way_back()
             if why_not is not None:
                 raise NoWayBack(why_not)
             self._require_still(base)

@@ -5,15 +5,33 @@ It keeps codes, fingerprints and references, never a message's text; it must not
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
+from app.control import census
+from app.control.census import Marks, mark_of, pack_marks
 from dashboards.views import ErrorGroup
-from rollout.names import Path
+from rollout.names import CANARY, STABLE, Path
 
 GROUPS = 200
 """More kinds of errors than this: the one not seen for longest is forgotten."""
 USERS = 1000
 """Distinct users counted per group; more are not told apart."""
+
+
+class GroupCount(Struct, frozen=True, array_like=True):
+    """One group in one cell; times in Unix seconds."""
+
+    path: Path
+    code: str
+    fingerprint: str
+    count: int
+    users: Marks
+    first_at: float
+    last_at: float
+    reference: str
 
 
 @dataclass(slots=True)
@@ -42,31 +60,53 @@ class ErrorGroups:
         group.last_at = now
         group.reference = reference
         if len(group.users) < USERS:
-            group.users.add(hash(user_id))
+            group.users.add(mark_of(user_id))
         if len(self._groups) >= GROUPS:
             del self._groups[next(iter(self._groups))]
         self._groups[key] = group
 
-    def view(self, since: float = 0.0) -> list[ErrorGroup]:
-        """The groups with an error since then: those only on v3 first, then by count."""
-        stable = {key[1:] for key in self._groups if key[0] == "v2"}
-        groups = [
-            ErrorGroup(
-                code=code,
-                fingerprint=fingerprint,
-                path=path,
-                count=group.count,
-                users=len(group.users),
-                only_on_v3=path == "v3" and (code, fingerprint) not in stable,
-                first_at=group.first_at,
-                last_at=group.last_at,
-                reference=group.reference,
+    def counts(self) -> list[GroupCount]:
+        """All groups, to be added to those of other cells."""
+        return [
+            GroupCount(
+                path,
+                code,
+                fingerprint,
+                group.count,
+                pack_marks(group.users),
+                group.first_at,
+                group.last_at,
+                group.reference,
             )
             for (path, code, fingerprint), group in self._groups.items()
-            if group.last_at >= since
         ]
-        return sorted(groups, key=lambda group: (not group.only_on_v3, -group.count))
 
-    def users_on(self, path: Path) -> int:
-        """Distinct users with an error on a path, as far as the groups tell them apart."""
-        return len(set().union(*(group.users for key, group in self._groups.items() if key[0] == path)))
+
+def merge(of_cells: Iterable[Sequence[GroupCount]]) -> list[ErrorGroup]:
+    """The groups of all cells, those only on v3 first: what no cell has seen on v2."""
+    groups: dict[tuple[Path, str, str], list[GroupCount]] = {}
+    for count in (count for cell in of_cells for count in cell):
+        groups.setdefault((count.path, count.code, count.fingerprint), []).append(count)
+    stable = {key[1:] for key in groups if key[0] == STABLE}
+    merged = [_merged(counts, only_on_v3=key[0] == CANARY and key[1:] not in stable) for key, counts in groups.items()]
+    return sorted(merged, key=lambda group: (not group.only_on_v3, -group.count))
+
+
+def users_harmed(of_cells: Iterable[Sequence[GroupCount]]) -> int:
+    """Distinct users with an error on v3, as far as the groups tell them apart."""
+    return census.count(count.users for cell in of_cells for count in cell if count.path == CANARY)
+
+
+def _merged(counts: Sequence[GroupCount], *, only_on_v3: bool) -> ErrorGroup:
+    last = max(counts, key=lambda count: count.last_at)
+    return ErrorGroup(
+        code=last.code,
+        fingerprint=last.fingerprint,
+        path=last.path,
+        count=sum(count.count for count in counts),
+        users=census.count(count.users for count in counts),
+        only_on_v3=only_on_v3,
+        first_at=min(count.first_at for count in counts),
+        last_at=last.last_at,
+        reference=last.reference,
+    )

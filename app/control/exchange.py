@@ -11,14 +11,16 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
+from app.control.asking import Asking
 from app.control.bus import Answer, Ask, Changed, Figures, Locked, Message, Part, ReceiptSeen
+from app.control.census import pack
 from app.control.desk import Desk
-from app.control.everyone import Everyone
 from app.control.overview import own_figures
 from app.control.receipt import Receipt
 from app.control.rollbacks import Rollbacks
 from app.control.store.port import StoredRecord
 from app.errors import StoreUnavailable
+from rollout.names import PATHS
 
 SPEAK_S = 1.0
 CUT_OFF_S = 10.0
@@ -31,11 +33,13 @@ Follow = Callable[[Changed | None], Awaitable[None]]
 class Exchange:
     """`follow` is called with what is new, one call at a time; None: whatever the store says."""
 
-    def __init__(self, desk: Desk, rollbacks: Rollbacks, everyone: Everyone, follow: Follow) -> None:
+    def __init__(self, desk: Desk, rollbacks: Rollbacks, asking: Asking, follow: Follow) -> None:
         self._desk = desk
         self._fleet = desk.fleet
         self._rollbacks = rollbacks
-        self._everyone = everyone
+        self._asking = asking
+        self.on_present: Callable[[], None] = lambda: None
+        """Called when cells came or went."""
         self._follow = follow
         self._news: Changed | None = None
         self._arrived = asyncio.Event()
@@ -56,7 +60,9 @@ class Exchange:
     def say(self) -> None:
         """This cell as it is now, for pages that another one shows."""
         if len(self._fleet.names_here()) > 1:
-            self._fleet.bus.tell(own_figures(self._desk.known()))
+            marks = {path: pack(self._desk.cell.users_on(path)) for path in PATHS}
+            self._fleet.compare(marks)
+            self._fleet.bus.tell(msgspec.structs.replace(own_figures(self._desk.known()), marks=marks))
 
     def pins_changed(self) -> None:
         """The store has other pins."""
@@ -89,9 +95,9 @@ class Exchange:
                 receipt = msgspec.json.decode(message.receipt, type=Receipt)
                 self._rollbacks.watch.hear_receipt(sender, receipt)
             case Ask():
-                self._everyone.hear_question(sender, message)
+                self._asking.hear_question(sender, message)
             case Answer():
-                self._everyone.hear_answer(sender, message)
+                self._asking.hear_answer(sender, message)
 
     def look_around(self) -> None:
         """Before anybody is admitted to v3: what was said or written while this process did not run counts first."""
@@ -128,7 +134,8 @@ class Exchange:
 
     def _present(self) -> None:
         self._fleet.present()
-        self._everyone.gone()
+        self._asking.gone()
+        self.on_present()
         self._rollbacks.watch.present()
         self._desk.changes.tell()
         self.say()

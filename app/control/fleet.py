@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 
 from app.control.bus import Bus, Figures
+from app.control.census import Marks, unpack
 from app.control.ledger import SLOTS
+from rollout.names import Path
 
 SILENT_S = 2.0
 """Every cell speaks once a second; one that has not for so long is silent."""
@@ -29,6 +31,8 @@ class Fleet:
         self._figures: dict[str, Figures] = {}
         self._first: dict[str, list[int]] = {}
         self._gone = [0] * SLOTS
+        self._marks: dict[str, dict[Path, frozenset[int]]] = {}
+        self._repeated: dict[Path, int] = {}
         self._elsewhere: dict[str, float] = {}
         """Cells of other hosts, and when they were heard last."""
 
@@ -67,6 +71,7 @@ class Fleet:
         self._heard_at[cell] = self.clock()
         if figures is not None:
             self._count(cell, figures)
+            self._marks[cell] = {path: unpack(marks) for path, marks in figures.marks.items()}
 
     def present(self) -> None:
         """Others came or went: what is gone holds no sessions, and silence is counted from an arrival on."""
@@ -74,6 +79,9 @@ class Fleet:
         for name in set(self._figures) - there - set(self._elsewhere):
             self._keep(name)
             del self._figures[name]
+            self._marks.pop(name, None)
+        if not self._marks:
+            self._repeated = {}
         self._heard_at = {name: self._heard_at.get(name, self.clock()) for name in there}
 
     def others(self) -> Mapping[str, Figures]:
@@ -86,6 +94,28 @@ class Fleet:
             return 0.0
         heard_at = self._heard_at.get(cell, self._elsewhere.get(cell))
         return 0.0 if heard_at is None else self.clock() - heard_at
+
+    # -- users with sockets in two cells of this host: the first of these counts them ---------------------------------
+
+    def counted_elsewhere(self) -> dict[Path, set[int]]:
+        """The marks of users whom an earlier cell counts, by path, as it said last; empty: there is no earlier cell."""
+        found: dict[Path, set[int]] = {}
+        for name, by_path in self._marks.items():
+            if name < self.name:
+                for path, marks in by_path.items():
+                    found.setdefault(path, set()).update(marks)
+        return found
+
+    def compare(self, own: Mapping[Path, Marks]) -> None:
+        """Take down how many of this cell's users are counted elsewhere."""
+        elsewhere = self.counted_elsewhere()
+        self._repeated = {path: len(elsewhere[path] & unpack(own[path])) for path in elsewhere}
+
+    def repeated(self, path: Path) -> int:
+        """Users of this cell that an earlier one counts, as of the last `compare`."""
+        return self._repeated.get(path, 0)
+
+    # -- ledgers ------------------------------------------------------------------------------------------------------
 
     def slots(self, own: list[int]) -> list[int]:
         """This cell's ledger, and what the others have counted since they were heard first: it only grows.

@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from app.control import summing
+from app.control import census, summing
 from app.control.bus import Figures
+from app.control.census import Census
 from app.control.fleet import Fleet
 from app.control.ledger import Ledger, Mark
-from app.control.ports import Cell
+from app.control.ports import Cell, PathState
 from app.settings import Settings
 from dashboards.views import (
     CellState,
     Lock,
     PathFigures,
     PlanView,
-    Preview,
     Rollback,
     RolloutView,
     SessionView,
@@ -28,7 +28,7 @@ from dashboards.views import (
     UserView,
     Verdict,
 )
-from rollout.assign import FlagRule, View, assign
+from rollout.assign import View, assign
 from rollout.cohort import bucket
 from rollout.errors import NotInPhase
 from rollout.names import CANARY, PATHS, Path
@@ -60,6 +60,11 @@ class Known:
     store_down: bool
     verdicts: Sequence[Verdict]
     rollback: Rollback | None
+
+    def own_state(self, path: Path) -> PathState:
+        """A path in this cell, without the users that another cell of this host counts."""
+        state = self.cell.path_state(path)
+        return replace(state, users=max(0, state.users - self.fleet.repeated(path)))
 
 
 def rollout_view(known: Known) -> RolloutView:
@@ -114,7 +119,7 @@ def path_figures(known: Known) -> list[PathFigures]:
 
 
 def _figures(known: Known, path: Path) -> PathFigures:
-    states = {known.cell.name: known.cell.path_state(path)}
+    states = {known.cell.name: known.own_state(path)}
     tallies = [known.ledger.tally(path, known.ticks, known.mark)]
     for name, other in known.fleet.others().items():
         states[name] = other.paths[path]
@@ -124,7 +129,7 @@ def _figures(known: Known, path: Path) -> PathFigures:
 
 def users_on(known: Known, path: Path) -> int:
     """Users with an open session on a path, in all cells."""
-    return known.cell.path_state(path).users + sum(other.paths[path].users for other in known.fleet.others().values())
+    return known.own_state(path).users + sum(other.paths[path].users for other in known.fleet.others().values())
 
 
 def verdicts(known: Known) -> list[Verdict]:
@@ -133,7 +138,7 @@ def verdicts(known: Known) -> list[Verdict]:
 
 
 def own_figures(known: Known) -> Figures:
-    """What this cell tells the others of itself."""
+    """What this cell tells the others of itself, but for what they count users by."""
     return Figures(
         process=known.fleet.process,
         revision=known.state.revision,
@@ -141,7 +146,7 @@ def own_figures(known: Known) -> Figures:
         percentage=known.state.percentage,
         phase=known.state.phase,
         flag_age_s=known.flag_age_s or 0.0,
-        paths={path: known.cell.path_state(path) for path in PATHS},
+        paths={path: known.own_state(path) for path in PATHS},
         tallies={path: known.ledger.tally(path, known.ticks, known.mark) for path in PATHS},
         slots=known.ledger.slots,
         moving=known.cell.moving(),
@@ -196,26 +201,9 @@ def _allowed(known: Known) -> dict[str, str]:
     return verbs
 
 
-def preview(known: Known, percentage: int) -> Preview:
-    """Who would move here if this percentage were in force now, a lock lifted. Only users with an open session count.
-
-    Where the flag has constraints the bucket alone is looked at, so those it keeps out are counted as moving.
-    """
-    flag = FlagRule(_group(known), percentage, bucket_only=True, enabled=True)
-    then = replace(known.view, locked=False, flag=flag)
-    users, sessions = {"v2": 0, "v3": 0}, {"v2": 0, "v3": 0}
-    for row in known.cell.buckets():
-        target = assign(row.user_id, then, row.bucket).path
-        if target != row.path:
-            users[target] += 1
-            sessions[target] += row.sessions
-    return Preview(
-        percentage=percentage,
-        users_to_v3=users["v3"],
-        users_to_v2=users["v2"],
-        sessions_to_v3=sessions["v3"],
-        sessions_to_v2=sessions["v2"],
-    )
+def own_census(known: Known) -> Census:
+    """The connected users of this cell, without those that another cell of this host counts."""
+    return census.take(known.cell.buckets(), known.view, _group(known), known.fleet.counted_elsewhere())
 
 
 def user_view(known: Known, user_id: str, sessions: list[SessionView] | None = None) -> UserView:

@@ -5,7 +5,7 @@ Whoever implements `Cell` needs nothing else of `app.control`; it must not know 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -101,6 +101,10 @@ class Cell(Protocol):
         """One row per connected user; the bucket is the one kept at admission, nothing is hashed again."""
         ...
 
+    def users_on(self, path: Path) -> Collection[str]:
+        """Users with an open session on a path, each once."""
+        ...
+
     def path_state(self, path: Path) -> PathState: ...
 
     def moving(self) -> int:
@@ -116,16 +120,31 @@ class Loaded(Struct, frozen=True, kw_only=True):
     sessions_moved: int
     seconds: float
     """From the new worker being checked to the old one being empty."""
+    cells: list[str] = []
+    """That serve it now."""
+    missing_cells: list[str] = []
+    """Of other hosts, which have files of their own; or that have not said yet that they serve it."""
 
 
 class Builds(Protocol):
-    """The builds that a cell can serve v3 from."""
+    """The builds that a cell can serve v3 from. One at a time is prepared, then adopted or abandoned."""
 
-    async def load(self, factory: str = "", python: str = "", build: str | None = None) -> Loaded:
-        """Replace v3's worker without closing a socket; what is not given stays as it is.
+    async def prepare(self, factory: str = "", python: str = "", build: str | None = None) -> str:
+        """Start and check a worker beside the one that serves; what is not given stays as it is. The build's id.
 
         Raises `FactoryError` or `StateIncompatible`; nothing has changed then.
         """
+        ...
+
+    async def adopt(self, factory: str, python: str, build: str) -> Loaded:
+        """Hand v3's sessions to the worker that was prepared, without closing a socket, and end the old one.
+
+        One that has died since, or was never prepared, is prepared now. Raises as `prepare`.
+        """
+        ...
+
+    async def abandon(self) -> None:
+        """End the worker that was, or is being, prepared; none: nothing to do. Raises nothing."""
         ...
 
     async def check_way_back(self) -> str | None:

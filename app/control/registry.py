@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from app.control.bus import Figures, Part
 from app.control.desk import Desk
-from app.control.overview import own_figures
+from app.control.overview import own_census, own_figures
 from app.control.rollbacks import Rollbacks
 from app.control.store.port import Store, StoredCell
 from app.errors import SettingError, StoreUnavailable
@@ -94,8 +94,12 @@ class Registry:
 
     async def _save(self) -> None:
         desk = self._desk
-        figures = own_figures(desk.known())
-        report = msgspec.json.encode(Report(figures, self._watch.own_part, desk.settings.forced)).decode()
+        known = desk.known()
+        figures = own_figures(known)
+        if self._fleet.on_several_hosts:
+            figures = msgspec.structs.replace(figures, census=own_census(known))
+        part = None if self._watch.complete else self._watch.own_part
+        report = msgspec.json.encode(Report(figures, part, desk.settings.forced)).decode()
         await self._store.save_cell(StoredCell(self._fleet.name, self._host, figures.revision, report))
 
     async def _load(self) -> None:

@@ -139,8 +139,7 @@ class Rollbacks:
             to_move=to_move,
             leader=leader,
             figures=path_figures(self._desk.known()),
-            errors=self._desk.ledger.errors.view(),
-            users_harmed=self._desk.ledger.errors.users_on(CANARY),
+            errors=self._desk.ledger.errors.counts(),
         )
 
     async def _save_rollback(self) -> None:

@@ -1,6 +1,7 @@
-"""Many cells as one: path figures, verdicts, previews, users and error groups, summed or taken at their worst.
+"""Many cells as one: path figures and verdicts, summed or taken at their worst.
 
-Pure; must not know where the parts come from. Users are summed too: one with sockets in two cells counts in both.
+Pure; must not know where the parts come from. Users are summed, because each cell leaves out those that an earlier one
+of its host counts; one with sockets on two hosts counts on both.
 """
 
 from __future__ import annotations
@@ -8,11 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
 from app.control.ledger import BUCKETS, Tally, quantile_ms
 from app.control.ports import PathState
-from dashboards.views import ErrorGroup, PathFigures, Preview, Verdict
+from dashboards.views import PathFigures, Verdict
 from rollout.names import STABLE, VERDICTS, Path
 
 
@@ -81,39 +80,3 @@ def worst_verdicts(of_cells: Iterable[Sequence[Verdict]]) -> list[Verdict]:
 
 def _rank(verdict: Verdict) -> tuple[int, float]:
     return VERDICTS.index(verdict.verdict), verdict.evidence or 0.0
-
-
-def sum_previews(previews: Sequence[Preview]) -> Preview:
-    """What a percentage would move in all cells."""
-    return Preview(
-        percentage=previews[0].percentage,
-        users_to_v3=sum(each.users_to_v3 for each in previews),
-        users_to_v2=sum(each.users_to_v2 for each in previews),
-        sessions_to_v3=sum(each.sessions_to_v3 for each in previews),
-        sessions_to_v2=sum(each.sessions_to_v2 for each in previews),
-    )
-
-
-def merge_errors(of_cells: Iterable[Sequence[ErrorGroup]]) -> list[ErrorGroup]:
-    """The error groups of all cells; seen only on v3 is what no cell has seen on v2."""
-    groups: dict[tuple[str, str, str], ErrorGroup] = {}
-    for group in (group for cell in of_cells for group in cell):
-        key = (group.path, group.code, group.fingerprint)
-        known = groups.get(key)
-        groups[key] = group if known is None else _merged(known, group)
-    stable = {key[1:] for key in groups if key[0] == STABLE}
-    marked = [
-        msgspec.structs.replace(group, only_on_v3=path != STABLE and (code, fingerprint) not in stable)
-        for (path, code, fingerprint), group in groups.items()
-    ]
-    return sorted(marked, key=lambda group: (not group.only_on_v3, -group.count))
-
-
-def _merged(one: ErrorGroup, other: ErrorGroup) -> ErrorGroup:
-    last = max(one, other, key=lambda group: group.last_at)
-    return msgspec.structs.replace(
-        last,
-        count=one.count + other.count,
-        users=one.users + other.users,
-        first_at=min(one.first_at, other.first_at),
-    )

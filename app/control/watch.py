@@ -14,12 +14,13 @@ from time import monotonic, time
 import msgspec
 import structlog
 
-from app.control import summing
+from app.control import error_groups
 from app.control.bus import Part, ReceiptSeen
+from app.control.error_groups import GroupCount
 from app.control.fleet import SILENT_S, Fleet
 from app.control.ports import Cell, Sweep
 from app.control.receipt import Receipt
-from dashboards.views import ErrorGroup, PathFigures, Rollback
+from dashboards.views import PathFigures, Rollback
 from rollout.state import LastRollback
 
 log = structlog.get_logger()
@@ -96,8 +97,7 @@ class RollbackWatch:
         to_move: int,
         leader: str,
         figures: list[PathFigures],
-        errors: list[ErrorGroup],
-        users_harmed: int,
+        errors: list[GroupCount],
     ) -> None:
         """Watch this rollback from `sweep` on; `commanded_at` (monotonic seconds) starts its clocks, None: no clocks.
 
@@ -115,7 +115,7 @@ class RollbackWatch:
         if receipt.rollback.verified_at is not None:
             return
         if not same:
-            self._tell(Part(last.id, to_move, 0, 0, 0, False, errors, users_harmed), sweep.at)
+            self._tell(Part(last.id, to_move, 0, 0, 0, False, errors), sweep.at)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._observe(to_move))
 
@@ -277,12 +277,13 @@ class RollbackWatch:
                 verified_at=self._clock(),
                 silent_cells=[],
             )
-        groups = summing.merge_errors(part.errors for part in told)
+        errors = [part.errors for part in told]
+        only_on_v3 = [group for group in error_groups.merge(errors) if group.only_on_v3]
         self.receipt = msgspec.structs.replace(
             receipt,
             rollback=rollback,
-            errors_only_on_v3=[group for group in groups if group.only_on_v3] or receipt.errors_only_on_v3,
-            users_harmed=max(receipt.users_harmed, sum(part.users_harmed for part in told)),
+            errors_only_on_v3=only_on_v3 or receipt.errors_only_on_v3,
+            users_harmed=max(receipt.users_harmed, error_groups.users_harmed(errors)),
         )
         self._fleet.bus.tell(ReceiptSeen(msgspec.json.encode(self.receipt)))
         if verified:

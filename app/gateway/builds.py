@@ -22,40 +22,78 @@ LOOK_S = 0.02
 
 
 class Builds:
-    """The builds of a cell. One load at a time."""
+    """Implements `app.control.ports.Builds` for one cell."""
 
     def __init__(self, hosts: PathHosts, cell: Cell) -> None:
         self._hosts = hosts
         self._cell = cell
-        self._loading = asyncio.Lock()
+        self._preparing: asyncio.Task[WorkerHandle] | None = None
         self._checked: tuple[int, int] | None = None
 
-    async def load(self, factory: str = "", python: str = "", build: str | None = None) -> Loaded:
-        """Replace v3's worker without closing a socket. What is not given stays as it is.
+    async def prepare(self, factory: str = "", python: str = "", build: str | None = None) -> str:
+        """Start and check a worker beside the one that serves. What is not given stays as it is. The build's id.
 
-        Raises `FactoryError` when the new worker does not start, `StateIncompatible` when it cannot go on from
-        the sessions' documents or v2 could not take them back. Nothing has changed then.
+        Raises `FactoryError` when the new worker does not start, or another one is waiting; `StateIncompatible` when it
+        cannot go on from the sessions' documents or v2 could not take them back. Nothing has changed then.
         """
-        async with self._loading:
-            host = self._hosts[CANARY]
-            candidate = await host.spawn_candidate(factory, python, build)
-            try:
-                await self._check(candidate)
-                begun_at = monotonic()
-                moved = len(self._cell.registry.on[CANARY])
-                old = host.adopt(candidate)
-            except BaseException:
-                await host.stop_worker(candidate)
-                raise
-            if old is not None:
-                while old.alive and self._cell.holds(old):  # noqa: ASYNC110 - as long as its longest message
-                    await asyncio.sleep(LOOK_S)
-                seconds = monotonic() - begun_at
-                await host.stop_worker(old)
-                return Loaded(build=candidate.build, previous_build=old.build, sessions_moved=moved, seconds=seconds)
-            return Loaded(
-                build=candidate.build, previous_build=None, sessions_moved=moved, seconds=monotonic() - begun_at
-            )
+        if self._preparing is not None:
+            raise FactoryError("another build is being loaded")
+        preparing = self._preparing = asyncio.create_task(self._candidate(factory, python, build))
+        try:
+            await asyncio.wait((preparing,))
+        except asyncio.CancelledError:
+            preparing.cancel()
+            raise
+        finally:
+            failed = preparing.cancelled() or not preparing.done() or preparing.exception() is not None
+            if failed and self._preparing is preparing:
+                self._preparing = None
+        if preparing.cancelled():
+            raise FactoryError("the load was given up")
+        return preparing.result().build
+
+    async def adopt(self, factory: str, python: str, build: str) -> Loaded:
+        """Hand v3's sessions over to what was prepared, without closing a socket, and end the old worker.
+
+        One that has died since, or was never prepared, is prepared now. Raises as `prepare`.
+        """
+        if self._preparing is None or not (await self._preparing).alive:
+            self._preparing = None
+            await self.prepare(factory, python, build)
+        assert self._preparing is not None  # else it has raised
+        candidate = await self._preparing
+        self._preparing = None
+        begun_at = monotonic()
+        moved = len(self._cell.registry.on[CANARY])
+        old = self._hosts[CANARY].adopt(candidate)
+        if old is not None:
+            while old.alive and self._cell.holds(old):  # noqa: ASYNC110 - as long as its longest message
+                await asyncio.sleep(LOOK_S)
+        seconds = monotonic() - begun_at
+        if old is not None:
+            await self._hosts[CANARY].stop_worker(old)
+        previous = None if old is None else old.build
+        return Loaded(build=candidate.build, previous_build=previous, sessions_moved=moved, seconds=seconds)
+
+    async def abandon(self) -> None:
+        """End what was, or is being, prepared. Raises nothing."""
+        preparing, self._preparing = self._preparing, None
+        if preparing is None:
+            return
+        if preparing.done() and not preparing.cancelled() and preparing.exception() is None:
+            await self._hosts[CANARY].stop_worker(preparing.result())
+        preparing.cancel()
+        await asyncio.wait((preparing,))
+
+    async def _candidate(self, factory: str, python: str, build: str | None) -> WorkerHandle:
+        host = self._hosts[CANARY]
+        candidate = await host.spawn_candidate(factory, python, build)
+        try:
+            await self._check(candidate)
+        except BaseException:
+            await host.stop_worker(candidate)
+            raise
+        return candidate
 
     async def check_way_back(self) -> str | None:
         """Why v2 could not take over v3's sessions with their state, for a person; None: it can.

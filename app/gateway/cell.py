@@ -413,8 +413,11 @@ class Cell:
         for user_id, sessions in self.registry.users():
             yield BucketRow(user_id, sessions[0].bucket, sessions[0].path, len(sessions))
 
+    def users_on(self, path: Path) -> set[str]:
+        return self.registry.users_on(path)
+
     def path_state(self, path: Path) -> PathState:
-        count, users = len(self.registry.on[path]), self.registry.users_on(path)
+        count, users = len(self.registry.on[path]), len(self.users_on(path))
         if self.host is None:
             return PathState(self.workers[path] is not None, None, None, count, users, None, None, 0, None)
         return replace(self.host.state_of(path), sessions=count, users=users)

@@ -45,8 +45,8 @@ class Registry:
     def users(self) -> Iterator[tuple[str, list[Session]]]:
         return iter(self._by_user.items())
 
-    def users_on(self, path: Path) -> int:
-        return len({session.user_id for session in self.on[path]})
+    def users_on(self, path: Path) -> set[str]:
+        return {session.user_id for session in self.on[path]}
 
     def __len__(self) -> int:
         return len(self.by_key)

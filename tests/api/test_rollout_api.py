@@ -259,6 +259,7 @@ async def test_a_preview_says_who_would_move(service: Service) -> None:
         "users_to_v2": 0,
         "sessions_to_v3": 100,
         "sessions_to_v2": 0,
+        "missing_cells": [],
     }
 
 

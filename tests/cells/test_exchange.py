@@ -155,6 +155,7 @@ async def test_a_cell_that_is_not_heard_keeps_a_rollback_unverified(host: Host) 
 async def test_a_receipt_has_the_errors_of_all_cells(host: Host) -> None:
     await host.started()
     host["b"].ledger.error("v3", "internal", "only here", "r1", "u1", now=1.0)
+    host["c"].ledger.error("v3", "internal", "only here", "r4", "u1", now=2.0)
     host["c"].ledger.error("v3", "internal", "on both", "r2", "u2", now=1.0)
     host["a"].ledger.error("v2", "internal", "on both", "r3", "u3", now=1.0)
     await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
@@ -162,8 +163,8 @@ async def test_a_receipt_has_the_errors_of_all_cells(host: Host) -> None:
     for name in NAMES:
         receipt = await host[name].control.receipt("1-0")
         assert receipt is not None
-        assert [group.fingerprint for group in receipt.errors_only_on_v3] == ["only here"]
-        assert receipt.users_harmed == 2
+        assert [(group.fingerprint, group.count) for group in receipt.errors_only_on_v3] == [("only here", 2)]
+        assert receipt.users_harmed == 2  # u1 in b and in c, and u2
 
 
 async def test_a_busy_session_in_another_cell_keeps_a_rollback_unverified(host: Host) -> None:

@@ -6,12 +6,15 @@ import random
 
 import pytest
 
-from app.control import summing
+from app.control import error_groups, summing
 from app.control.bus import Figures
+from app.control.census import pack
+from app.control.error_groups import GroupCount
 from app.control.fleet import Fleet
 from app.control.ledger import MESSAGES, Ledger
 from app.control.ports import PathState
-from dashboards.views import ErrorGroup, Verdict
+from dashboards.views import Verdict
+from rollout.names import Path
 from rollout.names import Verdict as Word
 from tests.cells.memory_bus import MemoryBus
 
@@ -55,31 +58,21 @@ def test_the_worst_verdict_counts(words: tuple[Word, Word]) -> None:
     assert most.evidence == 300.0
 
 
-def group(path: str, count: int, *, only: bool, last_at: float = 1.0) -> ErrorGroup:
-    return ErrorGroup(
-        code="internal",
-        fingerprint="f",
-        path=path,  # type: ignore[arg-type]
-        count=count,
-        users=count,
-        only_on_v3=only,
-        first_at=last_at,
-        last_at=last_at,
-        reference=f"r{last_at}",
-    )
+def group(path: Path, users: list[str], last_at: float = 1.0) -> GroupCount:
+    return GroupCount(path, "internal", "f", len(users), pack(users), last_at, last_at, f"r{last_at}")
 
 
 def test_seen_only_on_v3_is_what_no_cell_has_seen_on_v2() -> None:
-    merged = summing.merge_errors([[group("v3", 2, only=True)], [group("v2", 1, only=False)]])
+    merged = error_groups.merge([[group("v3", ["ann", "bob"])], [group("v2", ["ann"])]])
     assert [(each.path, each.only_on_v3) for each in merged] == [("v3", False), ("v2", False)]
-    (alone,) = summing.merge_errors([[group("v3", 2, only=True)], [group("v3", 3, only=True, last_at=5.0)]])
-    assert (alone.count, alone.only_on_v3, alone.first_at, alone.last_at, alone.reference) == (
-        5,
-        True,
-        1.0,
-        5.0,
-        "r5.0",
-    )
+
+
+def test_the_same_errors_in_two_cells_are_one_group_and_a_user_counts_once() -> None:
+    of_cells = [[group("v3", ["ann", "bob"])], [group("v3", ["bob", "cleo", "dan"], last_at=5.0)]]
+    (alone,) = error_groups.merge(of_cells)
+    assert (alone.count, alone.users, alone.only_on_v3) == (5, 4, True)
+    assert (alone.first_at, alone.last_at, alone.reference) == (1.0, 5.0, "r5.0")
+    assert error_groups.users_harmed([*of_cells, [group("v2", ["eve"])]]) == 4
 
 
 def figures(process: str, messages: int) -> Figures:

@@ -116,9 +116,12 @@ class MemoryCell:
             mine = [session for session in self.members if session.user_id == user_id]
             yield BucketRow(user_id, bucket(GROUP, user_id), mine[0].path, len(mine))
 
+    def users_on(self, path: Path) -> set[str]:
+        return {session.user_id for session in self.members if session.path == path}
+
     def path_state(self, path: Path) -> PathState:
-        count = self.on(path)
-        return PathState(self.available[path], None, f"{path}-build", count, count, 1000, 10.0, 0, 5.0)
+        count, users = self.on(path), len(self.users_on(path))
+        return PathState(self.available[path], None, f"{path}-build", count, users, 1000, 10.0, 0, 5.0)
 
     def moving(self) -> int:
         return sum(session.busy for session in self.members)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from app.control.overview import preview, rollout_view, user_view
+from app.control.overview import own_census, rollout_view, user_view
 from app.control.ports import NoGuard
 from app.errors import StoreUnavailable
 from dashboards.views import Verdict
@@ -389,11 +389,11 @@ async def test_pins_move_open_sessions_and_are_audited(world: World) -> None:
 
 async def test_a_preview_says_what_a_command_then_does(world: World) -> None:
     world.cell.connect("u1")  # a second session of one user
-    before = preview(world.control.known(), 30)
+    before = own_census(world.control.known()).preview(30)
     await start(world, 30)
     assert (before.sessions_to_v3, before.sessions_to_v2) == (world.cell.on("v3"), 0)
     assert before.users_to_v3 == len({session.user_id for session in world.cell.members if session.path == "v3"})
-    down = preview(world.control.known(), 5)
+    down = own_census(world.control.known()).preview(5)
     await world.control.execute(SetPercentage(actor=ANN, percentage=5, revision=1), "api")
     assert down.sessions_to_v2 == before.sessions_to_v3 - world.cell.on("v3")
     assert down.users_to_v3 == 0

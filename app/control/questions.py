@@ -1,0 +1,54 @@
+"""What one cell of a host asks another, as it goes over the bus; the answers are views, or values of ports and census.
+
+Values only; must not know who answers.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from rollout.names import Path
+
+
+class SessionsOf(Struct, frozen=True, tag="sessions"):
+    path: Path | None
+    limit: int
+    search: str = ""
+    """Part of a user id, in any case."""
+
+
+class SessionsOfUser(Struct, frozen=True, tag="user"):
+    user_id: str
+
+
+class CensusOf(Struct, frozen=True, tag="census"):
+    pass
+
+
+class ErrorsOf(Struct, frozen=True, tag="errors"):
+    pass
+
+
+class Prepare(Struct, frozen=True, tag="prepare"):
+    """Start a worker of this build of v3 beside the one that serves, and check it."""
+
+    factory: str
+    python: str
+    build: str
+
+
+class Adopt(Struct, frozen=True, tag="adopt"):
+    """Let it serve; a cell that has none prepared, because it was started meanwhile, prepares it first."""
+
+    factory: str
+    python: str
+    build: str
+
+
+class Abandon(Struct, frozen=True, tag="abandon"):
+    """Stop it again."""
+
+
+Question: TypeAlias = SessionsOf | SessionsOfUser | CensusOf | ErrorsOf | Prepare | Adopt | Abandon
