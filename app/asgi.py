@@ -11,7 +11,7 @@ from litestar import Litestar
 from litestar.config.compression import CompressionConfig
 
 from app.api.csrf import csrf_middleware
-from app.api.routes import openapi_config, operators_router
+from app.api.routes import UNROUTED, openapi_config, operators_router
 from app.api.services import STATE, Services
 from app.gateway.http import post_message
 from app.gateway.websocket import open_websocket
@@ -30,6 +30,7 @@ def create_app(service: Service) -> Litestar:
         route_handlers=[open_websocket, post_message, operators_router(make_router())],
         middleware=[csrf_middleware(service.secret.decode())],
         compression_config=COMPRESSION,
+        exception_handlers=UNROUTED,
         openapi_config=openapi_config(version("crossfade")),
         logging_config=None,  # `telemetry.configure_logging` has done it, for our log and the libraries
         on_startup=[service.start],

@@ -5,9 +5,12 @@ It turns a request into one call of the control loop; must not know workers.
 
 from __future__ import annotations
 
-from litestar import post
-from litestar.params import JSONBody
+from typing import Annotated
 
+from litestar import post
+from litestar.params import Body
+
+from app.api import examples
 from app.api.commands import LoadBody
 from app.api.problems import COMMANDED
 from app.api.rollout import MANAGER
@@ -23,7 +26,9 @@ from app.control.ports import Loaded
     tags=["rollout"],
     summary="A new build of v3",
 )
-async def load_canary(request: VisitorRequest, services: TheServices, data: JSONBody[LoadBody]) -> Loaded:
+async def load_canary(
+    request: VisitorRequest, services: TheServices, data: Annotated[LoadBody, Body(examples=examples.LOAD)]
+) -> Loaded:
     """Answered when the old worker is empty and gone; no socket is closed."""
     return await services.control.load(
         actor_of(request.user),

@@ -17,6 +17,7 @@ from litestar.plugins.problem_details import ProblemDetailsException
 from litestar.types import ExceptionHandlersMap
 from msgspec import Struct
 
+from app.api.examples import PROBLEMS
 from app.errors import CrossfadeError, FactoryError, StateIncompatible, StoreUnavailable
 from rollout.errors import (
     BadPercentage,
@@ -50,6 +51,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
     404: "There is no such thing",
     409: "Not possible in this phase",
     412: "Somebody was faster: `who` did `what`, `at` Unix seconds, and made `revision`",
+    415: "The body is no JSON by its `Content-Type`",
     422: "A value is wrong",
     428: "`If-Match` is missing",
     503: "The store cannot be reached; a rollback works",
@@ -77,7 +79,11 @@ class Problem(Struct, frozen=True):
 def _refusals(*statuses: int) -> dict[int, ResponseSpec]:
     return {
         status: ResponseSpec(
-            Problem, description=_DESCRIPTIONS[status], media_type="application/problem+json", generate_examples=False
+            Problem,
+            description=_DESCRIPTIONS[status],
+            media_type="application/problem+json",
+            generate_examples=False,
+            examples=list(PROBLEMS[status]),
         )
         for status in statuses
     }
@@ -85,7 +91,7 @@ def _refusals(*statuses: int) -> dict[int, ResponseSpec]:
 
 LOOKED = _refusals(400, 401, 404, 422, 503)
 """For the schema: how a call that looks may be refused."""
-COMMANDED = _refusals(400, 401, 403, 404, 409, 412, 422, 428, 503)
+COMMANDED = _refusals(400, 401, 403, 404, 409, 412, 415, 422, 428, 503)
 """And one that changes something."""
 
 

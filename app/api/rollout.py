@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import Controller, Response, get, post, put
-from litestar.params import HeaderParameter, JSONBody, QueryParameter
+from litestar.openapi import ResponseSpec
+from litestar.params import Body, HeaderParameter, QueryParameter
 from msgspec import Struct
 
+from app.api import examples
 from app.api.authentication import requires
 from app.api.commands import (
     NoteBody,
@@ -32,8 +34,16 @@ from rollout.plan_reader import parse_toml
 from rollout.plan_writer import dump_toml
 
 IfMatch = Annotated[
-    str | None, HeaderParameter(name="If-Match", description='the revision this is based on, in quotes: `"7"`')
+    str | None,
+    HeaderParameter(
+        name="If-Match", description='the revision this is based on, in quotes: `"7"`', examples=examples.REVISION
+    ),
 ]
+_ROLLOUT = ResponseSpec(
+    RolloutView, description="The rollout, after it", generate_examples=False, examples=examples.ROLLOUT
+)
+SHOWN = {200: _ROLLOUT, **LOOKED}
+CHANGED = {200: _ROLLOUT, **COMMANDED}
 VIEWER, ONCALL, MANAGER = [requires("viewer")], [requires("oncall")], [requires("manager")]
 
 
@@ -50,14 +60,14 @@ class RolloutApi(Controller):
     path = "/api/rollout"
     tags = ("rollout",)
 
-    @get(guards=VIEWER, responses=LOOKED, summary="Where the rollout is, both paths side by side, the evidence")
+    @get(guards=VIEWER, responses=SHOWN, summary="Where the rollout is, both paths side by side, the evidence")
     async def look(self, services: TheServices) -> Response[RolloutView]:
         return shown(services)
 
     @post(
         "/start",
         guards=MANAGER,
-        responses=COMMANDED,
+        responses=CHANGED,
         status_code=200,
         summary="The plan's first stage, or a percentage",
     )
@@ -65,7 +75,7 @@ class RolloutApi(Controller):
         self,
         request: VisitorRequest,
         services: TheServices,
-        data: JSONBody[StartBody | None] = None,
+        data: Annotated[StartBody | None, Body(examples=examples.START)] = None,
         if_match: IfMatch = None,
     ) -> Response[RolloutView]:
         body = data or StartBody()
@@ -75,32 +85,36 @@ class RolloutApi(Controller):
     @post(
         "/percentage",
         guards=ONCALL,
-        responses=COMMANDED,
+        responses=CHANGED,
         status_code=200,
         summary="This percentage now, off the plan's clock",
     )
     async def set_percentage(
-        self, request: VisitorRequest, services: TheServices, data: JSONBody[PercentageBody], if_match: IfMatch = None
+        self,
+        request: VisitorRequest,
+        services: TheServices,
+        data: Annotated[PercentageBody, Body(examples=examples.SET)],
+        if_match: IfMatch = None,
     ) -> Response[RolloutView]:
         return await commanded("set", request, services, data, if_match, percentage=data.percentage)
 
-    @post("/promote", guards=MANAGER, responses=COMMANDED, status_code=200, summary="The next stage, or 100 %")
+    @post("/promote", guards=MANAGER, responses=CHANGED, status_code=200, summary="The next stage, or 100 %")
     async def promote(
         self,
         request: VisitorRequest,
         services: TheServices,
-        data: JSONBody[PromoteBody | None] = None,
+        data: Annotated[PromoteBody | None, Body(examples=examples.PROMOTE)] = None,
         if_match: IfMatch = None,
     ) -> Response[RolloutView]:
         body = data or PromoteBody()
         return await commanded("promote", request, services, body, if_match, full=body.full)
 
-    @post("/pause", guards=ONCALL, responses=COMMANDED, status_code=200, summary="Hold; the percentage stays")
+    @post("/pause", guards=ONCALL, responses=CHANGED, status_code=200, summary="Hold; the percentage stays")
     async def pause(
         self,
         request: VisitorRequest,
         services: TheServices,
-        data: JSONBody[Words | None] = None,
+        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
         if_match: IfMatch = None,
     ) -> Response[RolloutView]:
         return await commanded("pause", request, services, data or Words(), if_match)
@@ -108,7 +122,7 @@ class RolloutApi(Controller):
     @post(
         "/resume",
         guards=MANAGER,
-        responses=COMMANDED,
+        responses=CHANGED,
         status_code=200,
         summary="Go on after a pause or a percentage set by hand",
     )
@@ -116,7 +130,7 @@ class RolloutApi(Controller):
         self,
         request: VisitorRequest,
         services: TheServices,
-        data: JSONBody[Words | None] = None,
+        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
         if_match: IfMatch = None,
     ) -> Response[RolloutView]:
         return await commanded("resume", request, services, data or Words(), if_match)
@@ -124,7 +138,7 @@ class RolloutApi(Controller):
     @post(
         "/undo",
         guards=ONCALL,
-        responses=COMMANDED,
+        responses=CHANGED,
         status_code=200,
         summary="Back to where a person's rollback left off",
     )
@@ -132,7 +146,7 @@ class RolloutApi(Controller):
         self,
         request: VisitorRequest,
         services: TheServices,
-        data: JSONBody[Words | None] = None,
+        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
         if_match: IfMatch = None,
     ) -> Response[RolloutView]:
         return await commanded("undo", request, services, data or Words(), if_match)
@@ -140,7 +154,7 @@ class RolloutApi(Controller):
     @post(
         "/unlock",
         guards=MANAGER,
-        responses=COMMANDED,
+        responses=CHANGED,
         status_code=200,
         summary="Lift the lock, with a reason; idle at 0 %",
     )
@@ -148,7 +162,7 @@ class RolloutApi(Controller):
         self,
         request: VisitorRequest,
         services: TheServices,
-        data: JSONBody[Words | None] = None,
+        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
         if_match: IfMatch = None,
     ) -> Response[RolloutView]:
         return await commanded("unlock", request, services, data or Words(), if_match)
@@ -156,12 +170,15 @@ class RolloutApi(Controller):
     @post(
         "/rollback",
         guards=ONCALL,
-        responses=COMMANDED,
+        responses=CHANGED,
         status_code=200,
         summary="v2 for everyone, and a lock; wins over everything",
     )
     async def rollback(
-        self, request: VisitorRequest, services: TheServices, data: JSONBody[Words | None] = None
+        self,
+        request: VisitorRequest,
+        services: TheServices,
+        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
     ) -> Response[RolloutView]:
         return await commanded("rollback", request, services, data or Words(), None)
 
@@ -172,11 +189,13 @@ class RolloutApi(Controller):
         document = PlanDocument(view.name, view.stages, state.revision, dump_toml(state.plan))
         return Response(document, headers={"ETag": f'"{state.revision}"'}, status_code=200)
 
-    @put(
-        "/plan", guards=MANAGER, responses=COMMANDED, summary="Another plan from here on; every mistake in it is named"
-    )
+    @put("/plan", guards=MANAGER, responses=CHANGED, summary="Another plan from here on; every mistake in it is named")
     async def apply_plan(
-        self, request: VisitorRequest, services: TheServices, data: JSONBody[PlanBody], if_match: IfMatch = None
+        self,
+        request: VisitorRequest,
+        services: TheServices,
+        data: Annotated[PlanBody, Body(examples=examples.PLAN)],
+        if_match: IfMatch = None,
     ) -> Response[RolloutView]:
         plan = parse_toml(data.toml)
         revision = revision_of(if_match)
@@ -186,7 +205,9 @@ class RolloutApi(Controller):
     @post(
         "/notes", guards=ONCALL, responses=COMMANDED, status_code=204, summary="A remark for the audit and the charts"
     )
-    async def note(self, request: VisitorRequest, services: TheServices, data: JSONBody[NoteBody]) -> None:
+    async def note(
+        self, request: VisitorRequest, services: TheServices, data: Annotated[NoteBody, Body(examples=examples.NOTE)]
+    ) -> None:
         await services.control.note(actor_of(request.user), data.text, request.user.source)
 
     @get("/preview", guards=VIEWER, responses=LOOKED, summary="Users and open sessions that a percentage would move")

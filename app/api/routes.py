@@ -5,10 +5,14 @@ Needs `Services` in the application's state under `services.STATE`, and `csrf.cs
 
 from __future__ import annotations
 
-from litestar import Router
+from typing import Any
+
+from litestar import Response, Router
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ExceptionHandlersMap
 
 from app.api.authentication import AUTHENTICATION
 from app.api.bodies import check_body
@@ -16,11 +20,12 @@ from app.api.events import events
 from app.api.health import healthz, metrics, readyz
 from app.api.paths import load_canary
 from app.api.people import UsersApi, alertmanager, errors, rollback_receipt, sessions
-from app.api.problems import HANDLERS
+from app.api.problems import HANDLERS, AnyRequest, on_http
 from app.api.rollout import RolloutApi
 from app.api.series import series
 from app.api.services import PROVIDE
 from app.api.sign_in import sign_in, sign_in_once, sign_out
+from dashboards.visit import NotThere, tell_not_there
 
 
 def control_router() -> Router:
@@ -53,6 +58,17 @@ def control_router() -> Router:
 def operators_router(pages: Router) -> Router:
     """The control API and the pages, and who it is that asks them."""
     return Router(path="/", route_handlers=[control_router(), pages], middleware=[AUTHENTICATION])
+
+
+def on_unrouted(request: AnyRequest, error: HTTPException) -> Response[Any]:
+    """Where nothing is registered: a problem for programs, a page for people."""
+    if request.url.path.startswith("/api/") or not isinstance(error, NotFoundException):
+        return on_http(request, error)
+    return tell_not_there(request, NotThere("There is no page at this address."))
+
+
+UNROUTED: ExceptionHandlersMap = {NotFoundException: on_unrouted, MethodNotAllowedException: on_unrouted}
+"""For the application itself, because no router is asked then."""
 
 
 def openapi_config(version: str) -> OpenAPIConfig:

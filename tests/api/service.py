@@ -15,7 +15,7 @@ from litestar.datastructures import State
 from app.api.access import NO_PROXIES, Access, Proxies
 from app.api.csrf import csrf_middleware
 from app.api.page_source import PageSource
-from app.api.routes import openapi_config, operators_router
+from app.api.routes import UNROUTED, openapi_config, operators_router
 from app.api.services import STATE, Services
 from app.control.history import History
 from app.control.store.port import TokenRole
@@ -63,6 +63,7 @@ def make_app(world: World, access: Access) -> Litestar:
         middleware=[csrf_middleware(SECRET)],
         state=State({STATE: services, SOURCE: PageSource(world.control, access, history)}),
         openapi_config=openapi_config("0"),
+        exception_handlers=UNROUTED,
         logging_config=None,
     )
 
