@@ -13,7 +13,19 @@ import msgspec
 from litestar.openapi.spec import Example
 from msgspec import Struct
 
-from app.api.commands import LoadBody, NoteBody, PercentageBody, PinBody, PlanBody, PromoteBody, StartBody, Words
+from app.api.commands import (
+    Alert,
+    AlertLabels,
+    AlertsBody,
+    LoadBody,
+    NoteBody,
+    PercentageBody,
+    PinBody,
+    PlanBody,
+    PromoteBody,
+    StartBody,
+    Words,
+)
 from dashboards.views import CellState, PathFigures, PlanView, RolloutView, StageView, Verdict
 from rollout.plan import QUICK_PLAN
 from rollout.plan_writer import dump_toml
@@ -51,6 +63,12 @@ PIN: Final = [_example("A tester", PinBody(path="v3", reason="tests the new agen
 PLAN: Final = [_example("The seed `quick`", PlanBody(toml=dump_toml(QUICK_PLAN), reason="a rehearsal"))]
 LOAD: Final = [
     _example("A fix", LoadBody(factory="acme.supervisor:create", build="3.1.2", live=True, reason="fixes lost threads"))
+]
+ALERTS: Final = [
+    _example(
+        "What rolls back",
+        AlertsBody([Alert(status="firing", labels=AlertLabels(crossfade_action="rollback", alertname="ErrorsOnV3"))]),
+    )
 ]
 REVISION: Final = [Example(summary="As `ETag` said", value='"7"')]
 

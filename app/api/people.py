@@ -10,8 +10,9 @@ from typing import Annotated, TypeVar
 from litestar import Controller, MediaType, Response, delete, get, post, put
 from litestar.exceptions import NotFoundException
 from litestar.openapi import ResponseSpec
-from litestar.params import JSONBody, PathParameter, QueryParameter
+from litestar.params import Body, PathParameter, QueryParameter
 
+from app.api import examples
 from app.api.commands import REASON_CHARACTERS, AlertsBody, PinBody
 from app.api.problems import COMMANDED, LOOKED
 from app.api.rollout import MANAGER, ONCALL, VIEWER
@@ -43,7 +44,11 @@ class UsersApi(Controller):
         summary="Keep a user on a path whatever the percentage; a lock still wins",
     )
     async def pin(
-        self, request: VisitorRequest, services: TheServices, user_id: UserId, data: JSONBody[PinBody]
+        self,
+        request: VisitorRequest,
+        services: TheServices,
+        user_id: UserId,
+        data: Annotated[PinBody, Body(examples=examples.PIN)],
     ) -> UserView:
         visitor = request.user
         await services.control.pin(actor_of(visitor), user_id, data.path, data.reason.strip(), source=visitor.source)
@@ -120,7 +125,9 @@ async def rollback_receipt(
     tags=["rollout"],
     summary="Rolls back on a firing alert",
 )
-async def alertmanager(request: VisitorRequest, services: TheServices, data: JSONBody[AlertsBody]) -> dict[str, bool]:
+async def alertmanager(
+    request: VisitorRequest, services: TheServices, data: Annotated[AlertsBody, Body(examples=examples.ALERTS)]
+) -> dict[str, bool]:
     """Only an alert labelled `crossfade_action="rollback"` counts, and only while it fires."""
     for alert in data.alerts:
         if alert.status == "firing" and alert.labels.crossfade_action == "rollback":
