@@ -142,7 +142,8 @@ def rollback(desk: Desk, reason: str) -> None:
     view = wait_until_verified(desk)
     done = view.last_rollback
     if done is not None and done.verified_at is not None and view.lock is not None:
-        desk.say(f"Everyone is on v2. Rollback {words.rollback(done, view.cells)}", view)
+        receipt = f"Receipt: {desk.service.target.url}/rollbacks/{done.id}"
+        desk.say(f"Everyone is on v2. Rollback {words.rollback(done, view.cells)}\n{receipt}", view)
         return
     if desk.as_json:
         desk.say("", view)

@@ -21,6 +21,8 @@ class Loaded(msgspec.Struct, frozen=True):
     previous_build: str | None
     sessions_moved: int
     seconds: float
+    missing_cells: list[str] = []
+    """That have not said yet that they serve it, or are of other hosts."""
 
 
 @click.command()
@@ -46,4 +48,5 @@ def load(desk: Desk, path: str, factory: str, python: str, build: str, live: boo
     desk.say(
         f"v3 runs build {loaded.build}{was}; {loaded.sessions_moved} sessions handed over in {loaded.seconds:.2f} s",
         answer,
+        loaded.missing_cells,
     )

@@ -31,7 +31,8 @@ def user_path(user: str) -> str:
 def who(desk: Desk, user: str) -> None:
     """Which path USER is on, and why."""
     body = desk.service.read(user_path(user))
-    desk.say(words.user(desk.service.decode(body, UserView)), body)
+    user_view = desk.service.decode(body, UserView)
+    desk.say(words.user(user_view), body, user_view.missing_cells)
 
 
 @click.command()

@@ -6,7 +6,7 @@ It must not know any command.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import rich_click as click
@@ -22,12 +22,14 @@ class Desk:
         self.service = service
         self.as_json = as_json
 
-    def say(self, text: str, value: object) -> None:
-        """Print `text`, or with `--json` the value; bytes are JSON already."""
+    def say(self, text: str, value: object, missing_cells: Sequence[str] = ()) -> None:
+        """Print `text`, or with `--json` the value; bytes are JSON already. What it does not speak of is named."""
         if not self.as_json:
             click.echo(text)
         else:
             click.echo(value if isinstance(value, bytes) else msgspec.json.encode(value))
+        if missing := missing_cells or self.service.missing_cells:
+            click.echo(f"not in this: {', '.join(missing)}, not heard", err=True)
 
 
 def speaks_to_service(command: Callable[..., None]) -> Callable[..., None]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MISSING = "Crossfade-Missing-Cells"
 CONNECT_S = 3.0
 ANSWER_S = 15.0
 
@@ -40,6 +41,8 @@ class Service:
         import httpx  # 0.2 s of imports; `crossfade --help` does without
 
         self.target = target
+        self.missing_cells: list[str] = []
+        """Cells that the last answer does not speak of, if its header says so."""
         headers = {"Accept": "application/json, application/problem+json", "User-Agent": "crossfade-cli"}
         if target.token:
             headers["Authorization"] = f"Bearer {target.token}"
@@ -106,6 +109,8 @@ class Service:
         with self._reached():
             response = self._client.request(method, path, params=params, content=content, headers=headers)
         if response.is_success:
+            missing = response.headers.get(MISSING)
+            self.missing_cells = missing.split(", ") if missing else []
             return response
         raise self._refusal(response)
 

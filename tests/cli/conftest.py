@@ -25,6 +25,7 @@ def server() -> Iterator[FakeService]:
 def service(server: FakeService) -> FakeService:
     server.canned.answers.clear()
     server.canned.seen.clear()
+    server.canned.headers.clear()
     return server
 
 

@@ -36,6 +36,8 @@ class Canned:
 
     answers: dict[tuple[str, str], list[tuple[int, object]]] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    """Sent along with every answer."""
 
     def answer(self, method: str, path: str, *answers: tuple[int, object]) -> None:
         self.answers[method, path] = list(answers)
@@ -70,7 +72,7 @@ async def anything(request: Request[object, object, State]) -> Response[bytes]:
     )
     status, document = canned.take(str(request.method), path)
     content = document if isinstance(document, bytes) else msgspec.json.encode(document)
-    return Response(content, status_code=status, media_type="application/json")
+    return Response(content, status_code=status, media_type="application/json", headers=canned.headers)
 
 
 class FakeService:

@@ -78,6 +78,21 @@ def entry(number: int, what: str = "set 10") -> AuditEntry:
     )  # fmt: skip
 
 
+def test_cells_that_an_answer_does_not_speak_of_are_named(run: Run, service: FakeService) -> None:
+    missing = {"Crossfade-Missing-Cells": "b, c@host2"}
+    for command, path, body in (("sessions", "/api/sessions", [SESSION]), ("errors", "/api/errors", [])):
+        service.canned.answer("GET", path, (200, body))
+        assert run(command, "--url", service.url).stderr == ""
+        service.canned.headers = missing
+        assert run(command, "--json", "--url", service.url).stderr == "not in this: b, c@host2, not heard\n"
+        service.canned.headers = {}
+    user = UserView(
+        user_id="ada", path="v2", reason="flag", bucket=7, percentage=0, pin=None, sessions=[], missing_cells=["b"]
+    )
+    service.canned.answer("GET", "/api/users/ada", (200, user))
+    assert run("who", "ada", "--url", service.url).stderr == "not in this: b, not heard\n"
+
+
 def test_events_are_filtered_and_followed_to_the_end(run: Run, service: FakeService) -> None:
     pages = [AuditPage(items=[entry(3)], next=3), AuditPage(items=[], next=2), AuditPage(items=[entry(1)], next=None)]
     service.canned.answer("GET", "/api/rollout/events", *((200, page) for page in pages))
