@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 import rich_click as click
 
 from app.cli import words
-from app.cli.control import reason_option, reason_or_command
+from app.cli.control import percentage_type, reason_option, reason_or_command
 from app.cli.options import Desk, speaks_to_service
 from app.cli.service import quoted
-from dashboards.views import AuditPage, ErrorGroup, SessionView, UserView
+from dashboards.views import AuditPage, ErrorGroup, Preview, SessionView, UserView
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 EVENTS = "/api/rollout/events"
@@ -33,6 +33,16 @@ def who(desk: Desk, user: str) -> None:
     body = desk.service.read(user_path(user))
     user_view = desk.service.decode(body, UserView)
     desk.say(words.user(user_view), body, user_view.missing_cells)
+
+
+@click.command()
+@click.argument("percentage", type=percentage_type)
+@speaks_to_service
+def preview(desk: Desk, percentage: int) -> None:
+    """Users and open sessions that PERCENTAGE would move; changes nothing."""
+    body = desk.service.read("/api/rollout/preview", {"percentage": percentage})
+    found = desk.service.decode(body, Preview)
+    desk.say(words.preview(found), body, found.missing_cells)
 
 
 @click.command()

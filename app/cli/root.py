@@ -36,6 +36,7 @@ for command in (
     control.note,
     load.load,
     plan.plan,
+    look.preview,
     look.who,
     look.pin,
     look.unpin,

@@ -14,11 +14,13 @@ from dashboards.views import (
     CellState,
     ErrorGroup,
     PathFigures,
+    Preview,
     Rollback,
     RolloutView,
     SessionView,
     UserView,
 )
+from dashboards.words import plural
 
 if TYPE_CHECKING:
     from app.cli.local_store import KnownToken
@@ -136,6 +138,19 @@ def in_force(done: Rollback, cells: Sequence[CellState]) -> str:
         for name in done.silent_cells
     )
     return f"{text}; {names}"
+
+
+def preview(found: Preview) -> str:
+    """What a percentage would move, in both directions."""
+    moves = [
+        f"{plural(users, 'user')} and {plural(sessions, 'open session')} to {path}"
+        for path, users, sessions in (
+            ("v3", found.users_to_v3, found.sessions_to_v3),
+            ("v2", found.users_to_v2, found.sessions_to_v2),
+        )
+        if users or sessions
+    ]
+    return f"{found.percentage} % moves " + (" and ".join(moves) or "nobody who is connected now")
 
 
 def user(view: UserView) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from app.cli.exits import Misused
 from app.cli.target import find_target
-from dashboards.views import AuditEntry, AuditPage, ErrorGroup, SessionView, UserView
+from dashboards.views import AuditEntry, AuditPage, ErrorGroup, Preview, SessionView, UserView
 from tests.cli.conftest import Run
 from tests.cli.fake_service import FakeService, view
 
@@ -50,6 +50,27 @@ def test_pin_and_unpin(run: Run, service: FakeService) -> None:
     assert (pinned.method, pinned.body) == ("PUT", {"path": "v3", "reason": "crossfade pin"})
     assert (unpinned.method, unpinned.path) == ("DELETE", "/api/users/u1/pin")
     assert run("pin", "u1", "v4", "--url", service.url).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("moves", "said"),
+    [
+        ((148, 276, 0, 0), "25 % moves 148 users and 276 open sessions to v3"),
+        ((0, 0, 1, 1), "25 % moves 1 user and 1 open session to v2"),
+        ((1, 1, 2, 3), "25 % moves 1 user and 1 open session to v3 and 2 users and 3 open sessions to v2"),
+        ((0, 0, 0, 0), "25 % moves nobody who is connected now"),
+    ],
+)
+def test_a_preview_says_who_would_move_where(
+    run: Run, service: FakeService, moves: tuple[int, int, int, int], said: str
+) -> None:
+    found = Preview(
+        percentage=25, users_to_v3=moves[0], sessions_to_v3=moves[1], users_to_v2=moves[2], sessions_to_v2=moves[3]
+    )
+    service.canned.answer("GET", "/api/rollout/preview", (200, found))
+    assert run("preview", "25", "--url", service.url).stdout == f"{said}\n"
+    assert service.canned.seen[-1].query == "percentage=25"
+    assert run("preview", "101", "--url", service.url).exit_code == 2
 
 
 def test_sessions_events_and_errors_print_a_line_each(run: Run, service: FakeService) -> None:
