@@ -53,8 +53,8 @@ def entry_of(
         what=audit.what,
         reason=audit.reason,
         revision=after.revision,
-        before=_place(before),
-        after=_place(after),
+        before=place_of(before),
+        after=place_of(after),
         figures={path.path: _moment(path) for path in figures},
     )
 
@@ -64,7 +64,8 @@ def audit_in(effects: Sequence[Effect]) -> Audit:
     return next(effect for effect in effects if isinstance(effect, Audit))
 
 
-def _place(rollout: Rollout) -> dict[str, object]:
+def place_of(rollout: Rollout) -> dict[str, object]:
+    """Where a rollout stands, in the audit's words."""
     return {"phase": rollout.phase, "percentage": rollout.percentage, "stage": rollout.stage}
 
 
