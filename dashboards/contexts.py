@@ -494,11 +494,15 @@ class ProblemPage(Struct, frozen=True, kw_only=True):
 
 
 class SignInPage(Struct, frozen=True, kw_only=True):
-    """`sign_in.html`; `problem` is empty until a token was refused."""
+    """`sign_in.html`; `problem` is empty until somebody was refused."""
 
     chrome: Chrome
     csrf_token: str
     problem: str
+    notice: str
+    """What happened before, if anything is worth saying."""
+    back: str
+    """Address of the page that comes after signing in."""
 
 
 class ActPartial(Struct, frozen=True, kw_only=True):

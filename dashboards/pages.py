@@ -34,14 +34,15 @@ from dashboards.detail_pages import (
 )
 from dashboards.details import errors
 from dashboards.overview import outcome_message, overview_page, try_page
-from dashboards.ports import PageRequest, Verb
+from dashboards.ports import Verb
 from dashboards.render import STATIC, partial, render, render_section
 from dashboards.security import secured
+from dashboards.sign_in import SignIn, send_to_sign_in
 from dashboards.streams import changed_sections
 from dashboards.views import Span
-from dashboards.visit import PROBLEMS, SOURCE, VISIT, TheVisit, Visit, page, sign_in_page
+from dashboards.visit import PROBLEMS, SOURCE, VISIT, NotSignedIn, TheVisit, Visit, page
 
-__all__ = ["OVERVIEW_SECTIONS", "SOURCE", "TRY_SECTIONS", "make_router", "sign_in_page"]
+__all__ = ["OVERVIEW_SECTIONS", "SOURCE", "TRY_SECTIONS", "make_router"]
 
 RECENT = 8
 RECENT_ERRORS = 5
@@ -85,16 +86,6 @@ LIVE: Mapping[Live, tuple[tuple[str, ...], Callable[[Visit], Awaitable[LivePage]
     "plan": (("top", "plan"), show_plan),
     "health": (("top", "health"), show_health),
 }
-
-
-class SignIn(Controller):
-    """The form alone; its post is the control API's."""
-
-    include_in_schema = False
-
-    @get("/sign-in")
-    async def form(self, request: PageRequest) -> Response[str]:
-        return sign_in_page(request)
 
 
 class Pages(Controller):
@@ -212,7 +203,7 @@ def make_router() -> Router:
     pages = Router(
         path="/",
         route_handlers=[Pages, DetailPages, SignIn],
-        exception_handlers=PROBLEMS,
+        exception_handlers={**PROBLEMS, NotSignedIn: send_to_sign_in},
         after_request=secured,
     )
     return Router(path="/", route_handlers=[pages, static], include_in_schema=False)

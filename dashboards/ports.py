@@ -131,6 +131,10 @@ class People(Protocol):
         """Who is signed in; None: nobody."""
         ...
 
+    def why_nobody(self, request: PageRequest) -> str:
+        """Why a token will not help to sign in with this request; empty: it will."""
+        ...
+
     async def stays(self, request: PageRequest) -> bool:
         """Whether whoever sent this request a while ago would still be let in."""
         ...

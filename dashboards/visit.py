@@ -14,12 +14,11 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.enums import MediaType
 from litestar.params import SkipValidation
-from litestar.response import Redirect
 from litestar.template.base import csrf_token as csrf_token_of
 from litestar.types import ExceptionHandlersMap
 from msgspec import Struct
 
-from dashboards.contexts import Chrome, ProblemPage, SignInPage
+from dashboards.contexts import Chrome, ProblemPage
 from dashboards.ports import PageRequest, Person, Source, Unavailable
 from dashboards.render import render
 from dashboards.security import secured
@@ -88,24 +87,6 @@ def page(template: str, context: Struct, status: int = 200) -> Response[str]:
     return Response(render(template, context), media_type=MediaType.HTML, status_code=status)
 
 
-def sign_in_page(request: PageRequest, problem: str = "") -> Response[str]:
-    """The sign-in form; with a `problem` the answer to a refused token (401). The API's post handler uses it too."""
-    context = SignInPage(
-        chrome=Chrome("Sign in – Crossfade", "idle", "sign-in"),  # noqa: RUF001
-        csrf_token=csrf_of(request),
-        problem=problem,
-    )
-    response = page("sign_in.html", context, 401 if problem else 200)
-    secured(response)
-    return response
-
-
-def send_to_sign_in(request: PageRequest, _: Exception) -> Response[Any]:
-    if request.headers.get("hx-request") == "true":
-        return secured(Response("signed out", media_type=MediaType.TEXT, status_code=401))
-    return secured(Redirect("/sign-in", status_code=303))
-
-
 def tell_not_there(request: PageRequest, error: Exception) -> Response[Any]:
     return _problem(request, "Not there", str(error), 404)
 
@@ -124,7 +105,6 @@ def _problem(request: PageRequest, headline: str, text: str, status: int) -> Res
 
 
 PROBLEMS: ExceptionHandlersMap = {
-    NotSignedIn: send_to_sign_in,
     NotThere: tell_not_there,
     Unavailable: tell_unavailable,
 }

@@ -34,6 +34,11 @@ from rollout.errors import Refused, StaleRevision
 from rollout.events import Actor, ApplyPlan
 from rollout.plan import Plan
 
+NO_ROLE = (
+    "the proxy in front of this service says who you are, but not with a role that is known here "
+    "(viewer, oncall, manager); whoever runs the proxy can mend that, a token cannot"
+)
+
 
 class PageSource:
     """Implements `dashboards.ports.Source`."""
@@ -120,6 +125,11 @@ class PageSource:
     def person(self, request: PageRequest) -> Person | None:
         visitor: Visitor | None = request.scope.get("user")
         return None if visitor is None else Person(visitor.name, visitor.role, visitor.source)
+
+    def why_nobody(self, request: PageRequest) -> str:
+        if request.scope.get("user") is None and self._access.vouched(request):
+            return NO_ROLE
+        return ""
 
     async def stays(self, request: PageRequest) -> bool:
         return await self._access.visitor(request) is not None

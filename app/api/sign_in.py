@@ -17,20 +17,24 @@ from litestar.response import Redirect
 from app.api.access import COOKIE, is_https
 from app.api.services import TheServices
 from app.errors import StoreUnavailable
-from dashboards.pages import sign_in_page
 from dashboards.security import secured
+from dashboards.sign_in import own_address, sign_in_page
 
 AnyRequest = Request[Any, Any, State]
 USED = "this link was used already, or is too old; sign in with a token"
-WRONG = "this token is not good (any more)"
+WRONG = "this token is not good (any more): it is mistyped, was revoked, or has run out"
+NOT_NOW = "the store does not answer, so this link cannot be checked now; it stays good, try it again"
 
 
 @get("/sign-in/once", include_in_schema=False)
 async def sign_in_once(
     request: AnyRequest, services: TheServices, code: Annotated[str, QueryParameter(max_length=200)] = ""
 ) -> Response[Any]:
-    cookie = await services.access.sign_in_with_code(code, secure=is_https(request))
-    return sign_in_page(request, USED) if cookie is None else _welcome(cookie)
+    try:
+        cookie = await services.access.sign_in_with_code(code, secure=is_https(request))
+    except StoreUnavailable:
+        return sign_in_page(request, NOT_NOW, status=503)
+    return sign_in_page(request, USED) if cookie is None else _welcome(cookie, "/")
 
 
 @post("/sign-in/token", include_in_schema=False)
@@ -40,19 +44,20 @@ async def sign_in(
     data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
 ) -> Response[Any]:
     cookie = await services.access.sign_in_with_token(data.get("token", "").strip(), secure=is_https(request))
-    return sign_in_page(request, WRONG) if cookie is None else _welcome(cookie)
+    back = data.get("next", "/")
+    return sign_in_page(request, WRONG, back=back) if cookie is None else _welcome(cookie, own_address(back))
 
 
 @post("/sign-out", include_in_schema=False)
 async def sign_out(request: AnyRequest, services: TheServices) -> Response[Any]:
     with suppress(StoreUnavailable):  # the browser forgets its cookie all the same
         await services.access.sign_out(request)
-    response = Redirect("/sign-in", status_code=303)
+    response = Redirect("/sign-in?out=1", status_code=303)
     response.delete_cookie(COOKIE)
     return secured(response)
 
 
-def _welcome(cookie: Cookie) -> Response[Any]:
-    response = Redirect("/", status_code=303)
+def _welcome(cookie: Cookie, back: str) -> Response[Any]:
+    response = Redirect(back, status_code=303)
     response.set_cookie(cookie)
     return secured(response)

@@ -28,7 +28,9 @@ def address_of(page: str, remote: Remote) -> str:
     return f"/rollbacks/{remote.view()['last_rollback']['id']}" if page == "receipt" else page
 
 
-@pytest.mark.parametrize("address", ["/sessions", "/users/load-00001", "/errors", "/history", "/health", "receipt"])
+@pytest.mark.parametrize(
+    "address", ["/sessions", "/users/load-00001", "/errors", "/history", "/plan", "/health", "receipt"]
+)
 def test_a_cut_stream_is_stale_since_and_live_again(
     visitor: Visitor, stage: Stage, remote: Remote, address: str
 ) -> None:
@@ -67,3 +69,35 @@ def test_a_receipt_grows_while_one_looks(visitor: Visitor, remote: Remote) -> No
     expect(page.locator("#live")).to_have_text("live")
     remote.note("nobody complains")
     expect(page.locator("#history")).to_contain_text("nobody complains")
+
+
+def test_a_plan_is_compared_and_put_in_force_without_a_script(visitor: Visitor, remote: Remote) -> None:
+    page = visitor("/plan", java_script_enabled=False)
+    shorter = page.locator("#plan pre").inner_text().replace('bake = "14d"', 'bake = "21d"')
+    page.get_by_label("or a file").set_input_files(
+        {"name": "plan.toml", "mimeType": "application/toml", "buffer": shorter.encode()}
+    )
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator("#changes")).to_have_text("Stage 100 %: bakes 21d instead of 14d.")
+    page.get_by_label("Reason").fill("holidays")
+    page.get_by_role("button", name="Apply").click()
+    expect(page).to_have_url(re.compile("/plan$"))
+    expect(page.locator("#plan table")).to_contain_text("21d")
+    assert remote.view()["reason"] == "holidays"
+
+
+def test_a_plan_that_is_old_by_now_is_refused_and_the_page_beside_it_is_live(visitor: Visitor, remote: Remote) -> None:
+    page = visitor("/plan")
+    expect(page.locator("#live")).to_have_text("live")
+    toml = page.get_by_label("TOML", exact=True)
+    toml.fill('name = "late"\n[[stage]]\npercentage = 25\nbake = "1h"\n')
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator("#changes")).to_contain_text("Its name is late instead of default.")
+    revision = remote.view()["revision"]
+    remote.say("percentage", percentage=31 if remote.view()["percentage"] != 31 else 32)
+    expect(page.locator("#plan")).to_contain_text(f"Revision {revision + 1}")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_role("alert").filter(has_text="Refused: the rollout changed meanwhile")).to_be_visible()
+    expect(toml).to_have_value('name = "late"\n[[stage]]\npercentage = 25\nbake = "1h"\n')
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Plan late")

@@ -47,7 +47,7 @@ def violations(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("address", [*PAGES, "receipt", "/sign-in", "/rollbacks/none"])
+@pytest.mark.parametrize("address", [*PAGES, "receipt", "/sign-in?out=1", "/rollbacks/none"])
 def test_axe_finds_nothing(visitor: Visitor, remote: Remote, address: str, theme: Literal["light", "dark"]) -> None:
     page = visitor(receipt_address(remote) if address == "receipt" else address, color_scheme=theme)
     settled(page)

@@ -442,6 +442,9 @@ class MemorySource:
     def person(self, request: PageRequest) -> Person | None:
         return self.signed_in
 
+    def why_nobody(self, request: PageRequest) -> str:
+        return ""
+
     async def stays(self, request: PageRequest) -> bool:
         return self.signed_in is not None
 

@@ -68,7 +68,7 @@ def test_every_page_has_one_heading_the_way_to_the_others_and_the_way_out(desk: 
 def test_nobody_sees_a_page_without_signing_in(address: str) -> None:
     for desk in desk_of(None):
         answer = desk.get(address)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/sign-in?{urlencode({'next': address})}")
 
 
 def test_sessions_are_searched_and_each_says_why(desk: Desk) -> None:
