@@ -23,6 +23,7 @@ from app.cells.bus import HostBus
 from app.cells.names import cell_names, host_name
 from app.control.bus import Figures
 from app.control.controller import Controller
+from app.control.crashes import Crashes
 from app.control.departures import StoredDepartures
 from app.control.flags import Flags
 from app.control.flags.embedded import EmbeddedFlags
@@ -35,7 +36,6 @@ from app.control.store.sql import postgres_store, sqlite_store
 from app.errors import StoreUnavailable
 from app.gateway.builds import Builds
 from app.gateway.cell import Cell
-from app.gateway.crashes import Crashes
 from app.gateway.door import Door
 from app.gateway.entrance import Entrance
 from app.paths.hosts import PathHosts

@@ -124,6 +124,7 @@ class Controller:
         self.everyone = Everyone(self.fleet, asking, self.known)
         self.exchange = Exchange(self._desk, self._rollbacks, asking, self._follow)
         self.exchange.on_present = self.loads.gone
+        self.exchange.on_verdicts = self._hurried.set
         self._registry = Registry(store, host, self._desk, self._rollbacks) if host else None
 
     @property
@@ -159,7 +160,8 @@ class Controller:
             if (receipt := await self.keeper.receipt()) is not None:
                 self._rollbacks.watch.restore(receipt)
         if self.state.lock is not None:
-            self._rollbacks.observe(sweep, None, self.cell.path_state(CANARY).sessions)
+            on_v3 = self.cell.path_state(CANARY).sessions
+            self._rollbacks.observe(sweep, None, on_v3, figures=self._desk.figures())
 
     async def run(self) -> None:
         """Tick once a second and talk to the other cells until cancelled."""
@@ -182,8 +184,9 @@ class Controller:
             self._hurried.clear()
 
     def hurry(self) -> None:
-        """Something happened that a guardrail may judge: do not wait for the next second."""
+        """Something happened that a guardrail may judge: neither this cell nor another waits for the next second."""
         self._hurried.set()
+        self.exchange.say()
 
     async def close(self) -> None:
         """Watch no longer, and write what still waits; every change was saved when it was made."""
@@ -223,6 +226,7 @@ class Controller:
         check_load(self.state, users_on_v3=users_on(self.known(), CANARY), live=live)
         loaded = await self.loads.load(factory, python, build)
         self.changes.tell()
+        self.exchange.say()
         what = f"load v3 build {loaded.build} in place of {loaded.previous_build or 'none'}"
         await self.keeper.append(self._desk.entry(Audit(actor, what, reason), source, self.state, self.state))
         return loaded
@@ -233,7 +237,10 @@ class Controller:
             case Prepare():
                 return await self.loads.prepare(question, cell)
             case Adopt():
-                return await self.loads.adopt(question)
+                loaded = await self.loads.adopt(question)
+                self.changes.tell()
+                self.exchange.say()
+                return loaded
             case Abandon():
                 await self.loads.abandon(cell)
                 return None
@@ -354,10 +361,10 @@ class Controller:
     async def _adopt(self, state: Rollout) -> None:
         before, self._force.state = self.state, state
         if state.lock is not None:
-            to_move = self.cell.path_state(CANARY).sessions
+            to_move, figures = self.cell.path_state(CANARY).sessions, self._desk.figures()
             sweep = self._force.publish(rollback=True)
             if before.lock is None or before.last_rollback != state.last_rollback:
-                self._rollbacks.observe(sweep, None, to_move)
+                self._rollbacks.observe(sweep, None, to_move, figures=figures)
             await self._force.settle_lock()
             await self._force.write_flag()
         elif before.lock is not None:
@@ -367,7 +374,8 @@ class Controller:
             await self._force.write_flag()
             if self.state is state:
                 self._force.publish()
-        if (before.id, before.percentage) != (state.id, state.percentage):
+        lifted = before.lock is not None and state.lock is None
+        if lifted or (before.id, before.percentage) != (state.id, state.percentage):
             self._desk.guard.new_epoch(state.percentage)
             self._desk.mark = self.ledger.mark(time.monotonic())
         if not self.fleet.alone:

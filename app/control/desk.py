@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -21,7 +21,7 @@ from app.control.overview import Known, path_figures
 from app.control.ports import Cell, Guard
 from app.control.record import entry_of
 from app.settings import Settings
-from dashboards.views import AuditEntry, Rollback
+from dashboards.views import AuditEntry, PathFigures, Rollback
 from rollout.events import Audit, Effect, Notify
 from rollout.state import Rollout
 
@@ -73,10 +73,21 @@ class Desk:
             rollback=rollback,
         )
 
-    def entry(self, audit: Audit, source: str, before: Rollout, after: Rollout) -> AuditEntry:
-        """A line of the audit with the figures of this moment; one of a change has the change's own time."""
+    def figures(self) -> list[PathFigures]:
+        """Both paths in all cells, now."""
+        return path_figures(self.known())
+
+    def entry(
+        self,
+        audit: Audit,
+        source: str,
+        before: Rollout,
+        after: Rollout,
+        figures: Sequence[PathFigures] | None = None,
+    ) -> AuditEntry:
+        """A line of the audit, with the figures of this moment if none are given; a change's has the change's time."""
         now = self.clock() if after.revision == before.revision else after.changed_at
-        return entry_of(audit, source, before, after, figures=path_figures(self.known()), now=now)
+        return entry_of(audit, source, before, after, figures=self.figures() if figures is None else figures, now=now)
 
     def tell(self, effects: Iterable[Effect]) -> None:
         """Send the notices among a transition's effects."""

@@ -40,6 +40,8 @@ class Exchange:
         self._asking = asking
         self.on_present: Callable[[], None] = lambda: None
         """Called when cells came or went."""
+        self.on_verdicts: Callable[[], None] = lambda: None
+        """Called when another cell has found something else than before."""
         self._follow = follow
         self._news: Changed | None = None
         self._arrived = asyncio.Event()
@@ -83,7 +85,13 @@ class Exchange:
     # -- what this cell hears -----------------------------------------------------------------------------------------
 
     def _hear(self, sender: str, message: Message) -> None:
-        self._fleet.hear(sender, message if isinstance(message, Figures) else None)
+        if isinstance(message, Figures):
+            before = self._fleet.others().get(sender)
+            self._fleet.hear(sender, message)
+            if before is not None and before.verdicts != message.verdicts:
+                self.on_verdicts()
+            return
+        self._fleet.hear(sender)
         match message:
             case Locked():
                 self._rollbacks.merge(message.lock, sender)

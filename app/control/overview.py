@@ -34,6 +34,7 @@ from rollout.errors import NotInPhase
 from rollout.names import CANARY, PATHS, Path
 from rollout.permissions import allowed, check_load
 from rollout.plan import Plan
+from rollout.schedule import frozen_until
 from rollout.state import Rollout
 
 FlagStatus = Literal["embedded", "in step", "pending", "changed outside", "unreachable"]
@@ -100,6 +101,7 @@ def rollout_view(known: Known) -> RolloutView:
         moving=known.cell.moving() + sum(other.moving for other in known.fleet.others().values()),
         allowed=_allowed(known),
         undo_until=state.undo_until,
+        frozen_until=frozen_until(state.plan.freezes, known.now),
         now=known.now,
     )
 
@@ -133,8 +135,9 @@ def users_on(known: Known, path: Path) -> int:
 
 
 def verdicts(known: Known) -> list[Verdict]:
-    """One verdict per guardrail: the worst of all cells'."""
-    return summing.worst_verdicts([known.verdicts, *(other.verdicts for other in known.fleet.others().values())])
+    """One verdict per guardrail, of all cells that have the same record in force: what another found is of another."""
+    others = [other for other in known.fleet.others().values() if other.revision == known.state.revision]
+    return summing.verdicts([known.verdicts, *(other.verdicts for other in others)])
 
 
 def own_figures(known: Known) -> Figures:

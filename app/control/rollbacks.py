@@ -17,14 +17,13 @@ import structlog
 from app.control.bus import Locked
 from app.control.desk import Desk
 from app.control.lockfile import UNKNOWN
-from app.control.overview import path_figures
 from app.control.ports import Sweep
 from app.control.receipt import Receipt
-from app.control.record import audit_in
+from app.control.record import audit_in, place_of
 from app.control.store.port import RevisionTaken
 from app.control.watch import RollbackWatch
 from app.errors import StoreUnavailable
-from dashboards.views import AuditEntry
+from dashboards.views import AuditEntry, PathFigures
 from rollout.events import Actor, Audit, LockFound, Rollback, Transition
 from rollout.machine import advance
 from rollout.names import CANARY
@@ -32,6 +31,8 @@ from rollout.state import Lock, Rollout
 
 ANSWER_S = 1.0
 """A rollback's answer waits for the store at most so long."""
+MAKER_S = 3.0
+"""The cell that was given a rollback saves it; what the store has not got by then, any other that knows of it saves."""
 log = structlog.get_logger()
 
 
@@ -45,7 +46,9 @@ class Unsaved:
     lock: Lock
     now: float
     entry: AuditEntry | None
-    """None for a lock found at start: whoever made it has audited it."""
+    """None for the lock of another process: whoever made it audits it."""
+    wait_until: float = 0.0
+    """Monotonic seconds; until then whoever made the lock may be about to save it, and this cell leaves it to them."""
 
 
 class Rollbacks:
@@ -77,7 +80,7 @@ class Rollbacks:
         A lock that was lifted meanwhile is none; `leader` is the cell that saves and audits it.
         """
         desk = self._desk
-        state = desk.force.state
+        state, figures = desk.force.state, desk.figures()
         if not desk.keeper.loaded:
             if state.lock is None:
                 self.found(lock)
@@ -88,16 +91,18 @@ class Rollbacks:
             transition = advance(state, LockFound(lock=lock), desk.clock())
             command = Rollback(actor=Actor(lock.by, "oncall" if lock.by_person else "system"), reason=lock.reason)
             if self.unsaved is None:
-                self.unsaved = Unsaved(state.revision, transition, command, lock, lock.since, None)
+                wait_until = time.monotonic() + MAKER_S
+                self.unsaved = Unsaved(state.revision, transition, command, lock, lock.since, None, wait_until)
             desk.force.state = transition.state
         to_move = desk.cell.path_state(CANARY).sessions
-        self.observe(desk.force.publish(rollback=True), None, to_move, leader)
+        self.observe(desk.force.publish(rollback=True), None, to_move, leader, figures=figures)
         desk.changes.tell()
         self._spawn(desk.force.write_flag())
 
     async def order(self, command: Rollback, source: str) -> None:
         """Disk, cell; then store, audit and flag, which hold up the answer for a second at most. Raises NotAllowed."""
         commanded_at, now, force = time.monotonic(), self._desk.clock(), self._desk.force
+        figures = self._desk.figures()
         async with force.disk:
             transition = advance(force.state, command, now)
             while True:
@@ -111,12 +116,12 @@ class Rollbacks:
             to_move = self._desk.cell.path_state(CANARY).sessions
             self._desk.fleet.bus.tell(Locked(lock))
             sweep = force.publish(rollback=True)
-        entry = self._desk.entry(audit_in(transition.effects), source, base, transition.state)
+        entry = self._desk.entry(audit_in(transition.effects), source, base, transition.state, figures)
         if self.unsaved is None:
             self.unsaved = Unsaved(base.revision, transition, command, lock, now, entry)
         else:
             self._desk.keeper.wait(entry)
-        self.observe(sweep, commanded_at, to_move, self._desk.fleet.name)
+        self.observe(sweep, commanded_at, to_move, self._desk.fleet.name, figures=figures)
         self._desk.changes.tell()
         self._desk.tell(transition.effects)
         await asyncio.wait({self._spawn(self._save_rollback())}, timeout=ANSWER_S)
@@ -128,7 +133,15 @@ class Rollbacks:
         sure = self._desk.keeper.loaded and not self._desk.changing.locked()
         return lock if sure else replace(lock, generation=UNKNOWN)
 
-    def observe(self, sweep: Sweep, commanded_at: float | None, to_move: int, leader: str = "") -> None:
+    def observe(
+        self,
+        sweep: Sweep,
+        commanded_at: float | None,
+        to_move: int,
+        leader: str = "",
+        *,
+        figures: list[PathFigures],
+    ) -> None:
         """Watch the rollback in force from this sweep on; see `RollbackWatch.begin`."""
         last = self._desk.force.state.last_rollback
         assert last is not None  # a rollback was just made, or found
@@ -138,7 +151,7 @@ class Rollbacks:
             commanded_at,
             to_move=to_move,
             leader=leader,
-            figures=path_figures(self._desk.known()),
+            figures=figures,
             errors=self._desk.ledger.errors.counts(),
         )
 
@@ -146,6 +159,7 @@ class Rollbacks:
         try:
             async with self._desk.changing:
                 await self.settle(late=False)
+            await self._desk.keeper.flush()
         except StoreUnavailable:
             log.warning("the rollback is in force here and not in the store yet")
         except Exception:
@@ -163,6 +177,8 @@ class Rollbacks:
             return
         if not self._desk.keeper.loaded:
             await self._desk.keeper.load()
+        if job.wait_until > time.monotonic() and (self._desk.keeper.stored or Rollout()).lock is None:
+            return
         while True:
             stored = self._desk.keeper.stored or Rollout()
             transition, entry = self._rebased(job, stored, late=late)
@@ -196,15 +212,18 @@ class Rollbacks:
     def _rebased(self, job: Unsaved, stored: Rollout, *, late: bool) -> tuple[Transition, AuditEntry | None]:
         if stored.revision == job.base_revision:
             return job.transition, job.entry
-        if late:
+        if late or job.entry is None:
             generation = stored.generation if job.lock.generation == UNKNOWN else job.lock.generation
             transition = advance(stored, LockFound(lock=replace(job.lock, generation=generation)), job.now)
         else:
             transition = advance(stored, job.command, job.now)
         superseded = next((effect for effect in transition.effects if isinstance(effect, Audit)), None)
         if job.entry is not None:
+            state = transition.state
             changes = {"what": superseded.what} if superseded else {}
-            return transition, msgspec.structs.replace(job.entry, revision=transition.state.revision, **changes)
+            return transition, msgspec.structs.replace(
+                job.entry, revision=state.revision, before=place_of(stored), after=place_of(state), **changes
+            )
         if superseded and transition.state.revision == stored.revision:
             return transition, self._desk.entry(superseded, "lock file", stored, stored)
         return transition, None

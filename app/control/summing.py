@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from app.control import crashes
 from app.control.ledger import BUCKETS, Tally, quantile_ms
 from app.control.ports import PathState
 from dashboards.views import PathFigures, Verdict
@@ -67,14 +68,21 @@ def per_session_bytes(states: Iterable[PathState]) -> float | None:
     return sum(each * sessions for each, sessions in known) / weight
 
 
-def worst_verdicts(of_cells: Iterable[Sequence[Verdict]]) -> list[Verdict]:
-    """One verdict per guardrail: the one of the cell where it is worst, then of the one with the most evidence."""
+def verdicts(of_cells: Iterable[Sequence[Verdict]]) -> list[Verdict]:
+    """One verdict per guardrail: the one of the cell where it is worst, then of the one with the most evidence.
+
+    Deaths of workers are counted, so those of all cells are added.
+    """
     worst: dict[str, Verdict] = {}
-    for verdicts in of_cells:
-        for verdict in verdicts:
+    deaths = 0
+    for found in of_cells:
+        for verdict in found:
+            deaths += int(verdict.evidence or 0) if verdict.guardrail == crashes.GUARDRAIL else 0
             known = worst.get(verdict.guardrail)
             if known is None or _rank(verdict) > _rank(known):
                 worst[verdict.guardrail] = verdict
+    if crashes.GUARDRAIL in worst:
+        worst[crashes.GUARDRAIL] = crashes.verdict_of(deaths)
     return list(worst.values())
 
 

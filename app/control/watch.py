@@ -120,12 +120,14 @@ class RollbackWatch:
             self._task = asyncio.create_task(self._observe(to_move))
 
     def rename(self, last: LastRollback | None) -> None:
-        """The rollback got its final id, because something was saved before it."""
+        """The rollback got its final id and beginning, because something was saved before it."""
         receipt, watched = self.receipt, self._watched
-        if last is None or receipt is None or receipt.rollback.at != last.at or receipt.rollback.id == last.id:
+        if last is None or receipt is None or receipt.rollback.at != last.at:
+            return
+        if (receipt.rollback.id, receipt.from_percentage) == (last.id, last.place.percentage):
             return
         rollback = msgspec.structs.replace(receipt.rollback, id=last.id)
-        self.receipt = msgspec.structs.replace(receipt, rollback=rollback)
+        self.receipt = msgspec.structs.replace(receipt, rollback=rollback, from_percentage=last.place.percentage)
         if watched is not None:
             watched.before = msgspec.structs.replace(watched.before, id=last.id)
         own = self._told.get(self._fleet.name)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from app.control import rollbacks
 from app.control.bus import Changed
+from app.control.crashes import Crashes
 from app.control.exchange import CUT_OFF_S
 from app.control.lockfile import LockFile
 from app.control.overview import rollout_view
@@ -30,10 +32,13 @@ class Host:
     def __init__(self) -> None:
         self.board: dict[str, MemoryBus] = {}
         self.worlds: dict[str, World] = {}
+        self.crashes: dict[str, Crashes] = {}
         self._talking: dict[str, asyncio.Task[None]] = {}
 
     async def open(self, folder: Path, name: str) -> World:
-        world = self.worlds[name] = await World.make(folder, name, bus=MemoryBus(name, self.board))
+        self.crashes[name] = Crashes()
+        bus = MemoryBus(name, self.board)
+        world = self.worlds[name] = await World.make(folder, name, bus=bus, guard=self.crashes[name])
         self._talking[name] = asyncio.create_task(world.control.exchange.run())
         return world
 
@@ -165,6 +170,104 @@ async def test_a_receipt_has_the_errors_of_all_cells(host: Host) -> None:
         assert receipt is not None
         assert [(group.fingerprint, group.count) for group in receipt.errors_only_on_v3] == [("only here", 2)]
         assert receipt.users_harmed == 2  # u1 in b and in c, and u2
+
+
+async def test_a_receipt_and_the_audit_have_the_figures_from_before_the_sweep(host: Host) -> None:
+    await host.started()
+    for name in NAMES:
+        host[name].control.exchange.say()
+    deliver(host.board)
+    await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
+    await host.until(lambda: verified(host["b"]))
+    receipt = await host["c"].control.receipt("1-0")
+    assert receipt is not None
+    everybody = len(host["a"].users)  # the same in all three cells
+    assert [(path.sessions, path.users) for path in receipt.figures] == [(0, 0), (3 * everybody, everybody)]
+    entry = (await host["a"].control.keeper.events()).items[0]
+    assert (entry.what, entry.figures["v3"]["sessions"]) == ("rollback", 3 * everybody)  # type: ignore[index]
+
+
+async def test_deaths_of_v3s_workers_add_up_over_the_cells(host: Host) -> None:
+    await host.started()
+    for name in ("b", "c"):
+        host.crashes[name].died()
+        host[name].control.hurry()
+    assert host["a"].control.state.phase == "progressing"
+    deliver(host.board)
+    assert host["a"].control._hurried.is_set()
+    await host["a"].control.tick()
+    await host.until(lambda: on_v3(host) == [0, 0, 0])
+    assert (host["a"].control.state.phase, host["a"].control.state.reason) == ("rolled_back", "harm shown by crashes")
+
+
+async def test_what_another_cell_found_under_an_earlier_record_harms_nobody(host: Host) -> None:
+    await host.started()
+    host.crashes["b"].died()
+    host.crashes["b"].died()
+    host["b"].control.exchange.say()
+    await host["a"].control.execute(SetPercentage(actor=ANN, percentage=60, revision=1), "cli")
+    host.board["a"].read()  # b speaks of revision 1
+    await host["a"].control.tick()
+    assert host["a"].control.state.phase == "paused"
+
+
+async def test_lifting_a_lock_forgets_the_deaths_in_all_cells(host: Host) -> None:
+    await host.started()
+    host.crashes["b"].died()
+    await host["a"].control.execute(Rollback(actor=BOB), "page")
+    await host.until(lambda: verified(host["a"]) and host["b"].control.state.revision == 2)
+    await host["a"].control.execute(Unlock(actor=ANN, reason="ok", revision=2, flag_percentage=None), "cli")
+    await host.until(lambda: host["b"].control.state.phase == "idle")
+    await host.until(lambda: [verdict.evidence for verdict in host.crashes["b"].verdicts()] == [0.0])
+
+
+async def test_whoever_only_heard_of_a_rollback_leaves_saving_it_to_the_cell_that_was_given_it(host: Host) -> None:
+    await host.started()
+    host["a"].store.pause()
+    ordered = asyncio.create_task(host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page"))
+    await host.until(lambda: on_v3(host) == [0, 0, 0])
+    await host["b"].control.tick()
+    assert (await host["b"].stored()).phase == "progressing"
+    host["a"].store.go_on()
+    await ordered
+    for world in host.worlds.values():
+        await world.control.tick()
+    entries = (await host["a"].control.keeper.events()).items
+    assert [(entry.what, entry.source) for entry in entries] == [("rollback", "page"), ("start 100 %", "cli")]
+
+
+async def test_when_the_cell_that_was_given_a_rollback_does_not_save_it_another_does(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollbacks, "MAKER_S", 0.0)
+    await host.started()
+    host["a"].store.fail(True)
+    await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
+    deliver(host.board)
+    await host["b"].control.tick()
+    assert (await host["b"].stored()).phase == "rolled_back"
+
+
+async def test_the_audit_of_a_rollback_over_a_change_says_what_it_was_before(host: Host) -> None:
+    await host.started(60)
+    host["b"].store.pause()
+    setting = asyncio.create_task(host["b"].control.execute(SetPercentage(actor=ANN, percentage=30, revision=1), "cli"))
+    await host["b"].store.waiting()
+    ordered = asyncio.create_task(host["b"].control.execute(Rollback(actor=BOB, reason="errors"), "page"))
+    await host.until(lambda: host["b"].cell.on("v3") == 0)
+    host["b"].store.go_on()
+    with pytest.raises(StaleRevision):
+        await setting
+    await ordered
+    await host.until(lambda: verified(host["b"]))
+    last, before, _ = (await host["b"].control.keeper.events()).items
+    assert (last.what, before.what) == ("rollback", "set 30 %")
+    assert last.before == before.after
+    done = host["b"].control.known().rollback
+    assert done is not None
+    receipt = await host["b"].control.receipt(done.id)
+    assert receipt is not None
+    assert receipt.from_percentage == 30
 
 
 async def test_a_busy_session_in_another_cell_keeps_a_rollback_unverified(host: Host) -> None:

@@ -52,9 +52,9 @@ def verdict(word: Word, evidence: float | None) -> Verdict:
 
 @pytest.mark.parametrize("words", [("pass", "fail"), ("fail", "inconclusive"), ("insufficient_data", "fail")])
 def test_the_worst_verdict_counts(words: tuple[Word, Word]) -> None:
-    found = summing.worst_verdicts([[verdict(words[0], 1.0)], [verdict(words[1], None)]])
+    found = summing.verdicts([[verdict(words[0], 1.0)], [verdict(words[1], None)]])
     assert [each.verdict for each in found] == ["fail"]
-    (most,) = summing.worst_verdicts([[verdict("fail", 120.0)], [verdict("fail", 300.0)]])
+    (most,) = summing.verdicts([[verdict("fail", 120.0)], [verdict("fail", 300.0)]])
     assert most.evidence == 300.0
 
 

@@ -1,4 +1,4 @@
-"""The guardrail `crashes`: two deaths of v3's worker in ten minutes fail it, and so roll back.
+"""The guardrail `crashes`: two deaths of v3's workers in ten minutes, in whichever cells, fail it, and so roll back.
 
 Counts deaths; it must not know why a worker died, nor what the verdict leads to.
 """
@@ -11,12 +11,13 @@ from time import monotonic
 
 from dashboards.views import Verdict
 
+GUARDRAIL = "crashes"
 LIMIT = 2
 WINDOW_S = 600.0
 
 
 class Crashes:
-    """Implements `app.control.ports.Guard` with this one guardrail. `clock` in monotonic seconds."""
+    """Implements `app.control.ports.Guard` with this one guardrail, for one cell. `clock` in monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -37,15 +38,17 @@ class Crashes:
 
     def verdicts(self) -> Sequence[Verdict]:
         since = self._clock() - WINDOW_S
-        count = sum(1 for at in self._deaths if at > since)
-        failed = count >= LIMIT
-        return [
-            Verdict(
-                guardrail="crashes",
-                verdict="fail" if failed else "pass",
-                words="v3 keeps dying" if failed else "no harm found",
-                evidence=float(count),
-                limit=float(LIMIT),
-                detail=f"{count} deaths of v3's worker in 10 min, {LIMIT} roll back",
-            )
-        ]
+        return [verdict_of(sum(1 for at in self._deaths if at > since))]
+
+
+def verdict_of(deaths: int) -> Verdict:
+    """What so many deaths in the window mean."""
+    failed = deaths >= LIMIT
+    return Verdict(
+        guardrail=GUARDRAIL,
+        verdict="fail" if failed else "pass",
+        words="v3 keeps dying" if failed else "no harm found",
+        evidence=float(deaths),
+        limit=float(LIMIT),
+        detail=f"{deaths} deaths of v3's workers in 10 min, {LIMIT} roll back",
+    )
