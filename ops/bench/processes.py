@@ -119,6 +119,12 @@ async def load_client() -> AsyncIterator[LoadClient]:
         await _end(process)
 
 
+def cpu_s(process: psutil.Process) -> float:
+    """Processor time of one process so far, its own and the kernel's for it, in seconds. Others' load is not in it."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
 def memory_bytes(process: psutil.Process) -> int:
     """Proportional set size of a process and everything it has started."""
     total = 0

@@ -10,7 +10,8 @@ import pytest
 from ops.bench.client import quantile_ms
 from ops.bench.processes import BenchError, free_port, load_client, memory_bytes, running
 from ops.bench.report import Result, as_table, compare
-from ops.bench.servers import backend
+from ops.bench.rows import throughput
+from ops.bench.servers import Running, backend
 
 ROUNDS = [(10.0, 8.0), (30.0, 10.0), (9.0, 9.0)]
 
@@ -48,6 +49,44 @@ def test_a_quantile_is_a_value_that_occurred() -> None:
     assert quantile_ms([0.003, 0.001, 0.002], 0.5) == 2.0
     assert quantile_ms([0.003, 0.001, 0.002], 0.99) == 3.0
     assert quantile_ms([], 0.5) is None
+
+
+def figures(rate: float, p99: float, front: float, behind: float) -> dict[str, float]:
+    """What one slice found, as the row keeps it."""
+    parts = {throughput.FRONT: front, throughput.BEHIND: behind, throughput.BOTH: front + behind}
+    return {"messages_per_second": rate, "p99_ms": p99, "client_cpu": 0.5, **parts}
+
+
+def test_a_point_of_the_throughput_row_compares_each_figure_with_the_same_of_the_peer() -> None:
+    slices = {
+        throughput.OURS: [figures(30.0, 2.0, 8.0, 4.0)],
+        throughput.PEER: [figures(20.0, 4.0, 2.0, 8.0)],
+        throughput.PEER_ONE: [figures(60.0, 1.0, 1.0, 1.0)],
+    }
+    found = throughput.results(throughput.Point(64, 1, 1.0, 1.4), slices)
+    assert [(each.row, each.ratio, each.verdict) for each in found] == [
+        ("throughput", 1.5, "aim"),
+        ("p99", 0.5, "aim"),
+        ("throughput", 0.5, "reported"),
+        ("cpu", 1.2, "reported"),
+        ("cpu", 4.0, "reported"),
+        ("cpu", 0.5, "reported"),
+    ]
+
+
+@pytest.mark.slow
+async def test_children_are_behind_a_server_unless_it_stands_before_workers_of_its_own(tmp_path: Path) -> None:
+    async with (
+        running(["sh", "-c", "trap 'kill $!' TERM; while :; do :; done & wait"], tmp_path / "parent.log") as parent,
+        running(["sleep", "60"], tmp_path / "worker.log") as worker,
+    ):
+        ours, nginx = Running("ours", "", "", parent), Running("nginx", "", "", parent, workers=(worker,))
+        while throughput.Cost(ours).so_far_s()[throughput.BEHIND] < 0.1:
+            assert parent.is_running()  # type: ignore[no-untyped-call]
+        found = throughput.Cost(ours).so_far_s()
+        assert found[throughput.FRONT] < 0.1 <= found[throughput.BEHIND]
+        found = throughput.Cost(nginx).so_far_s()
+        assert found[throughput.BEHIND] < 0.1 <= found[throughput.FRONT]
 
 
 async def test_a_program_that_ends_early_is_an_error_with_its_log(tmp_path: Path) -> None:

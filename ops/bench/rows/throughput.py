@@ -1,4 +1,5 @@
-"""Messages a second and p99, against nginx `split_clients` before two Litestar backends with the same three events.
+"""Messages a second, p99 and processor time a message, against nginx `split_clients` before two Litestar backends with
+the same three events.
 
 All sockets to all servers stay open; a slice drives one server and is followed at once by the slice of the other.
 """
@@ -8,10 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from ops.bench.processes import BenchError, LoadClient, load_client
+import psutil
+
+from ops.bench.processes import BenchError, LoadClient, cpu_s, load_client
 from ops.bench.report import Result, compare
 from ops.bench.rows import Bench
-from ops.bench.servers import crossfade, nginx_split
+from ops.bench.servers import Running, crossfade, nginx_split
 
 NAME = "throughput"
 WHAT = "messages/s and p99 at 64 x 1, 64 x 8 and 1000 x 1, three events a message, against nginx and two backends"
@@ -26,6 +29,7 @@ class Point(NamedTuple):
 
 POINTS = (Point(64, 1, 1.0, 1.4), Point(64, 8, 0.9, 1.2), Point(1000, 1, 1.3, 1.8))
 P99_MUST, P99_AIM = 1.0, 0.6
+FRONT, BEHIND, BOTH = "gateway | nginx", "workers | backends", "all processes"
 OURS, PEER, PEER_ONE = "crossfade", "nginx + 2 backends", "the same, one event"
 
 
@@ -33,23 +37,45 @@ async def run(bench: Bench) -> AsyncIterator[Result]:
     """Five slices or more a point and server."""
     async with crossfade(bench.folder) as ours, nginx_split(bench.folder) as peer:
         urls = {OURS: ours.url, PEER: peer.url, PEER_ONE: f"{peer.url}&events=1"}
+        of_peer = Cost(peer)
+        costs = {OURS: Cost(ours), PEER: of_peer, PEER_ONE: of_peer}
         for point in POINTS:
             async with load_client() as client:
                 for name, url in urls.items():
                     await client.ask("connect", name, url=url, sockets=point.sockets)
-                slices = await alternate(client, bench, point, list(urls))
+                slices = await alternate(client, bench, point, costs)
             for result in results(point, slices):
                 yield result
 
 
+class Cost:
+    """Processor time of a server's processes: `front` holds the clients' sockets, `behind` answers."""
+
+    def __init__(self, server: Running) -> None:
+        children: list[psutil.Process] = server.process.children(recursive=True)  # type: ignore[no-untyped-call]
+        # nginx serves in children of its own; ours runs the paths in them.
+        self._front = [server.process, *children] if server.workers else [server.process]
+        self._behind = list(server.workers) or children
+
+    def so_far_s(self) -> dict[str, float]:
+        """Seconds until now."""
+        return {FRONT: sum(map(cpu_s, self._front)), BEHIND: sum(map(cpu_s, self._behind))}
+
+
 async def alternate(
-    client: LoadClient, bench: Bench, point: Point, names: list[str]
+    client: LoadClient, bench: Bench, point: Point, costs: dict[str, Cost]
 ) -> dict[str, list[dict[str, float]]]:
     """All servers in turn, the order reversed every round; the first, unmeasured turn warms up."""
+    names = list(costs)
     slices: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for turn in range(bench.rounds + 1):
         for name in names if turn % 2 else reversed(names):
+            before = costs[name].so_far_s()
             figures = await client.ask("drive", name, inflight=point.inflight, seconds=bench.slice_s)
+            after = costs[name].so_far_s()
+            for part, seconds in after.items():
+                figures[part] = (seconds - before[part]) * 1e6 / max(figures["answered"], 1)
+            figures[BOTH] = figures[FRONT] + figures[BEHIND]
             if figures["errors"] or figures["lost"] or not figures["messages"]:
                 raise BenchError(f"{name} at {point.sockets} x {point.inflight}: {figures}")
             if turn:
@@ -58,7 +84,7 @@ async def alternate(
 
 
 def results(point: Point, slices: dict[str, list[dict[str, float]]]) -> list[Result]:
-    """Two lines against the peer with three events, one against the peer with one."""
+    """Five lines against the peer with three events, one against the peer with one."""
     where = f"{point.sockets} x {point.inflight}"
     cpu = max(figures["client_cpu"] for each in slices.values() for figures in each)
     note = f"client at most {cpu * 100:.0f} % of a core"
@@ -78,5 +104,11 @@ def results(point: Point, slices: dict[str, list[dict[str, float]]]) -> list[Res
         compare(
             pairs(PEER_ONE, "messages_per_second"), row=NAME, point=where, unit="messages/s", peer_name=PEER_ONE,
             better="higher",
+        ),
+        *(
+            compare(
+                pairs(PEER, part), row="cpu", point=where, unit="µs/message", peer_name=PEER, better="lower", note=part
+            )
+            for part in (BOTH, FRONT, BEHIND)
         ),
     ]  # fmt: skip
