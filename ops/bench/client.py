@@ -30,7 +30,11 @@ class Slice:
     """What one slice counted; a message counts when its terminal event came before the end."""
 
     end: float = 0.0
+    again: bool = True
+    """Whether an answer is followed by the next message: a closed loop."""
     messages: int = 0
+    answered: int = 0
+    """Those that came after the end, too: what the servers had to work for."""
     frames: int = 0
     errors: int = 0
     latencies_s: list[float] = field(default_factory=list)
@@ -53,13 +57,13 @@ class Socket(WSListener):
         self.transport = None
         self.target.lost += 1
 
-    def send(self) -> None:
+    def send(self, content: str = "hello, world") -> None:
         assert self.transport is not None
         self.count += 1
         self.sent.append(time.perf_counter())
         self.target.outstanding += 1
-        body = b'{"type":"user_message","message_id":"%d-%d","payload":{"content":"hello, world"}}'
-        self.transport.send(WSMsgType.TEXT, body % (self.index, self.count))
+        body = b'{"type":"user_message","message_id":"%d-%d","payload":{"content":"%b"}}'
+        self.transport.send(WSMsgType.TEXT, body % (self.index, self.count, content.encode()))
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type != WSMsgType.TEXT:
@@ -73,11 +77,13 @@ class Socket(WSListener):
                 return
             current.errors += 1
         self.target.outstanding -= 1
+        current.answered += 1
         began = self.sent.popleft()
         if now < current.end:
             current.messages += 1
             current.latencies_s.append(now - began)
-            self.send()
+            if current.again:
+                self.send()
         elif self.target.outstanding == 0:
             self.target.settled.set()
 
@@ -119,7 +125,25 @@ class Target:
             for socket in self.sockets:
                 socket.send()
         await asyncio.sleep(seconds)
-        busy = time.process_time() - cpu
+        return await self._figures(seconds, time.process_time() - cpu)
+
+    async def pace(self, per_second: float, seconds: float) -> dict[str, float | int | None]:
+        """An open loop: `per_second` messages over all sockets in turn, whether they are answered or not.
+
+        A latency begins when its message is sent; the timer of the loop makes small bursts, a millisecond apart.
+        """
+        self.settled.clear()
+        began, cpu = time.perf_counter(), time.process_time()
+        self.slice = Slice(end=began + seconds, again=False)
+        sent = 0
+        while (now := time.perf_counter()) < began + seconds:
+            while sent < (now - began) * per_second:
+                self.sockets[sent % len(self.sockets)].send()
+                sent += 1
+            await asyncio.sleep(0.001)
+        return await self._figures(seconds, time.process_time() - cpu)
+
+    async def _figures(self, seconds: float, busy_s: float) -> dict[str, float | int | None]:
         if self.outstanding:
             async with asyncio.timeout(SETTLE_S):
                 await self.settled.wait()
@@ -127,13 +151,22 @@ class Target:
         return {
             "messages_per_second": done.messages / seconds,
             "messages": done.messages,
+            "answered": done.answered,
             "frames": done.frames,
             "errors": done.errors,
             "lost": self.lost,
             "p50_ms": quantile_ms(done.latencies_s, 0.50),
             "p99_ms": quantile_ms(done.latencies_s, 0.99),
-            "client_cpu": busy / seconds,
+            "client_cpu": busy_s / seconds,
         }
+
+    async def quiet(self) -> dict[str, int]:
+        """Wait for what is not answered yet; how many messages that were."""
+        waited = self.outstanding
+        if waited:
+            async with asyncio.timeout(SETTLE_S):
+                await self.settled.wait()
+        return {"waited": waited}
 
     async def say_once(self) -> None:
         """One message on every socket, a few at a time: sessions that have been used, idle again."""
@@ -168,6 +201,14 @@ async def obey(targets: dict[str, Target], command: dict[str, object]) -> object
             return {"sockets": len(target.sockets)}
         case "drive":
             return await targets[name].drive(int(str(command["inflight"])), float(str(command["seconds"])))
+        case "pace":
+            return await targets[name].pace(float(str(command["per_second"])), float(str(command["seconds"])))
+        case "say":
+            targets[name].settled.clear()
+            targets[name].sockets[0].send(str(command["content"]))
+            return {}
+        case "quiet":
+            return await targets[name].quiet()
         case "say_once":
             await targets[name].say_once()
             return {"lost": targets[name].lost}

@@ -63,11 +63,16 @@ class Running:
     """With `{user}`."""
     base: str
     process: psutil.Process
+    workers: tuple[psutil.Process, ...] = ()
+    """What stands behind `process` and was not started by it."""
 
 
 @contextlib.asynccontextmanager
-async def crossfade(folder: Path, **settings: str) -> AsyncIterator[Running]:
-    """`crossfade serve` with the limits out of the way, at `PERCENTAGE` % on v3; `settings` by field name."""
+async def crossfade(folder: Path, *, pinned: str = "", **settings: str) -> AsyncIterator[Running]:
+    """`crossfade serve` with the limits out of the way, at `PERCENTAGE` % on v3; `settings` by field name.
+
+    With `pinned`, this user alone is on v3.
+    """
     port = free_port()
     environ = {
         "CROSSFADE_BIND": f"127.0.0.1:{port}",
@@ -79,7 +84,8 @@ async def crossfade(folder: Path, **settings: str) -> AsyncIterator[Running]:
     }
     command = [sys.executable, "-m", "app.cli"]
     async with running([*command, "serve"], folder / "crossfade.log", port, environ) as process:
-        await _say([*command, "set", str(PERCENTAGE), "--url", f"http://127.0.0.1:{port}"], environ)
+        wanted = ["pin", pinned, "v3"] if pinned else ["set", str(PERCENTAGE)]
+        await _say([*command, *wanted, "--url", f"http://127.0.0.1:{port}"], environ)
         yield Running("crossfade", f"ws://127.0.0.1:{port}/ws?user={{user}}", f"http://127.0.0.1:{port}", process)
 
 
@@ -117,4 +123,6 @@ async def nginx_split(folder: Path, workers: int = 1) -> AsyncIterator[Running]:
         config.write_text(NGINX.format(folder=folder, workers=workers, percentage=PERCENTAGE, **ports))
         command = [binary, "-e", f"{folder}/nginx-error.log", "-p", str(folder), "-c", str(config)]
         async with running(command, folder / "nginx.log", port) as process:
-            yield Running("nginx", f"ws://127.0.0.1:{port}/ws?user={{user}}", f"http://127.0.0.1:{port}", process)
+            base = f"http://127.0.0.1:{port}"
+            url = f"ws://127.0.0.1:{port}/ws?user={{user}}"
+            yield Running("nginx", url, base, process, workers=(v2.process, v3.process))

@@ -1,6 +1,6 @@
 """`python -m ops.bench.switches`: thousands of live sessions with work in flight, switched back and forth, killed,
-stopped and reloaded; prints what became of every message, how long each switch took, and what v2 feels of a v3 that
-spins. Exit code 1 when anything was closed, lost, doubled, reordered or forgotten.
+stopped and reloaded; prints what became of every message and how long each switch took. Exit code 1 when anything was
+closed, lost, doubled, reordered or forgotten.
 
 It drives the service as clients and an operator do, and must not know its code.
 """
@@ -20,7 +20,6 @@ import msgspec
 
 from ops.bench.crowd import Crowd
 from ops.bench.processes import ROOT, BenchError
-from ops.bench.spinning import Spinning, measure_spinning
 from ops.bench.switching import HANG_LIMIT_S, Blow, Outcome, Striker
 from ops.chaos.service import chaos_service
 
@@ -44,10 +43,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     sessions: int
     outcome: Outcome
     blows: list[Blow]
-    spinning: Spinning | None
 
 
-async def run(sessions: int, script: tuple[str, ...], *, spin: bool) -> Report:
+async def run(sessions: int, script: tuple[str, ...]) -> Report:
     """The whole run, on services of its own."""
     with tempfile.TemporaryDirectory(prefix="crossfade-switches-") as name:
         async with chaos_service(Path(name), max_sessions="19000", hang_v3_s=str(HANG_LIMIT_S)) as service:
@@ -63,9 +61,8 @@ async def run(sessions: int, script: tuple[str, ...], *, spin: bool) -> Report:
                 say(f"{what}: {blow.moved} moved")
             outcome = await striker.judge()
         say(outcome.words())
-        spinning = await measure_spinning(Path(name) / "spinning") if spin else None
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Report(at=at, sessions=sessions, outcome=outcome, blows=striker.blows, spinning=spinning)
+    return Report(at=at, sessions=sessions, outcome=outcome, blows=striker.blows)
 
 
 def say(line: str) -> None:
@@ -76,21 +73,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m ops.bench.switches", description=__doc__)
     parser.add_argument("--sessions", type=int, default=5000)
     parser.add_argument("--blows", type=int, default=len(SCRIPT), help="so many of the script, from its beginning")
-    parser.add_argument("--no-spin", action="store_true", help="leave out v2 beside a spinning v3")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON")
     chosen = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
     try:
-        report = asyncio.run(bounded(chosen.sessions, SCRIPT[: chosen.blows], spin=not chosen.no_spin))
+        report = asyncio.run(bounded(chosen.sessions, SCRIPT[: chosen.blows]))
     except (BenchError, TimeoutError) as error:
         print(f"switches: {error!r}", file=sys.stderr)
         return 1
     for blow in report.blows:
         print(blow.words())
     print(report.outcome.words())
-    if report.spinning is not None:
-        print(report.spinning.words())
     chosen.results.mkdir(parents=True, exist_ok=True)
     file = chosen.results / time.strftime("switches-%Y%m%d-%H%M%S.json", time.gmtime())
     file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
@@ -98,9 +92,9 @@ def main() -> int:
     return 0 if report.outcome.kept and report.outcome.tried else 1
 
 
-async def bounded(sessions: int, script: tuple[str, ...], *, spin: bool) -> Report:
+async def bounded(sessions: int, script: tuple[str, ...]) -> Report:
     async with asyncio.timeout(LIMIT_S):
-        return await run(sessions, script, spin=spin)
+        return await run(sessions, script)
 
 
 if __name__ == "__main__":
