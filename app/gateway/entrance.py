@@ -26,7 +26,7 @@ class Departed(msgspec.Struct, frozen=True):
     user_id: str
     thread_id: str
     document: bytes | None
-    outcomes: list[tuple[str, str]]
+    outcomes: dict[str, str | None]
     """`Recent.history`: more than the client is told."""
     last_number: int
     expires_at: float

@@ -21,8 +21,10 @@ except ImportError:  # no compiler when it was installed: the same in Python
 EXTENSION = "crossfade.socket"
 """Key in the ASGI scope's extensions under which the handler of `/ws` finds its `FramedSocket`."""
 
-HOLD_S = 0.005
-"""An ack waits at most so long for the first event of its message."""
+HOLD_S = 0.2
+"""An ack waits at most so long for company: as long as its message waits for its turn, and the worker is busy."""
+BEGUN_S = 0.02
+"""Once the worker has begun on the message, its first event comes at once, or the ack leaves without it."""
 EARLY_MESSAGES = 64
 PLAIN_TEXT = 0x81
 """First byte of a whole text message in one frame: FIN, no extension, opcode 1 (RFC 6455, section 5.2)."""
@@ -39,26 +41,29 @@ class Receiver(Protocol):
 
 
 class Held:
-    """The sockets with frames that wait for company; one timer for all of them."""
+    """The sockets with frames that wait for company, `most_s` at most; one timer for all of them."""
 
-    def __init__(self) -> None:
-        self._sockets: list[FramedSocket] = []
+    def __init__(self, most_s: float) -> None:
+        self._most_s = most_s
+        self._sockets: list[tuple[FramedSocket, int]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, socket: FramedSocket, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not loop:  # the timer of a loop that was closed never fires
             self._loop, self._sockets = loop, []
         if not self._sockets:
-            loop.call_later(HOLD_S, self._flush)
-        self._sockets.append(socket)
+            loop.call_later(self._most_s, self._flush)
+        self._sockets.append((socket, socket.writes))
 
     def _flush(self) -> None:
         sockets, self._sockets = self._sockets, []
-        for socket in sockets:
-            socket.flush()
+        for socket, writes in sockets:
+            if socket.writes == writes:  # else it has left, and what is held now came later
+                socket.flush()
 
 
-_held = Held()
+_held = Held(HOLD_S)
+_begun = Held(BEGUN_S)
 
 
 class FramedSocket:
@@ -67,13 +72,15 @@ class FramedSocket:
     Frames sent in one turn of the loop leave in one write; `close` flushes them first.
     """
 
-    __slots__ = ("_connection", "_flushing", "_outbox", "_outbox_bytes")
+    __slots__ = ("_connection", "_flushing", "_outbox", "_outbox_bytes", "writes")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
         self._flushing = False
+        self.writes = 0
+        """So often the outbox was emptied."""
 
     def attach(self, receiver: Receiver) -> bool:
         """After the handshake: messages go to `receiver` from now on. False when the client is gone already."""
@@ -104,6 +111,10 @@ class FramedSocket:
             _held.add(self, connection.loop)
         self._append(frame)
 
+    def hurry(self) -> None:
+        if self._outbox and not self._flushing:
+            _begun.add(self, self._connection.loop)
+
     def _append(self, frame: bytes) -> None:
         size = len(frame)
         # An unmasked, unfragmented text frame, RFC 6455 section 5.2: FIN + opcode 1, then the length.
@@ -130,6 +141,7 @@ class FramedSocket:
                 self._connection.transport.write(b"".join(self._outbox))
             self._outbox = []
             self._outbox_bytes = 0
+            self.writes += 1
 
 
 class Connection(WebSocketsSansIOProtocol):

@@ -45,6 +45,9 @@ class Collector:
     def hold(self, frame: bytes) -> None:
         self.send(frame)
 
+    def hurry(self) -> None:
+        """Nothing is held here."""
+
     def close(self, code: int, reason: str) -> None:
         self.finish()
 

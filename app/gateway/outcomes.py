@@ -45,12 +45,13 @@ class Recent:
 
     def outcomes(self) -> list[tuple[str, str]]:
         """The last (message_id, terminal), in the order of acceptance: what a client is told."""
-        return self.history()[-OUTCOMES:]
+        finished = [(message_id, terminal) for message_id, terminal in self._ids.items() if terminal is not None]
+        return finished[-OUTCOMES:]
 
-    def history(self) -> list[tuple[str, str]]:
-        """All that is known of finished messages, for `restore`: the duplicate window is kept through a resume."""
-        return [(message_id, terminal) for message_id, terminal in self._ids.items() if terminal is not None]
+    def history(self) -> dict[str, str | None]:
+        """All that is known, for `restore`: the duplicate window is kept through a resume."""
+        return self._ids.copy()
 
-    def restore(self, history: list[tuple[str, str]]) -> None:
-        """Take up the window of an earlier connection."""
-        self._ids.update(history)
+    def restore(self, history: dict[str, str | None]) -> None:
+        """Take up the window of an earlier connection; what was not finished then is not known."""
+        self._ids.update((message_id, terminal) for message_id, terminal in history.items() if terminal is not None)

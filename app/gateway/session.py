@@ -262,6 +262,8 @@ class Session:
     def on_started(self, number: int) -> None:
         message = self._current(number)
         message.started = True
+        if self.socket is not None:
+            self.socket.hurry()
 
     def on_event(self, number: int, body: bytes) -> None:
         message = self._current(number)

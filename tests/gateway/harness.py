@@ -80,6 +80,9 @@ class Client:
     def hold(self, frame: bytes) -> None:
         self.send(frame)
 
+    def hurry(self) -> None:
+        pass
+
     def close(self, code: int, reason: str) -> None:
         self.receiver = None
         if self.closed is None:

@@ -198,7 +198,7 @@ async def test_living_sessions_are_written_down_when_their_document_changed() ->
     house.cell.v2.work(document=b"one")
     [(token, departed)] = house.entrance.changed(10)
     assert token == session.resume_token
-    assert (departed.document, departed.complete, departed.outcomes) == (b"one", False, [("m1", "agent_completed")])
+    assert (departed.document, departed.complete, departed.outcomes) == (b"one", False, {"m1": "agent_completed"})
     assert house.entrance.changed(10) == []
     decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(departed), type=Departed)
     assert decoded == departed

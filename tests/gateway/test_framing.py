@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.frames import Frame, Opcode
 
 from app.gateway.entrance import Entrance
-from app.gateway.framing import BINARY, EXTENSION, Connection, FramedSocket
+from app.gateway.framing import BINARY, EXTENSION, Connection, FramedSocket, Held
 from tests.gateway.harness import HandCell, entrance_of, frame, with_settings
 from tests.gateway.serving import PATIENCE_S, Serving, handshake, raw, serve, text
 from tests.gateway.test_entrance import ANN
@@ -278,6 +278,45 @@ async def test_frames_of_one_turn_leave_in_one_write(room: Room) -> None:
         client.send(text("go"))
         assert [bytes((await client.frame()).data) for _ in range(3)] == [b"0", b"1", b"2"]
         assert Watched.last.writes - before == 1
+
+
+async def test_a_held_frame_leaves_with_the_next_one_in_one_write(room: Room) -> None:
+    async with raw(room.server) as client:
+        inbox = await room.inbox()
+        before = Watched.last.writes
+        inbox.socket.hold(b"ack")
+        inbox.socket.send(b"event")
+        assert [bytes((await client.frame()).data) for _ in range(2)] == [b"ack", b"event"]
+        assert Watched.last.writes - before == 1
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_held_frame_without_company_leaves_alone(room: Room, begun: bool) -> None:
+    async with raw(room.server) as client:
+        inbox = await room.inbox()
+        inbox.socket.hold(b"ack")
+        if begun:
+            inbox.socket.hurry()
+        assert bytes((await client.frame()).data) == b"ack"
+
+
+async def test_what_is_held_after_a_write_waits_for_its_own_time(room: Room) -> None:
+    timers: list[Callable[[], None]] = []
+
+    class Clock:
+        def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+            timers.append(call)
+
+    async with raw(room.server) as client:
+        inbox = await room.inbox()
+        held, clock = Held(1.0), cast(asyncio.AbstractEventLoop, Clock())
+        held.add(inbox.socket, clock)  # of a frame that has left meanwhile
+        inbox.socket.send(b"event")
+        assert bytes((await client.frame()).data) == b"event"
+        inbox.socket.hold(b"ack")
+        before = Watched.last.writes
+        timers.pop()()
+        assert Watched.last.writes == before
 
 
 # -- what ends a connection -------------------------------------------------------------------------------------------
