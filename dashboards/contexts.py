@@ -83,6 +83,10 @@ class Receipt(Struct, frozen=True):
     silent: str
     address: str
     """The page with all that is known of this rollback."""
+    summary: str
+    """The facts that matter most, in one clause."""
+    past: bool
+    """It is no longer in force."""
 
 
 class RollbackSection(Struct, frozen=True):

@@ -5,10 +5,10 @@ The service decides again on every command; this only says beforehand what it wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dashboards import words
-from dashboards.contexts import Control, ControlsSection
+from dashboards.contexts import Control, ControlsSection, NotNow
 from dashboards.ports import ROLES, Person, Role, Verb
 from dashboards.views import Preview, RolloutView
 
@@ -64,39 +64,62 @@ def _moves(users: int, sessions: int) -> str:
 
 def controls(view: RolloutView, person: Person, previews: Mapping[int, Preview]) -> ControlsSection:
     """`previews` by percentage; one that is missing says nothing about its effect."""
+    presets = [_preset(view, person, percentage, previews.get(percentage)) for percentage in PRESETS]
+    custom = _custom(view, person)
+    verbs = [
+        _control(view, person, "start", "Start", _start_note(view)),
+        _control(view, person, "promote", _promote_label(view), _promote_note(view)),
+        *_full(view, person, previews.get(100)),
+        _control(view, person, "pause", "Pause", f"holds at {view.percentage} %; nobody moves"),
+        _control(view, person, "resume", "Resume", "back on the plan's clock; nobody moves"),
+        _control(view, person, "unlock", "Unlock", "to idle at 0 %; needs a reason"),
+        _control(view, person, "undo", "Undo the rollback", _undo_note(view)),
+    ]
     return ControlsSection(
         revision=view.revision,
-        presets=[_preset(view, person, percentage, previews.get(percentage)) for percentage in PRESETS],
-        custom=_custom(view, person),
-        verbs=[
-            _control(view, person, "start", "Start", _start_note(view)),
-            _control(view, person, "promote", _promote_label(view), _promote_note(view)),
-            _control(view, person, "pause", "Pause", f"holds at {view.percentage} %; nobody moves"),
-            _control(view, person, "resume", "Resume", "back on the plan's clock; nobody moves"),
-        ],
-        undo=_control(view, person, "undo", "Undo the rollback", _undo_note(view)),
-        unlock=_control(view, person, "unlock", "Unlock", "to idle at 0 %; needs a reason above"),
+        presets=[control for control in presets if control.enabled or control.current],
+        custom=custom if custom.enabled else None,
+        verbs=[control for control in verbs if control.enabled],
+        not_now=_not_now([*presets, custom, *verbs]),
     )
+
+
+def _not_now(every: Sequence[Control]) -> list[NotNow]:
+    """What cannot be pressed, by reason: each reason is said once."""
+    reasons: dict[str, list[Control]] = {}
+    for control in every:
+        if not control.enabled and not control.current:
+            reasons.setdefault(control.note, []).append(control)
+    return [NotNow(reason, same) for reason, same in reasons.items()]
 
 
 def _control(view: RolloutView, person: Person, verb: Verb, label: str, note: str) -> Control:
     reason = why_not(view, person, verb)
-    return Control(verb, label, not reason, reason or note)
+    return Control(verb, verb, label, not reason, reason or note)
 
 
 def _preset(view: RolloutView, person: Person, percentage: int, preview: Preview | None) -> Control:
-    reason = why_not(view, person, "set", percentage)
     current = percentage == view.percentage and view.phase != "rolled_back"
-    if current:
-        reason = "where we are now"
+    reason = "where we are now" if current else why_not(view, person, "set", percentage)
     note = reason or ("" if preview is None else effect(preview))
-    return Control("set", f"{percentage} %", not reason, note, percentage, current)
+    return Control(f"set-{percentage}", "set", f"{percentage} %", not reason, note, percentage, current)
 
 
 def _custom(view: RolloutView, person: Person) -> Control:
     # An on-call engineer may lower: the field stays open to them while there is something to lower.
     reason = why_not(view, person, "set", max(0, view.percentage - 1) if view.percentage else None)
-    return Control("set", "Set", not reason, reason or "any whole percentage, 0 to 100")
+    return Control("custom", "set", "Set %", not reason, reason or "any whole percentage, 0 to 100")
+
+
+def _full(view: RolloutView, person: Person, preview: Preview | None) -> list[Control]:
+    """Where the next stage is not the last one, 100 % may be reached at once."""
+    if view.allowed.get("promote") or view.next_percentage in (None, 100):
+        return []
+    reason = why_not(view, person, "promote")
+    skipped = sum(view.percentage < stage.percentage for stage in view.plan.stages[:-1])
+    jump = f"skips {words.plural(skipped, 'stage')}" if skipped else "holds nobody back on v2"
+    note = jump if preview is None else f"{jump}; {effect(preview)}"
+    return [Control("promote-full", "promote", "Promote to 100 % at once", not reason, reason or note, full=True)]
 
 
 def _start_note(view: RolloutView) -> str:

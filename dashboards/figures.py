@@ -16,12 +16,14 @@ from dashboards.contexts import Bar, Figure, FiguresSection, Row, Tone
 from dashboards.state import figures_of
 from dashboards.views import PathFigures, RolloutView, Verdict
 
-COUNTED = "from plain counts, no evidence"
+COUNTED = "Verdicts are from plain counts, no evidence yet."
 FEW = 50
 """Finished messages of a path below which plain counts say nothing."""
 MARK = 92.0
 """Where the limit stands on a bar, percent of its length; what is over the limit still shows as over it."""
 NO_DATA = Figure("")
+IN_THE_HEAD = ("Build", "Users")
+"""Rows that the overview says elsewhere: beside the name of the path, and under the sentence."""
 NOT_PER_PATH = Figure("–")  # noqa: RUF001 - a dash: this verdict has no figure of one path
 _TONES: dict[str, Tone] = {"pass": "good", "fail": "bad", "inconclusive": "none", "insufficient_data": "none"}
 _WORDS = {"pass": "no harm found", "fail": "harm shown", "inconclusive": "too early", "insufficient_data": "no data"}
@@ -38,11 +40,19 @@ def figures(view: RolloutView) -> FiguresSection:
     rows = [
         row if row.name in judged else structs.replace(row, bars=_counted(row, view))
         for row in plain_figures(view.paths, view.verdicts)
+        if row.name not in IN_THE_HEAD
     ]
+    counted = any(row.bars and row.name not in judged for row in rows)
     others = [verdict for verdict in view.verdicts if verdict.guardrail not in _ROW_OF]
     rows += [Row(verdict.guardrail, NOT_PER_PATH, NOT_PER_PATH, "", [bar(verdict)]) for verdict in others]
     stable, canary = figures_of(view, "v2"), figures_of(view, "v3")
-    return FiguresSection(_window(view, canary), rows, _problems(stable, canary))
+    return FiguresSection(
+        _window(view, canary),
+        rows,
+        _problems(stable, canary),
+        COUNTED if counted else "",
+        {path.path: path.build for path in view.paths if path.build},
+    )
 
 
 def plain_figures(paths: Sequence[PathFigures], verdicts: Sequence[Verdict] = ()) -> list[Row]:
@@ -72,37 +82,40 @@ def plain_figures(paths: Sequence[PathFigures], verdicts: Sequence[Verdict] = ()
 
 
 def _counted(row: Row, view: RolloutView) -> list[Bar]:
-    """Where no guardrail has judged: what plain counts say, which is no evidence and says so."""
-    stable, canary = figures_of(view, "v2"), figures_of(view, "v3")
-    values = _COMPARED.get(row.name)
-    if values is None:
+    """Where no guardrail has judged: whether v3 is within a limit drawn from v2, which is no evidence."""
+    limit = _LIMITS.get(row.name)
+    if limit is None:
         return []
-    old, new = (None if path is None else values.of(path) for path in (stable, canary))
+    stable, canary = figures_of(view, "v2"), figures_of(view, "v3")
+    old, new = (None if path is None else limit.of(path) for path in (stable, canary))
     if old is None or new is None:
-        return [Bar("no data", "none", "", "", None, MARK, meter=False)]
+        return [_said("no data", "none")]
     if min(path.messages for path in (stable, canary) if path is not None) < FEW:
-        return [Bar("too early", "none", COUNTED, f"under {FEW} messages on a path", None, MARK, meter=False)]
-    worse = new > old * values.ratio + values.slack
-    tone: Tone = "warn" if worse else "none"
-    return [Bar(values.worse if worse else values.fine, tone, COUNTED, "", None, MARK, meter=False)]
+        return [_said("too early", "none", f"under {FEW} messages on a path")]
+    at_most = old * limit.ratio + limit.slack
+    over = new > at_most
+    detail = f"{'more than' if over else 'at most'} {limit.text(at_most)}: {limit.formula}"
+    return [_said("over the limit" if over else "within the limit", "warn" if over else "none", detail)]
 
 
-class _Compared(Struct, frozen=True):
-    """What counts as worse on v3: more than `ratio` times v2's value and `slack` on top."""
+def _said(verdict: str, tone: Tone, detail: str = "") -> Bar:
+    return Bar(verdict, tone, "", detail, None, MARK, meter=False)
+
+
+class _Limit(Struct, frozen=True):
+    """What v3 may have: `ratio` times v2's value, and `slack` on top, below which a ratio means nothing."""
 
     of: Callable[[PathFigures], float | None]
     ratio: float
     slack: float
-    fine: str
-    worse: str
+    formula: str
+    text: Callable[[float], str]
 
 
-_COMPARED = {
-    "Error rate": _Compared(lambda path: path.error_rate, 2.0, 0.005, "no more errors", "more errors on v3"),
-    "Slow messages": _Compared(lambda path: path.p99_ms, 1.5, 5.0, "not slower", "slower on v3"),
-    "Memory per session": _Compared(
-        lambda path: path.session_memory_bytes, 1.2, 4096.0, "within limit (≤ 1.2x)", "over the limit (1.2x)"
-    ),
+_LIMITS = {
+    "Error rate": _Limit(lambda path: path.error_rate, 2.0, 0.005, "2x v2 + 0.5 points", words.percent),
+    "Slow messages": _Limit(lambda path: path.p99_ms, 1.5, 5.0, "1.5x v2 + 5 ms", words.milliseconds),
+    "Memory per session": _Limit(lambda path: path.session_memory_bytes, 1.2, 4096.0, "1.2x v2 + 4 KiB", words.size),
 }
 
 
@@ -113,10 +126,12 @@ def bar(verdict: Verdict) -> Bar:
         text = "no data" if verdict.words and verdict.words != "no data" else ""
         return Bar(words_shown, "none", text, verdict.detail, None, MARK)
     limit = "" if verdict.limit is None else f" of {words.times(verdict.limit)}"
+    # Deaths are counted, and the detail says how many.
+    evidence = "" if verdict.guardrail == "crashes" else f"evidence {words.times(verdict.evidence)}{limit}"
     return Bar(
         words_shown,
         _TONES[verdict.verdict],
-        f"evidence {words.times(verdict.evidence)}{limit}",
+        evidence,
         verdict.detail,
         _fill(verdict.evidence, verdict.limit),
         MARK,
@@ -146,8 +161,7 @@ def _errors_difference(canary: PathFigures, stable: PathFigures) -> str:
 
 def _latency(path: PathFigures) -> Figure:
     half = "p50 no data" if path.p50_ms is None else f"p50 {words.milliseconds(path.p50_ms)}"
-    rate = f"{path.messages_per_second:,.1f} messages/s"
-    return Figure("" if path.p99_ms is None else f"p99 {words.milliseconds(path.p99_ms)}", f"{half}, {rate}")
+    return Figure("" if path.p99_ms is None else f"p99 {words.milliseconds(path.p99_ms)}", half)
 
 
 def _memory(path: PathFigures) -> Figure:
@@ -167,11 +181,11 @@ def _restarts_difference(canary: PathFigures, stable: PathFigures) -> str:
 
 
 def _refused(path: PathFigures) -> Figure:
-    return Figure(f"{words.count(path.interrupted)} interrupted", f"{words.count(path.rejected)} rejected")
+    return Figure(words.count(path.interrupted), f"interrupted, {words.count(path.rejected)} rejected")
 
 
 def _sessions(path: PathFigures) -> Figure:
-    return Figure(words.count(path.sessions))
+    return Figure(words.count(path.sessions), f"{path.messages_per_second:,.1f} messages/s")
 
 
 def _users(path: PathFigures) -> Figure:

@@ -160,6 +160,6 @@ def outcome_message(verb: Verb, percentage: int | None, refusal: str) -> Message
     place: Message = Message("rollback" if verb == "rollback" else "controls", "good", "")
     if refusal:
         return Message(place.place, "bad", f"Refused: {refusal}")
-    target = f" to {percentage} %" if percentage is not None and verb == "set" else ""
+    target = f" to {percentage} %" if percentage is not None and verb in ("set", "promote") else ""
     text = _DONE[verb]
     return Message(place.place, "good", text if text.endswith(".") else f"{text}{target}.")

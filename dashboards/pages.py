@@ -131,8 +131,10 @@ class Pages(Controller):
         if isinstance(command, str):
             message = outcome_message(verb, None, command)
         else:
-            outcome = await visit.source.act(verb, command.percentage, command.reason, command.revision, visit.person)
-            message = outcome_message(verb, command.percentage, outcome.refusal)
+            outcome = await visit.source.act(
+                verb, command.percentage, command.reason, command.revision, visit.person, full=command.full
+            )
+            message = outcome_message(verb, 100 if command.full else command.percentage, outcome.refusal)
         refused = message.tone == "bad"
         if not visit.scripted and not refused:
             return Redirect("/", status_code=303)
@@ -148,6 +150,7 @@ class _Command(Struct, frozen=True):
     percentage: int | None
     reason: str
     revision: int | None
+    full: bool
 
 
 def _command(data: Mapping[str, str]) -> _Command | str:
@@ -157,7 +160,9 @@ def _command(data: Mapping[str, str]) -> _Command | str:
     if number is None and (text or "custom" in data):
         return "a percentage is a whole number, 0 to 100"
     revision = data.get("revision", "")
-    return _Command(number, data.get("reason", "").strip(), int(revision) if _digits(revision) else None)
+    return _Command(
+        number, data.get("reason", "").strip(), int(revision) if _digits(revision) else None, "full" in data
+    )
 
 
 def _whole(text: str) -> int | None:

@@ -72,9 +72,19 @@ class Rollouts(Protocol):
         ...
 
     async def act(
-        self, verb: Verb, percentage: int | None, reason: str, revision: int | None, person: Person
+        self,
+        verb: Verb,
+        percentage: int | None,
+        reason: str,
+        revision: int | None,
+        person: Person,
+        *,
+        full: bool = False,
     ) -> Outcome:
-        """Carry out a command as the control API would, with the same checks of role, phase and revision."""
+        """Carry out a command as the control API would, with the same checks of role, phase and revision.
+
+        `full` promotes to 100 % at once.
+        """
         ...
 
     async def plan(self) -> Plan:

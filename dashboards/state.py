@@ -216,7 +216,16 @@ def receipt(view: RolloutView, done: Rollback) -> Receipt:
     ]
     if view.phase != "rolled_back":
         facts.append(Fact("verified", words.clock(done.verified_at or 0) if verified else "never", "plain"))
-    return Receipt(*head, facts, by, _silence(view, done), f"/rollbacks/{quote(done.id, safe='')}")
+    took = "" if done.existing_moved_ms is None else f" in {words.milliseconds(done.existing_moved_ms)}"
+    return Receipt(
+        *head,
+        facts,
+        by,
+        _silence(view, done),
+        f"/rollbacks/{quote(done.id, safe='')}",
+        f"{moved} sessions moved{took}, {words.plural(done.closed, 'socket')} closed",
+        past=view.phase != "rolled_back",
+    )
 
 
 def _clock(label: str, value: float | None) -> Fact:

@@ -57,13 +57,20 @@ class PageSource:
         return await self._control.everyone.preview(percentage)
 
     async def act(
-        self, verb: Verb, percentage: int | None, reason: str, revision: int | None, person: Person
+        self,
+        verb: Verb,
+        percentage: int | None,
+        reason: str,
+        revision: int | None,
+        person: Person,
+        *,
+        full: bool = False,
     ) -> Outcome:
         if verb == "set" and percentage is None:
             return Outcome("set needs a percentage")
         if too_long := _too_long(reason):
             return too_long
-        command = command_of(verb, _actor(person), reason=reason, revision=revision, percentage=percentage)
+        command = command_of(verb, _actor(person), reason=reason, revision=revision, percentage=percentage, full=full)
         return await _outcome(self._control.execute(command, person.source))
 
     async def plan(self) -> Plan:

@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const ROWS = 15;
-  const HEIGHT = 150;
+  const HEIGHT = 125;
   const section = document.getElementById("charts");
   if (!section || !window.uPlot) return;
   const problem = document.getElementById("charts-problem");
@@ -62,6 +62,12 @@
     return day + two(when.getHours()) + ":" + two(when.getMinutes()) + ":" + two(when.getSeconds());
   }
 
+  // Short, so that the line does not break while a pointer moves along.
+  function legendTime(at) {
+    const time = moment(at);
+    return shown.step_s < 60 ? time.slice(-8) : shown.span === "30d" ? time.slice(0, -3) : time.slice(-8, -3);
+  }
+
   // A point between two gaps would be a line of no length: it is drawn as a dot.
   function alone(plot, series) {
     const values = plot.data[series];
@@ -111,7 +117,11 @@
 
   function options(key, width) {
     const { text } = CHARTS[key];
-    const value = (_, number) => (number === null || number === undefined ? "no data" : text(number));
+    // Where no pointer rests the newest value stands.
+    const value = (plot, number, series, place) => {
+      const shownNow = place === null ? last(plot.data[series]) : number;
+      return shownNow === null || shownNow === undefined ? "no data" : text(shownNow);
+    };
     const points = { show: true, filter: alone, size: 5 };
     const axis = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false } };
     return {
@@ -125,7 +135,7 @@
         y: { range: (_, low, high) => [0, high > 0 ? high * 1.15 : 1] },
       },
       series: [
-        { label: "at", value: (_, at) => (at === null || at === undefined ? "–" : moment(at)) },
+        { label: "at", value: (_, at) => (at === null || at === undefined ? "last" : legendTime(at)) },
         { label: "v2", stroke: colour("v2"), width: 2, points, value },
         { label: "v3", stroke: colour("v3"), width: 2, dash: [6, 4], points, value },
       ],

@@ -94,13 +94,13 @@
     if (!field || field.value === revision) return;
     revision = field.value;
     document.dispatchEvent(new Event("crossfade:changed"));
-    byId("typed-effect").textContent = "";
+    const effect = byId("typed-effect");
+    if (effect) effect.textContent = "";
   }
 
   function forgetFields(source) {
     if (!source.closest("#change")) return;
-    byId("reason").value = "";
-    byId("typed").value = "";
+    for (const field of [byId("reason"), byId("typed")]) if (field) field.value = "";
   }
 
   function hear() {
@@ -171,6 +171,9 @@
     byId("show-keys").hidden = false;
     byId("show-keys").addEventListener("click", () => byId("keys").showModal());
   }
+  // Where the button would be out of sight above, it goes along.
+  const deck = document.querySelector(".deck");
+  if (deck) new IntersectionObserver(([seen]) => root.classList.toggle("is-scrolled", !seen.isIntersecting)).observe(deck);
   localTimes();
   if (byId("live")) {
     showLive();

@@ -143,6 +143,11 @@ class Remote:
     def note(self, text: str) -> None:
         self._client.post("/api/rollout/notes", json={"text": text}).raise_for_status()
 
+    def plan(self, toml: str) -> None:
+        """Put this plan in force."""
+        headers = {"If-Match": f'"{self.view()["revision"]}"'}
+        self._client.put("/api/rollout/plan", json={"toml": toml}, headers=headers).raise_for_status()
+
     def reset(self, percentage: int = 0) -> None:
         """Unlocked, at this percentage."""
         if self.view()["lock"] is not None:

@@ -11,6 +11,10 @@ from playwright.sync_api import Browser, Page, expect
 from ops.pictures.stage import Remote, Stage
 from tests.browser.conftest import Visitor
 
+THREE_STEPS = "\n".join(
+    ['name = "three"', *(f'[[stage]]\npercentage = {share}\nbake = "1h"' for share in (10, 50, 100))]
+)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def people(stage: Stage, cookies: list[object], remote: Remote) -> Iterator[None]:
@@ -52,7 +56,9 @@ def test_a_token_signs_in_and_signing_out_ends_it(stage: Stage, browser: Browser
     assert held["httpOnly"]
     assert held["sameSite"] == "Lax"
     expect(page.locator("#do-start")).to_be_disabled()
-    expect(page.locator("#why-start")).to_have_text("needs the role manager; you are oncall")
+    expect(page.locator(".not-now li", has=page.locator("#do-start"))).to_contain_text(
+        "needs the role manager; you are oncall"
+    )
     page.get_by_role("button", name="Sign out").click()
     page.goto(stage.url)
     expect(page).to_have_url(f"{stage.url}/sign-in")
@@ -71,6 +77,18 @@ def test_a_percentage_says_its_effect_and_then_has_it(visitor: Visitor) -> None:
     expect(page).to_have_title("● 40 % baking \N{EN DASH} Crossfade")
     expect(page.locator("#history li").first).to_contain_text("a tenth went well")
     expect(page.get_by_label("Reason")).to_have_value("")
+
+
+def test_all_that_is_left_of_the_plan_may_be_skipped_at_once(visitor: Visitor, remote: Remote) -> None:
+    remote.plan(THREE_STEPS)
+    remote.reset(10)
+    page = visitor()
+    headline(page, "10 % of users on v3")
+    full = page.get_by_role("button", name="Promote to 100 % at once")
+    expect(full).to_have_accessible_description(re.compile(r"skips 1 stage; moves \d+ users .* to v3, none back"))
+    full.click()
+    headline(page, "Everyone is on v3")
+    expect(page.locator("#message-controls")).to_contain_text("Promoted to 100 %.")
 
 
 def test_one_click_rolls_back_and_says_what_was_seen(visitor: Visitor, remote: Remote) -> None:

@@ -104,6 +104,39 @@ def test_the_button_is_on_the_first_screen_and_the_biggest(visitor: Visitor) -> 
     assert max(sizes, key=lambda one: one[1])[0] == "rollback-button"
 
 
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (1440, 900), (1920, 1080)])
+def test_one_screen_says_it_all(visitor: Visitor, width: int, height: int) -> None:
+    page = visitor("/", viewport={"width": width, "height": height})
+    settled(page)
+    for part in ("#headline", ".next", ".shares", "#rollback-button", "#rollback-effect", "#controls", "#figures"):
+        expect(page.locator(part)).to_be_in_viewport(ratio=1)
+    if height > 800:
+        expect(page.locator("#charts")).to_be_in_viewport(ratio=0.2)
+
+
+@pytest.mark.parametrize("address", [*PAGES, "receipt"])
+def test_the_top_line_takes_two_lines_at_most(visitor: Visitor, remote: Remote, address: str) -> None:
+    page = visitor(
+        receipt_address(remote) if address == "receipt" else address, viewport={"width": 1180, "height": 800}
+    )
+    settled(page)
+    box = page.locator(".bar").bounding_box()
+    assert box is not None
+    assert box["height"] <= 70
+
+
+def test_the_button_goes_along_where_one_scrolls(visitor: Visitor) -> None:
+    page = visitor("/", viewport={"width": 1366, "height": 500})
+    settled(page)
+    page.mouse.wheel(0, 5000)
+    button = page.get_by_role("button", name="Roll back")
+    expect(page.locator("html.is-scrolled")).to_be_attached()
+    expect(button).to_be_in_viewport(ratio=1)
+    expect(button).to_be_enabled()
+    page.mouse.wheel(0, -5000)
+    expect(page.locator("html.is-scrolled")).to_have_count(0)
+
+
 def test_keys_lead_everywhere_and_r_then_enter_rolls_back(visitor: Visitor, remote: Remote) -> None:
     page = visitor("/")
     settled(page)

@@ -334,9 +334,16 @@ class MemorySource:
         )
 
     async def act(
-        self, verb: Verb, percentage: int | None, reason: str, revision: int | None, person: Person
+        self,
+        verb: Verb,
+        percentage: int | None,
+        reason: str,
+        revision: int | None,
+        person: Person,
+        *,
+        full: bool = False,
     ) -> Outcome:
-        self.commands.append((verb, percentage, reason, revision, person.name))
+        self.commands.append((verb, 100 if full else percentage, reason, revision, person.name))
         if self.refusal:
             return Outcome(self.refusal)
         if verb != "rollback" and revision != self.view.revision:

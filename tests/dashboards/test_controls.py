@@ -67,6 +67,38 @@ def test_promoting_says_what_it_skips() -> None:
     assert (promote.label, promote.note) == ("Promote to 50 %", "now skips 17:56 of baking and 1 open guardrail")
 
 
+def test_everything_that_is_left_may_be_skipped_and_says_whom_that_moves() -> None:
+    preview = Preview(percentage=100, users_to_v3=9000, users_to_v2=0, sessions_to_v3=1620, sessions_to_v2=0)
+    shown = {control.key: control for control in controls(rollout(), Person("ada", "manager"), {100: preview}).verbs}
+    full = shown["promote-full"]
+    assert (full.verb, full.label, full.full) == ("promote", "Promote to 100 % at once", True)
+    assert full.note == "skips 1 stage; moves 9,000 users and 1,620 open sessions to v3, none back"
+
+
+def test_past_the_last_stage_it_is_the_holdback_that_ends() -> None:
+    view = rollout(next_percentage=95, plan={"name": "two", "stages": rollout().plan.stages[1::2]})
+    shown = {control.key: control for control in controls(view, Person("ada", "manager"), {}).verbs}
+    assert shown["promote-full"].note == "holds nobody back on v2"
+
+
+@pytest.mark.parametrize(("phase", "following"), [("progressing", 100), ("progressing", None), ("idle", 10)])
+def test_nothing_is_offered_to_be_skipped_where_nothing_is_left(phase: str, following: int | None) -> None:
+    shown = controls(rollout(phase, next_percentage=following), Person("ada", "manager"), {})
+    keys = {control.key for control in shown.verbs} | {one.key for group in shown.not_now for one in group.controls}
+    assert "promote-full" not in keys
+
+
+def test_one_reason_is_said_once_for_all_that_it_holds_back() -> None:
+    shown = controls(rollout(), Person("ada", "viewer"), {})
+    reasons = {group.reason: [control.key for control in group.controls] for group in shown.not_now}
+    assert reasons == {
+        "needs the role oncall; you are viewer": ["set-0", "custom", "pause"],
+        "needs the role manager; you are viewer": ["set-100", "promote", "promote-full"],
+        "not while progressing": ["start", "resume", "unlock", "undo"],
+    }
+    assert (shown.verbs, shown.custom, [control.key for control in shown.presets]) == ([], None, ["set-10"])
+
+
 def test_the_preset_we_are_at_is_marked_and_moves_nobody() -> None:
     shown = {control.percentage: control for control in controls(rollout(), Person("ada", "manager"), {}).presets}
     assert (shown[10].current, shown[10].enabled, shown[10].note) == (True, False, "where we are now")

@@ -30,10 +30,11 @@ def test_an_error_rate_carries_its_denominator_and_the_difference_its_unit() -> 
 
 def test_latency_memory_restarts_build_are_beside_each_other() -> None:
     view = rollout()
-    assert row(view, "Slow messages")[1:] == (Figure("p99 29 ms", "p50 7.0 ms, 11.0 messages/s"), "\N{MINUS SIGN}24 %")
+    assert row(view, "Slow messages")[1:] == (Figure("p99 29 ms", "p50 7.0 ms"), "\N{MINUS SIGN}24 %")
     assert row(view, "Memory per session")[0] == Figure("46.0 KiB", "worker 89 MiB")
     assert row(view, "Worker restarts")[1] == Figure("0", "up 2 h 00 min")
-    assert row(view, "Build")[1] == Figure("b7c9e21")
+    assert row(view, "Open sessions")[1] == Figure("186", "11.0 messages/s")
+    assert figures(view).builds == {"v2": "legacy-41f2", "v3": "b7c9e21"}
 
 
 def test_no_data_is_empty_and_no_difference_is_made_of_it() -> None:
@@ -43,6 +44,37 @@ def test_no_data_is_empty_and_no_difference_is_made_of_it() -> None:
         assert (canary.value, difference) == ("", "no data")
     for shown in figures(view).rows:
         assert all((one.tone, one.fill) == ("none", None) for one in shown.bars)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words", "tone", "detail"),
+    [
+        ("Slow messages", {"p99_ms": 62.0}, "within the limit", "none", "at most 62 ms: 1.5x v2 + 5 ms"),
+        ("Slow messages", {"p99_ms": 62.1}, "over the limit", "warn", "more than 62 ms: 1.5x v2 + 5 ms"),
+        ("Error rate", {"error_rate": 0.0133}, "within the limit", "none", "at most 1.34 %: 2x v2 + 0.5 points"),
+        ("Error rate", {"error_rate": 0.0135}, "over the limit", "warn", "more than 1.34 %: 2x v2 + 0.5 points"),
+        (
+            "Memory per session",
+            {"session_memory_bytes": 61_000.0},
+            "over the limit",
+            "warn",
+            "more than 59.2 KiB: 1.2x v2 + 4 KiB",
+        ),
+        ("Error rate", {"messages": 49}, "too early", "none", "under 50 messages on a path"),
+        ("Slow messages", {"p99_ms": None}, "no data", "none", ""),
+    ],
+)
+def test_plain_counts_are_held_against_a_limit_that_is_said(
+    name: str, changes: dict[str, object], words: str, tone: str, detail: str
+) -> None:
+    shown = figures(rollout(paths=[path("v2"), path("v3", **changes)], verdicts=[]))
+    found = next(row for row in shown.rows if row.name == name)
+    assert [(one.words, one.tone, one.detail, one.meter) for one in found.bars] == [(words, tone, detail, False)]
+    assert shown.basis == "Verdicts are from plain counts, no evidence yet."
+
+
+def test_where_every_guardrail_has_judged_nothing_is_said_of_plain_counts() -> None:
+    assert figures(rollout()).basis == ""
 
 
 def test_a_path_without_any_figures_is_said() -> None:
