@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from app.cli.local_store import KnownToken
 
 NO_DATA = "no data"
+SILENT_S = 5
+"""A cell that was not heard for so long is named as silent."""
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -80,6 +82,9 @@ def status(view: RolloutView) -> str:
     if view.last_rollback is not None:
         lines.append("last rollback: " + rollback(view.last_rollback, view.cells))
     lines += ["", paths(view.paths)]
+    if silent := [cell for cell in view.cells if cell.silent_s > SILENT_S]:
+        names = ", ".join(f"{cell.name} {duration(cell.silent_s)} ago" for cell in silent)
+        lines.append(f"with the figures that silent cells reported last: {names}")
     if view.verdicts:
         rows = [(v.guardrail, v.verdict, v.words, _evidence(v.evidence, v.limit)) for v in view.verdicts]
         lines += ["", table(("guardrail", "verdict", "words", "evidence of harm"), rows)]
@@ -113,13 +118,11 @@ def _path(each: PathFigures) -> tuple[str, ...]:
 
 
 def rollback(done: Rollback, cells: Sequence[CellState]) -> str:
-    """A rollback's two clocks and what was observed, or who was not heard of."""
-    figures = (
-        f"new stopped in {milliseconds(done.new_stopped_ms)}, "
-        f"existing moved in {milliseconds(done.existing_moved_ms)}, "
-        f"{done.sessions_moved} of {done.sessions_to_move} sessions moved, {done.closed} closed, "
-        f"{done.interrupted} interrupted"
-    )
+    """What was observed of a rollback, with its two clocks once they are known, or who was not heard of."""
+    clocks = (("new stopped in", done.new_stopped_ms), ("existing moved in", done.existing_moved_ms))
+    observed = [f"{name} {milliseconds(value)}" for name, value in clocks if value is not None]
+    observed.append(f"{done.sessions_moved} of {done.sessions_to_move} sessions moved")
+    figures = ", ".join([*observed, f"{done.closed} closed", f"{done.interrupted} interrupted"])
     if done.verified_at is not None:
         return f"verified {clock(done.verified_at)}; {figures}"
     return f"{in_force(done, cells)}; not verified; {figures}"
@@ -249,6 +252,6 @@ def _evidence(evidence: float | None, limit: float | None) -> str:
 
 
 def _cells(cells: Sequence[CellState]) -> str:
-    silent = [cell.name for cell in cells if cell.silent_s > 5]
+    silent = [cell.name for cell in cells if cell.silent_s > SILENT_S]
     text = f"{len(cells)} {'cell' if len(cells) == 1 else 'cells'}"
     return f"{text}, silent: {', '.join(silent)}" if silent else text

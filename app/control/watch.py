@@ -21,6 +21,7 @@ from app.control.fleet import SILENT_S, Fleet
 from app.control.ports import Cell, Sweep
 from app.control.receipt import Receipt
 from dashboards.views import PathFigures, Rollback
+from rollout.names import CANARY
 from rollout.state import LastRollback
 
 log = structlog.get_logger()
@@ -195,7 +196,24 @@ class RollbackWatch:
             if name not in parts
             or ((name == leader or not parts[name].part.done) and self._fleet.silent_s(name) > SILENT_S)
         ]
-        return msgspec.structs.replace(rollback, cells=[name for name in names if name in parts], silent_cells=waited)
+        return msgspec.structs.replace(
+            rollback,
+            sessions_to_move=max(rollback.sessions_to_move, sum(told.part.to_move for told in parts.values())),
+            sessions_moved=max(rollback.sessions_moved, sum(self._left_v3(name, parts[name].part) for name in parts)),
+            cells=[name for name in names if name in parts],
+            silent_cells=waited,
+        )
+
+    def _left_v3(self, cell: str, part: Part) -> int:
+        """Of the sessions that it had to move, those that were seen to be on v3 no longer."""
+        if part.done:
+            return part.moved
+        if cell == self._fleet.name:
+            return max(0, part.to_move - self._cell.path_state(CANARY).sessions)
+        figures = self._fleet.others().get(cell)
+        if figures is None or not figures.locked:
+            return 0  # what it said last was before the rollback
+        return max(0, part.to_move - figures.paths[CANARY].sessions)
 
     # -- this cell's part ---------------------------------------------------------------------------------------------
 

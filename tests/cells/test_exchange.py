@@ -278,6 +278,13 @@ async def test_a_busy_session_in_another_cell_keeps_a_rollback_unverified(host: 
     view = rollout_view(host["c"].control.known())
     assert view.last_rollback is not None
     assert (view.last_rollback.verified_at, view.last_rollback.cells) == (None, list(NAMES))
+    host["b"].control.exchange.say()
+    deliver(host.board)
+    everybody = 3 * len(host["a"].users)
+    for name in NAMES:
+        moving = host[name].control.known().rollback
+        assert moving is not None
+        assert (moving.sessions_moved, moving.sessions_to_move) == (everybody - 1, everybody)
     host["b"].cell.finish()
     await host.until(lambda: verified(host["c"]))
 

@@ -124,6 +124,7 @@ def test_status_shows_both_paths_and_the_evidence(run: Run, service: FakeService
     assert "no data" in result.stdout  # v3's p99
     assert "0.5x, rolls back at 100x" in result.stdout
     assert "2 cells, silent: d" in result.stdout
+    assert "with the figures that silent cells reported last: d 12 s ago" in result.stdout
 
 
 def test_json_is_one_document(run: Run, service: FakeService) -> None:
@@ -159,6 +160,7 @@ def test_rollback_that_is_not_verified_is_exit_4_and_names_the_silent_cells(
     result = run("rollback", "--url", service.url)
     assert result.exit_code == 4
     assert "in force in 1 of 2 cells; d silent for 12 s; not verified" in result.stderr
+    assert "existing moved in" not in result.stderr  # nobody has seen that yet
     assert result.stdout == ""
 
 
