@@ -266,6 +266,12 @@ class SessionsSection(Struct, frozen=True):
     summary: str
     hint: bool = False
     """Say how to get some."""
+    missing: str = ""
+    """Whose sessions are not among these."""
+    more: str = ""
+    """Address of the next page; empty at the end."""
+    first: str = ""
+    """Address of the first page; empty on it."""
 
 
 class UserSection(Struct, frozen=True):
@@ -427,10 +433,15 @@ class SessionsPage(Struct, frozen=True, kw_only=True):
 
     chrome: Chrome
     csrf_token: str
+    message: Message | None
     top: Top
     search: str
     path: str
     sessions: SessionsSection
+    pinned: str
+    """The user that the form for pins begins with."""
+    why_no_pin: str
+    """Empty when this person may pin."""
 
 
 class UserPage(Struct, frozen=True, kw_only=True):

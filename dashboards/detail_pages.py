@@ -26,7 +26,7 @@ from dashboards.contexts import (
     SessionsPage,
     UserPage,
 )
-from dashboards.details import errors_page, health_page, sessions_page, user_address, user_page
+from dashboards.details import errors_page, health_page, key_of, sessions_page, user_address, user_page
 from dashboards.export import MEDIA_TYPES, PIECE, Kind, export
 from dashboards.markdown import to_markdown
 from dashboards.overview import history_page
@@ -36,18 +36,28 @@ from dashboards.search import search_of
 from dashboards.views import AuditPage, Path, ReceiptView, Span
 from dashboards.visit import VISIT, NotThere, TheVisit, Visit, page
 
-SHOWN = 200
-"""Sessions on one page; a search finds the others."""
+SHOWN = 100
+"""Sessions on one page."""
 PAGE_OF_HISTORY = 50
 _REVISION = re.compile(r"\d{1,15}", re.ASCII)
 Form: TypeAlias = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 
 
-async def show_sessions(visit: Visit) -> SessionsPage:
+async def show_sessions(visit: Visit, message: Message | None = None) -> SessionsPage:
     search, wanted = visit.query("q"), visit.query("path")
     path: Path | None = "v2" if wanted == "v2" else "v3" if wanted == "v3" else None
-    found = await visit.source.sessions(search, path, SHOWN)
-    return sessions_page(await visit.source.rollout(), found, visit.person, visit.csrf, search=search, path=path or "")
+    after = key_of(str(visit.request.query_params.get("after", "")))
+    found = await visit.source.sessions(search, path, SHOWN, after)
+    return sessions_page(
+        await visit.source.rollout(),
+        found,
+        visit.person,
+        visit.csrf,
+        search=search,
+        path=path or "",
+        after=after,
+        message=message,
+    )
 
 
 async def show_user(visit: Visit, user_id: str | None = None, message: Message | None = None) -> UserPage:
@@ -108,6 +118,9 @@ class DetailPages(Controller):
         """Pin a user to a path, or with the empty path let the hash decide again."""
         user_id, wanted = data.get("user_id", ""), data.get("path", "")
         path: Path | None = "v2" if wanted == "v2" else "v3" if wanted == "v3" else None
+        if not user_id:
+            missing = Message("controls", "bad", "Refused: say which user")
+            return page("sessions.html", await show_sessions(visit, missing), 422)
         outcome = await visit.source.pin(user_id, path, data.get("reason", "").strip(), visit.person)
         if outcome.ok:
             return Redirect(user_address(user_id), status_code=303)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 from urllib.parse import quote, urlencode
+
+from msgspec import structs
 
 from dashboards import words
 from dashboards.contexts import (
@@ -45,6 +48,8 @@ WHY = {
     "flag": "the percentage, by hash of the user id",
 }
 """The reason of an assignment in words; one that is not here is shown as it is."""
+SessionKey: TypeAlias = tuple[str, str]
+"""User and connection: the order of the sessions."""
 
 
 def why(reason: str) -> str:
@@ -52,29 +57,81 @@ def why(reason: str) -> str:
 
 
 def sessions_page(
-    view: RolloutView, found: SessionsView, person: Person, csrf_token: str, *, search: str, path: str
+    view: RolloutView,
+    found: SessionsView,
+    person: Person,
+    csrf_token: str,
+    *,
+    search: str,
+    path: str,
+    after: SessionKey | None = None,
+    message: Message | None = None,
 ) -> SessionsPage:
-    query = urlencode({name: value for name, value in (("q", search), ("path", path)) if value})
+    users = {session.user_id for session in found.items}
     return SessionsPage(
-        chrome=chrome(view, "Sessions", "sessions", person, "/stream/sessions" + (f"?{query}" if query else "")),
+        chrome=chrome(
+            view,
+            "Sessions",
+            "sessions",
+            person,
+            f"/stream/sessions{_query(search, path, cursor_of(after) if after else '')}",
+        ),
         csrf_token=csrf_token,
+        message=message,
         top=top(view),
         search=search,
         path=path,
-        sessions=sessions(found, view.now, filtered=bool(search or path)),
+        sessions=_page_of(found, view.now, search, path),
+        pinned=users.pop() if search and len(users) == 1 else "",
+        why_no_pin=why_not_role(person, "manager"),
     )
 
 
+def _page_of(found: SessionsView, now: float, search: str, path: str) -> SessionsSection:
+    """The sessions with the ways to those that are on other pages."""
+    shown = sessions(found, now, filtered=bool(search or path))
+    last = found.before + len(found.items)
+    more = found.items and last < found.matching
+    return structs.replace(
+        shown,
+        more=f"/sessions{_query(search, path, cursor_of(_key(found.items[-1])))}" if more else "",
+        first=f"/sessions{_query(search, path, '')}" if found.before else "",
+    )
+
+
+def _query(search: str, path: str, after: str) -> str:
+    said = {name: value for name, value in (("q", search), ("path", path), ("after", after)) if value}
+    return f"?{urlencode(said)}" if said else ""
+
+
+def _key(session: SessionView) -> SessionKey:
+    return session.user_id, session.connection_id
+
+
+def cursor_of(key: SessionKey) -> str:
+    """A session's place in the order, for an address. A connection's id has no space, a user's may have."""
+    return f"{key[1]} {key[0]}"
+
+
+def key_of(cursor: str) -> SessionKey | None:
+    """What `cursor_of` made; None: it is none, so that one begins at the beginning."""
+    connection_id, space, user_id = cursor.partition(" ")
+    return (user_id, connection_id) if space else None
+
+
 def sessions(found: SessionsView, now: float, *, filtered: bool) -> SessionsSection:
+    missing = f"Not heard, so not among these: cell {', '.join(found.missing_cells)}." if found.missing_cells else ""
     if not found.total:
-        return SessionsSection([], "Nobody is connected.", hint=True)
-    if not found.items:
-        return SessionsSection([], f"None of the {words.plural(found.total, 'open session')} fits.")
-    matching = f"{words.count(found.matching)} of {words.plural(found.total, 'open session')} fit"
-    summary = matching if filtered else words.plural(found.total, "open session")
+        return SessionsSection([], "Nobody is connected.", hint=not missing, missing=missing)
+    if not found.matching:
+        return SessionsSection([], f"None of the {words.plural(found.total, 'open session')} fits.", missing=missing)
+    many = words.plural(found.total, "open session")
+    summary = f"{words.count(found.matching)} of {many} fit" if filtered else many
     if len(found.items) < found.matching:
-        summary += f"; the first {words.count(len(found.items))} are shown, search for the others"
-    return SessionsSection([_session(session, now) for session in found.items], summary)
+        last = found.before + len(found.items)
+        shown = f"{words.count(found.before + 1)} to {words.count(last)}" if found.items else "none"
+        summary += f"; showing {shown}, search to narrow"
+    return SessionsSection([_session(session, now) for session in found.items], summary, missing=missing)
 
 
 def _session(session: SessionView, now: float) -> SessionRow:
@@ -99,10 +156,11 @@ def user_address(user_id: str) -> str:
 def user_page(
     view: RolloutView, user: UserView, person: Person, csrf_token: str, message: Message | None = None
 ) -> UserPage:
-    found = SessionsView(items=user.sessions, matching=len(user.sessions), total=len(user.sessions))
+    many = len(user.sessions)
+    found = SessionsView(items=user.sessions, matching=many, total=many, missing_cells=user.missing_cells)
     shown = sessions(found, view.now, filtered=False)
     if not user.sessions:
-        shown = SessionsSection([], "Not connected now; this is where a connection would go.")
+        shown = structs.replace(shown, summary="Not connected now; this is where a connection would go.", hint=False)
     return UserPage(
         chrome=chrome(view, user.user_id, "sessions", person, f"/stream/user?{urlencode({'id': user.user_id})}"),
         csrf_token=csrf_token,
@@ -113,10 +171,9 @@ def user_page(
             headline=f"is on {user.path}" if user.sessions else f"would be on {user.path}",
             why=why(user.reason),
             facts=[
-                Fact("bucket", f"{user.bucket} of 100"),
-                Fact(
-                    "by the percentage", f"buckets 1 to {user.percentage} are on v3" if user.percentage else "all on v2"
-                ),
+                Fact("bucket", f"{user.bucket} of 100, by hash of the user id"),
+                Fact("by the percentage", _arithmetic(user)),
+                Fact("at other percentages", _at_others(user)),
                 Fact("pinned to", user.pin or "nothing", "plain" if user.pin else "none"),
             ],
             pin=user.pin or "",
@@ -124,6 +181,25 @@ def user_page(
         ),
         sessions=shown,
     )
+
+
+def _arithmetic(user: UserView) -> str:
+    """`bucket 7 ≤ 10 %: v3`."""
+    if user.bucket > user.percentage:
+        return f"bucket {user.bucket} > {user.percentage} %: v2"
+    within = f"bucket {user.bucket} ≤ {user.percentage} %"
+    if user.reason == "flag" and user.path == "v2":
+        return f"{within}, but the flag's other conditions keep this user on v2"
+    return f"{within}: v3"
+
+
+def _at_others(user: UserView) -> str:
+    alone = f"v2 below {user.bucket} %, v3 from {user.bucket} % on"
+    if user.pin is not None:
+        return f"{user.pin} as long as it is pinned; without the pin {alone}"
+    if user.reason == "environment":
+        return f"none changes this while the environment decides; without it {alone}"
+    return alone
 
 
 def errors(groups: Sequence[ErrorGroup], now: float, limit: int | None = None) -> ErrorsSection:

@@ -127,8 +127,10 @@ class Records(Protocol):
 class People(Protocol):
     """Users, their sessions, and whoever sits in front of a page."""
 
-    async def sessions(self, search: str, path: Path | None, limit: int) -> SessionsView:
-        """Open sessions whose user contains `search`."""
+    async def sessions(
+        self, search: str, path: Path | None, limit: int, after: tuple[str, str] | None = None
+    ) -> SessionsView:
+        """Open sessions whose user contains `search`, by user and connection; those that come after these two."""
         ...
 
     async def user(self, user_id: str) -> UserView: ...

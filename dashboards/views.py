@@ -247,9 +247,11 @@ class ReceiptView(Struct, frozen=True, kw_only=True):
 
 
 class SessionsView(Struct, frozen=True, kw_only=True):
-    """Some of the open sessions, and how many there are."""
+    """Some of the open sessions by user, and how many there are."""
 
     items: list[SessionView]
+    before: int = 0
+    """How many of those that fit come before these."""
     matching: int
     """How many fit the search; `items` may be fewer."""
     total: int

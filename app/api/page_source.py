@@ -118,8 +118,10 @@ class PageSource:
 
     # -- people ---------------------------------------------------------------------------------------------------
 
-    async def sessions(self, search: str, path: Path | None, limit: int) -> SessionsView:
-        return await self._control.everyone.sessions(path, limit, search)
+    async def sessions(
+        self, search: str, path: Path | None, limit: int, after: tuple[str, str] | None = None
+    ) -> SessionsView:
+        return await self._control.everyone.sessions(path, limit, search, after)
 
     async def user(self, user_id: str) -> UserView:
         return await self._control.everyone.user(user_id)

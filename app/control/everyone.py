@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from heapq import merge, nsmallest
 from itertools import chain, islice
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from app.control.census import Census
 from app.control.error_groups import GroupCount
 from app.control.fleet import Fleet
 from app.control.overview import Known
-from app.control.questions import CensusOf, ErrorsOf, Question, SessionsOf, SessionsOfUser
+from app.control.questions import CensusOf, ErrorsOf, Question, SessionKey, SessionsOf, SessionsOfUser
 from dashboards.views import ErrorsView, Preview, SessionsView, SessionView, UserView
 from rollout.names import Path
 
@@ -36,11 +37,14 @@ class Everyone:
         self._asking = asking
         self._known = known
 
-    async def sessions(self, path: Path | None, limit: int, search: str = "") -> SessionsView:
-        """Open sessions of all cells, at most `limit`; `search` is part of a user id."""
-        found = await self._all(SessionsOf(path, limit, search), SessionsView)
+    async def sessions(
+        self, path: Path | None, limit: int, search: str = "", after: SessionKey | None = None
+    ) -> SessionsView:
+        """Open sessions of all cells by user, at most `limit`; `search` is part of a user id."""
+        found = await self._all(SessionsOf(path, limit, search, after), SessionsView)
         return SessionsView(
-            items=list(islice(chain.from_iterable(each.items for each in found.values()), limit)),
+            items=list(islice(merge(*(each.items for each in found.values()), key=_key), limit)),
+            before=sum(each.before for each in found.values()),
             matching=sum(each.matching for each in found.values()),
             total=sum(each.total for each in found.values()),
             missing_cells=self._missing(found),
@@ -102,4 +106,15 @@ def _sessions(known: Known, question: SessionsOf) -> SessionsView:
         for session in every
         if (question.path is None or session.path == question.path) and wanted in session.user_id.casefold()
     ]
-    return SessionsView(items=found[: question.limit], matching=len(found), total=len(every))
+    after = question.after
+    rest = found if after is None else [session for session in found if _key(session) > after]
+    return SessionsView(
+        items=nsmallest(question.limit, rest, _key),
+        before=len(found) - len(rest),
+        matching=len(found),
+        total=len(every),
+    )
+
+
+def _key(session: SessionView) -> SessionKey:
+    return session.user_id, session.connection_id

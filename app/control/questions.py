@@ -11,12 +11,17 @@ from msgspec import Struct
 
 from rollout.names import Path
 
+SessionKey = tuple[str, str]
+"""User and connection: the order of the sessions, in which one may go on from page to page."""
+
 
 class SessionsOf(Struct, frozen=True, tag="sessions"):
     path: Path | None
     limit: int
     search: str = ""
     """Part of a user id, in any case."""
+    after: SessionKey | None = None
+    """Only those that come after this one."""
 
 
 class SessionsOfUser(Struct, frozen=True, tag="user"):

@@ -234,9 +234,11 @@ def group(code: str, *, only: bool = False, path: Literal["v2", "v3"] = "v3", re
     )
 
 
-def session(user_id: str, name: Literal["v2", "v3"] = "v2", reason: str = "flag") -> SessionView:
+def session(
+    user_id: str, name: Literal["v2", "v3"] = "v2", reason: str = "flag", connection_id: str = "c1"
+) -> SessionView:
     return SessionView(
-        connection_id="c1",
+        connection_id=connection_id,
         user_id=user_id,
         path=name,
         reason=reason,
@@ -247,6 +249,11 @@ def session(user_id: str, name: Literal["v2", "v3"] = "v2", reason: str = "flag"
         queued=0,
         epoch=1,
     )
+
+
+def user_view(user_id: str = "ada", **changes: object) -> UserView:
+    user = UserView(user_id=user_id, path="v3", reason="flag", bucket=7, percentage=10, pin=None, sessions=[])
+    return msgspec.structs.replace(user, **changes)
 
 
 def some_series(span: Span) -> SeriesView:
@@ -297,6 +304,10 @@ class MemorySource:
         self.in_force = QUICK_PLAN
         self.plans: list[tuple[str, str, str]] = []
         """Those put in force: name, reason, person."""
+        self.somebody: UserView | None = None
+        """Whoever is asked for; None: a user on v3."""
+        self.missing: list[str] = []
+        """Cells that were not heard."""
         self.notes: list[str] = []
         self.pins: list[tuple[str, str | None, str]] = []
         self.unavailable = False
@@ -400,19 +411,25 @@ class MemorySource:
         setting = SettingView(variable="CROSSFADE_SECRET", value="set, not shown", is_default=False, meaning="key")
         return HealthView(store="sqlite", store_down=self.unavailable, settings=[setting])
 
-    async def sessions(self, search: str, path: Literal["v2", "v3"] | None, limit: int) -> SessionsView:
+    async def sessions(
+        self, search: str, path: Literal["v2", "v3"] | None, limit: int, after: tuple[str, str] | None = None
+    ) -> SessionsView:
         found = [one for one in self.people if search in one.user_id and path in (None, one.path)]
-        return SessionsView(items=found[:limit], matching=len(found), total=len(self.people))
+        rest = [one for one in found if after is None or (one.user_id, one.connection_id) > after]
+        return SessionsView(
+            items=rest[:limit],
+            before=len(found) - len(rest),
+            matching=len(found),
+            total=len(self.people),
+            missing_cells=self.missing,
+        )
 
     async def user(self, user_id: str) -> UserView:
-        return UserView(
-            user_id=user_id,
-            path="v3",
-            reason="flag",
-            bucket=7,
-            percentage=10,
+        return self.somebody or user_view(
+            user_id,
             pin="v3" if user_id == "bob/2" else None,
             sessions=[one for one in self.people if one.user_id == user_id],
+            missing_cells=self.missing,
         )
 
     async def pin(self, user_id: str, path: Literal["v2", "v3"] | None, reason: str, person: Person) -> Outcome:

@@ -7,16 +7,17 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
+from markupsafe import escape
 
 from dashboards.ports import Role
-from dashboards.views import EVERYTHING, AuditFilter, RolloutView
-from tests.dashboards.memory import NOW, MemorySource, entry, make_app, receipt, rollout
+from dashboards.views import EVERYTHING, AuditFilter, RolloutView, UserView
+from tests.dashboards.memory import NOW, MemorySource, entry, make_app, receipt, rollout, session, user_view
 
 PAGES = ("/sessions", "/users/ada", "/errors", "/history", "/rollbacks/r1", "/plan", "/health")
 
@@ -82,6 +83,46 @@ def test_sessions_are_searched_and_each_says_why(desk: Desk) -> None:
     assert "None of the 2 open sessions fits." in desk.get("/sessions?q=nobody").text
 
 
+def test_more_sessions_than_a_page_are_gone_through_and_counted(desk: Desk) -> None:
+    desk.source.people = [session(f"user {number:03}", connection_id=f"c{number}") for number in range(250)]
+    first = desk.get("/sessions").text
+    assert "250 open sessions; showing 1 to 100, search to narrow" in first
+    assert "First page" not in first
+    address = "/sessions?after=c99+user+099"
+    assert f'<a href="{address}">Next page</a>' in first
+    second = desk.get(address).text
+    assert "showing 101 to 200" in second
+    assert "user 100" in second
+    assert 'href="/sessions">First page' in second
+    assert f'hx-sse:connect="/stream{address}"' in second
+    last = desk.get("/sessions?q=user&after=c199+user+199").text
+    assert "250 of 250 open sessions fit; showing 201 to 250, search to narrow" in last
+    assert "Next page" not in last
+    assert 'href="/sessions?q=user">First page' in last
+    assert "showing none" in desk.get("/sessions?after=c999+zzz").text
+    assert "showing 1 to 100" in desk.get("/sessions?after=nonsense").text
+
+
+def test_whom_a_page_does_not_speak_of_is_named(desk: Desk) -> None:
+    desk.source.missing = ["c", "d"]
+    for address in ("/sessions", "/users/ada", "/users/carol"):
+        assert "Not heard, so not among these: cell c, d." in desk.get(address).text
+    desk.source.people = []
+    page = desk.get("/sessions").text
+    assert "Not heard, so not among these: cell c, d." in page
+    assert "crossfade loadtest" not in page, "others may be connected there"
+
+
+def test_a_user_is_pinned_from_the_list_too(desk: Desk) -> None:
+    page = desk.get("/sessions?q=bob").text
+    assert re.search(r'<input id="user_id" name="user_id" value="bob/2"', page), "the only one that fits"
+    assert re.search(r'<input id="user_id" name="user_id" value=""', desk.get("/sessions").text)
+    answer = desk.send("/pins", user_id="", path="v2", reason="")
+    assert answer.status_code == 422
+    assert 'role="alert">Refused: say which user' in answer.text
+    assert desk.source.pins == []
+
+
 def test_an_empty_page_says_what_a_newcomer_may_do(desk: Desk) -> None:
     desk.source.people, desk.source.groups, desk.source.audit = [], [], []
     sessions = desk.get("/sessions").text
@@ -93,13 +134,49 @@ def test_an_empty_page_says_what_a_newcomer_may_do(desk: Desk) -> None:
 
 def test_a_user_is_explained_and_pinned(desk: Desk) -> None:
     page = desk.get("/users/bob%2F2").text
-    for words in ("bob/2</span> is on v3", "7 of 100", "buckets 1 to 10 are on v3", "pinned to"):
+    for words in ("bob/2</span> is on v3", "7 of 100", "bucket 7 ≤ 10 %: v3", "pinned to"):
         assert words in page, words
+    assert "v3 as long as it is pinned; without the pin v2 below 7 %, v3 from 7 % on" in page
     assert "would be on v3" in desk.get("/users/carol").text
     answer = desk.send("/pins", user_id="bob/2", path="v2", reason="a tester")
     assert (answer.status_code, answer.headers["location"]) == (303, "/users/bob%2F2")
     desk.send("/pins", user_id="bob/2", path="", reason="")
     assert desk.source.pins == [("bob/2", "v2", "a tester"), ("bob/2", None, "")]
+
+
+@pytest.mark.parametrize(
+    ("user", "said"),
+    [
+        (user_view(bucket=43), ("bucket 43 &gt; 10 %: v2", "v2 below 43 %, v3 from 43 % on")),
+        (user_view(bucket=10), ("bucket 10 ≤ 10 %: v3", "v2 below 10 %, v3 from 10 % on")),
+        (user_view(bucket=1, percentage=0), ("bucket 1 &gt; 0 %: v2", "v2 below 1 %, v3 from 1 % on")),
+        (user_view(path="v2"), ("bucket 7 ≤ 10 %, but the flag&#39;s other conditions keep this user on v2",)),
+        (user_view(reason="environment"), ("none changes this while the environment decides; without it v2 below",)),
+        (
+            user_view(path="v2", reason="rolled_back", percentage=0),
+            ("Why: a rollback is in force.", "bucket 7 &gt; 0 %"),
+        ),
+    ],
+)
+def test_the_arithmetic_of_a_decision_is_shown(desk: Desk, user: UserView, said: tuple[str, ...]) -> None:
+    desk.source.somebody = user
+    page = desk.get("/users/ada").text
+    for words in said:
+        assert words in page, words
+
+
+@pytest.mark.parametrize(
+    "evil", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "=cmd|' /C calc'!A0"]
+)
+def test_a_user_id_of_markup_is_text_in_title_address_and_page(desk: Desk, evil: str) -> None:
+    desk.source.people = [session(evil)]
+    address, shown = f"/users/{quote(evil, safe='')}", str(escape(evil))
+    page, listed = desk.get(address).text, desk.get("/sessions").text
+    assert f"<title>{shown} " in page
+    assert f'<span class="id">{shown}</span>' in page
+    assert f'name="user_id" value="{shown}"' in page
+    assert f'<a href="{address}">{shown}</a>' in listed
+    assert shown == evil or evil not in page + listed
 
 
 def test_a_refused_pin_and_a_refused_note_say_why(desk: Desk) -> None:
@@ -164,13 +241,14 @@ def test_a_file_does_not_pretend_to_be_all_while_the_store_is_down(desk: Desk) -
 
 
 def test_history_leaves_as_a_table_without_formulas_and_as_lines(desk: Desk) -> None:
-    desk.source.audit = [entry(2, reason='=HYPERLINK("x")'), entry(1)]
+    desk.source.audit = [entry(2, "-1+1", '=HYPERLINK("x")', "@cmd"), entry(1)]
     answer = desk.get("/history.csv")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert "attachment" in answer.headers["content-disposition"]
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert [row["id"] for row in rows] == ["2", "1"]
     assert rows[0]["reason"] == '\'=HYPERLINK("x")'
+    assert (rows[0]["who"], rows[0]["what"]) == ("'@cmd", "'-1+1")
     lines = [json.loads(line) for line in desk.get("/history.jsonl").text.splitlines()]
     assert [line["id"] for line in lines] == [2, 1]
     assert lines[0]["reason"] == '=HYPERLINK("x")'
