@@ -13,6 +13,7 @@ from litestar.config.compression import CompressionConfig
 from app.api.csrf import csrf_middleware
 from app.api.routes import UNROUTED, openapi_config, operators_router
 from app.api.services import STATE, Services
+from app.api.user_ids import keep_slashes
 from app.gateway.http import post_message
 from app.gateway.websocket import open_websocket
 from app.wiring import Service
@@ -36,6 +37,7 @@ def create_app(service: Service) -> Litestar:
         on_startup=[service.start],
         on_shutdown=[service.stop],
     )
+    app.asgi_handler = keep_slashes(app.asgi_handler)
     app.state.entrance = service.entrance
     app.state[STATE] = Services(service.controller, service.access, service.metrics, service.history)
     app.state[SOURCE] = service.page_source

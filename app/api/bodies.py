@@ -41,7 +41,7 @@ async def check_body(request: Request[Any, Any, Any]) -> None:
     expected = _struct_of(field.annotation)
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         wrong = f"the body is no JSON: {error}" if body else "the body is missing"
         raise ClientException(detail=f"{wrong}; allowed: an object with {', '.join(_allowed(expected))}") from None
     try:

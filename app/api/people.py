@@ -17,16 +17,15 @@ from app.api.commands import REASON_CHARACTERS, AlertsBody, PinBody
 from app.api.problems import COMMANDED, LOOKED
 from app.api.rollout import MANAGER, ONCALL, VIEWER
 from app.api.services import TheServices, VisitorRequest, actor_of
+from app.api.user_ids import UserId, user_id_of
 from app.control.receipt import Receipt, to_markdown
 from dashboards.views import ErrorGroup, SessionView, UserView
 from rollout.events import Rollback
 from rollout.names import Path
 
-USER_CHARACTERS = 256
 SESSIONS = 20_000
 MISSING = "Crossfade-Missing-Cells"
 T = TypeVar("T")
-UserId = Annotated[str, PathParameter(min_length=1, max_length=USER_CHARACTERS)]
 
 
 class UsersApi(Controller):
@@ -35,7 +34,7 @@ class UsersApi(Controller):
 
     @get(guards=VIEWER, responses=LOOKED, summary="Which path a user is on, and why")
     async def who(self, services: TheServices, user_id: UserId) -> UserView:
-        return await services.control.everyone.user(user_id)
+        return await services.control.everyone.user(user_id_of(user_id))
 
     @put(
         "/pin",
@@ -50,9 +49,9 @@ class UsersApi(Controller):
         user_id: UserId,
         data: Annotated[PinBody, Body(examples=examples.PIN)],
     ) -> UserView:
-        visitor = request.user
-        await services.control.pin(actor_of(visitor), user_id, data.path, data.reason.strip(), source=visitor.source)
-        return await services.control.everyone.user(user_id)
+        user, visitor = user_id_of(user_id), request.user
+        await services.control.pin(actor_of(visitor), user, data.path, data.reason.strip(), source=visitor.source)
+        return await services.control.everyone.user(user)
 
     @delete(
         "/pin", guards=MANAGER, responses=COMMANDED, status_code=200, summary="Let the hash decide about a user again"
@@ -64,9 +63,9 @@ class UsersApi(Controller):
         user_id: UserId,
         reason: Annotated[str, QueryParameter(max_length=REASON_CHARACTERS)] = "",
     ) -> UserView:
-        visitor = request.user
-        await services.control.pin(actor_of(visitor), user_id, None, reason.strip(), source=visitor.source)
-        return await services.control.everyone.user(user_id)
+        user, visitor = user_id_of(user_id), request.user
+        await services.control.pin(actor_of(visitor), user, None, reason.strip(), source=visitor.source)
+        return await services.control.everyone.user(user)
 
 
 @get("/api/sessions", guards=VIEWER, responses=LOOKED, tags=["users"], summary="Open sessions of all cells")

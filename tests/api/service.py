@@ -17,6 +17,7 @@ from app.api.csrf import csrf_middleware
 from app.api.page_source import PageSource
 from app.api.routes import UNROUTED, openapi_config, operators_router
 from app.api.services import STATE, Services
+from app.api.user_ids import keep_slashes
 from app.control.history import History
 from app.control.store.port import TokenRole
 from app.control.tokens import make_token
@@ -58,7 +59,7 @@ def make_app(world: World, access: Access) -> Litestar:
 
     history = History(world.cell, world.ledger, world.store, lambda: world.now)
     services = Services(world.control, access, Metrics(cells), history)
-    return Litestar(
+    app = Litestar(
         route_handlers=[operators_router(make_router())],
         middleware=[csrf_middleware(SECRET)],
         state=State({STATE: services, SOURCE: PageSource(world.control, access, history)}),
@@ -66,6 +67,8 @@ def make_app(world: World, access: Access) -> Litestar:
         exception_handlers=UNROUTED,
         logging_config=None,
     )
+    app.asgi_handler = keep_slashes(app.asgi_handler)
+    return app
 
 
 @asynccontextmanager

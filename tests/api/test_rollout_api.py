@@ -246,9 +246,47 @@ async def test_a_user_is_pinned_and_found(service: Service) -> None:
     freed = await service.client.delete("/api/users/u7/pin", headers=headers)
     assert (freed.status_code, freed.json()["pin"], freed.json()["path"]) == (200, None, "v2")
     assert (await service.client.put("/api/users/u7/pin", json={"path": "v4"}, headers=headers)).status_code == 422
-    odd = await service.client.get("/api/users/a%40b%20c", headers=headers)
-    assert odd.json()["user_id"] == "a@b c"
     assert (await service.client.get("/api/users/" + "x" * 257, headers=headers)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("encoded", "user_id"),
+    [
+        ("a%40b%20c", "a@b c"),
+        ("a%2Fb", "a/b"),
+        ("%2f%2F", "//"),
+        ("a%252Fb", "a%2Fb"),
+        ("https%3A%2F%2Fid.example%2Fu%2F7%3Fx", "https://id.example/u/7?x"),
+        ("x%2Fpin", "x/pin"),
+        ("%C3%A4%2F%E2%9C%93", "ä/✓"),
+        ("%2e%2e", ".."),
+    ],
+)
+async def test_a_user_id_is_any_printable_text(service: Service, encoded: str, user_id: str) -> None:
+    headers, path = service.as_("manager"), f"http://testserver.local/api/users/{encoded}"
+    seen = await service.client.get(path, headers=headers)
+    pinned = await service.client.put(f"{path}/pin", json={"path": "v3"}, headers=headers)
+    unpinned = await service.client.delete(f"{path}/pin?reason=done", headers=headers)
+    told = [(answer.json()["user_id"], answer.json()["pin"]) for answer in (seen, pinned, unpinned)]
+    assert told == [(user_id, None), (user_id, "v3"), (user_id, None)]
+    entries = (await service.world.control.keeper.events()).items
+    assert [(entry.what, entry.reason) for entry in entries] == [
+        (f"unpin {user_id}", "done"),
+        (f"pin {user_id} to v3", ""),
+    ]
+
+
+@pytest.mark.parametrize("encoded", ["%00", "a%1Bb", "%E2%80%AE", "%0A"])
+async def test_nobody_has_an_unprintable_name(service: Service, encoded: str) -> None:
+    for method, path in (("GET", ""), ("PUT", "/pin"), ("DELETE", "/pin")):
+        answer = await service.client.request(
+            method,
+            f"http://testserver.local/api/users/{encoded}{path}",
+            json={"path": "v3"} if method == "PUT" else None,
+            headers=service.as_("manager"),
+        )
+        assert (answer.status_code, "printable" in answer.json()["detail"]) == (422, True)
+    assert (await service.world.control.keeper.events()).items == []
 
 
 async def test_a_preview_says_who_would_move(service: Service) -> None:
