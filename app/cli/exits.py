@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 
 import rich_click as click
 
+from app.cli.words import printable
+
 
 class Ending(Exception):
     """A command's end other than "done"; its text is for a person."""
@@ -59,7 +61,7 @@ class PlainEndings(click.RichGroup):
         try:
             return super().invoke(ctx)
         except Ending as ending:
-            click.echo(str(ending), err=True)
+            click.echo(printable(str(ending)), err=True)
             ctx.exit(ending.exit_code)
         except KeyboardInterrupt:
             ctx.exit(130)

@@ -13,6 +13,7 @@ import rich_click as click
 
 from app.cli.service import Service
 from app.cli.target import find_target
+from app.cli.words import printable
 
 
 class Desk:
@@ -25,7 +26,7 @@ class Desk:
     def say(self, text: str, value: object, missing_cells: Sequence[str] = ()) -> None:
         """Print `text`, or with `--json` the value; bytes are JSON already. What it does not speak of is named."""
         if not self.as_json:
-            click.echo(text)
+            click.echo(printable(text))
         else:
             click.echo(value if isinstance(value, bytes) else msgspec.json.encode(value))
         if missing := missing_cells or self.service.missing_cells:

@@ -99,6 +99,17 @@ def entry(number: int, what: str = "set 10") -> AuditEntry:
     )  # fmt: skip
 
 
+def test_what_others_typed_does_not_steer_the_terminal(run: Run, service: FakeService) -> None:
+    typed = "gone\x1b[2J\x07 \u202eback\nand a line"
+    service.canned.answer("GET", "/api/rollout/events", (200, AuditPage(items=[entry(3, typed)], next=None)))
+    shown = run("events", "--url", service.url).stdout
+    assert "gone\N{REPLACEMENT CHARACTER}[2J" in shown
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+    assert len(shown.splitlines()) == 2, "an entry is a line"
+    service.canned.answer("GET", "/api/rollout/events", (403, {"title": "Not allowed", "detail": "no\x1b[2J"}))
+    assert run("events", "--url", service.url).stderr == "refused: no\N{REPLACEMENT CHARACTER}[2J\n"
+
+
 def test_cells_that_an_answer_does_not_speak_of_are_named(run: Run, service: FakeService) -> None:
     missing = {"Crossfade-Missing-Cells": "b, c@host2"}
     for command, path, body in (("sessions", "/api/sessions", [SESSION]), ("errors", "/api/errors", [])):
