@@ -99,9 +99,9 @@ class Target:
         self.lost = 0
         self.settled = asyncio.Event()
 
-    async def connect(self, count: int) -> None:
-        """Open `count` more sockets, each of a user of its own."""
-        gate = asyncio.Semaphore(HANDSHAKES)
+    async def connect(self, count: int, at_once: int = HANDSHAKES) -> None:
+        """Open `count` more sockets, each of a user of its own; `at_once` of them are on the way at a time."""
+        gate = asyncio.Semaphore(at_once)
         first = len(self.sockets)
 
         async def open_one(index: int) -> Socket:
@@ -199,6 +199,11 @@ async def obey(targets: dict[str, Target], command: dict[str, object]) -> object
             target = targets.setdefault(name, Target(str(command["url"])))
             await target.connect(int(str(command["sockets"])))
             return {"sockets": len(target.sockets)}
+        case "storm":
+            count, began = int(str(command["sockets"])), time.perf_counter()
+            target = targets[name] = Target(str(command["url"]))
+            await target.connect(count, at_once=count)
+            return {"per_second": count / (time.perf_counter() - began)}
         case "drive":
             return await targets[name].drive(int(str(command["inflight"])), float(str(command["seconds"])))
         case "pace":

@@ -19,7 +19,10 @@ from app.cli.words import table
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One line: ours beside a peer, medians over the rounds; `ratio` is the median of the rounds' own ratios."""
+    """One line: ours beside a peer, medians over the rounds; `ratio` is the median of the rounds' own ratios.
+
+    `must` and `aim` are limits of the ratio, or of ours itself, in its unit, where it is `judged` by that.
+    """
 
     row: str
     point: str
@@ -30,29 +33,35 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     ratio: float | None
     better: Literal["higher", "lower"]
     must: float | None = None
-    """Limit of the ratio; None: reported only."""
+    """None: reported only."""
     aim: float | None = None
+    judged: Literal["ratio", "ours"] = "ratio"
     rounds: list[tuple[float, float]] = []
     """Ours and the peer's, as measured one after the other."""
     note: str = ""
 
     @property
     def verdict(self) -> str:
-        """How the ratio stands to what it must be and to the aim."""
-        if self.ratio is None or self.must is None:
+        """How the figure stands to what it must be and to the aim."""
+        if self._figure is None or self.must is None:
             return "reported"
         if not self._reaches(self.must):
             return "MISSED"
         return "aim" if self.aim is not None and self._reaches(self.aim) else "must"
 
+    @property
+    def _figure(self) -> float | None:
+        return self.ratio if self.judged == "ratio" else self.ours
+
     def _reaches(self, limit: float) -> bool:
-        assert self.ratio is not None
-        return self.ratio >= limit if self.better == "higher" else self.ratio <= limit
+        assert self._figure is not None
+        return self._figure >= limit if self.better == "higher" else self._figure <= limit
 
 
 def compare(
     rounds: Sequence[tuple[float, float]], *, row: str, point: str, unit: str, peer_name: str,
-    better: Literal["higher", "lower"], must: float | None = None, aim: float | None = None, note: str = "",
+    better: Literal["higher", "lower"], must: float | None = None, aim: float | None = None,
+    judged: Literal["ratio", "ours"] = "ratio", note: str = "",
 ) -> Result:  # fmt: skip
     """The line of a row of slices, each measured on ours and right beside it on the peer."""
     return Result(
@@ -66,6 +75,7 @@ def compare(
         better=better,
         must=must,
         aim=aim,
+        judged=judged,
         rounds=list(rounds),
         note=note,
     )
@@ -79,6 +89,7 @@ def as_table(results: Sequence[Result]) -> str:
 
 def _line(result: Result) -> tuple[str, ...]:
     sign = "≥" if result.better == "higher" else "≤"
+    times = "x" if result.judged == "ratio" else ""
     return (
         result.row,
         result.point,
@@ -87,8 +98,8 @@ def _line(result: Result) -> tuple[str, ...]:
         result.unit,
         result.peer_name,
         "-" if result.ratio is None else f"{result.ratio:.2f}x",
-        "-" if result.must is None else f"{sign}{result.must:g}x",
-        "-" if result.aim is None else f"{sign}{result.aim:g}x",
+        "-" if result.must is None else f"{sign}{result.must:g}{times}",
+        "-" if result.aim is None else f"{sign}{result.aim:g}{times}",
         result.verdict,
         result.note,
     )

@@ -10,7 +10,7 @@ import pytest
 from ops.bench.client import quantile_ms
 from ops.bench.processes import BenchError, free_port, load_client, memory_bytes, running
 from ops.bench.report import Result, as_table, compare
-from ops.bench.rows import throughput
+from ops.bench.rows import Bench, parts, throughput
 from ops.bench.servers import Running, backend
 
 ROUNDS = [(10.0, 8.0), (30.0, 10.0), (9.0, 9.0)]
@@ -43,6 +43,23 @@ def test_lower_is_better_where_it_says_so() -> None:
 
     assert [result(ratio).verdict for ratio in (0.5, 0.6, 0.9, 1.0, 1.1)] == ["aim", "aim", "must", "must", "MISSED"]
     assert "≤0.6x" in as_table([result(1.0)])
+
+
+@pytest.mark.parametrize(("must", "aim", "verdict"), [(10.0, 9.9, "must"), (12.0, 10.0, "aim"), (9.9, 9.0, "MISSED")])
+def test_a_limit_of_its_own_is_no_ratio(must: float, aim: float, verdict: str) -> None:
+    result = compare(
+        ROUNDS, row="r", point="p", unit="µs", peer_name="n", better="lower", must=must, aim=aim, judged="ours"
+    )
+    assert result.verdict == verdict
+    assert f"≤{must:g} " in as_table([result])
+
+
+@pytest.mark.slow
+async def test_a_step_is_measured_as_the_service_takes_it(tmp_path: Path) -> None:
+    found = [line async for line in parts.run(Bench(tmp_path, 1, 0.1))]
+    assert [line.point for line in found] == ["deciding a session", "counting a message", "making a supervisor"]
+    assert all(line.verdict != "reported" and line.ours and line.peer for line in found)
+    assert max(line.ratio or 1.0 for line in found[:2]) < 1.0
 
 
 def test_a_quantile_is_a_value_that_occurred() -> None:
