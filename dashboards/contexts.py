@@ -245,6 +245,8 @@ class ErrorsSection(Struct, frozen=True):
     """How many groups are not shown; empty: all are."""
     title: str = "Errors"
     empty: str = "No errors since the service started."
+    missing: str = ""
+    """Whose errors are not among these."""
 
 
 class SessionRow(Struct, frozen=True):

@@ -74,8 +74,8 @@ async def show_receipt(visit: Visit) -> ReceiptPage:
 
 
 async def show_errors(visit: Visit) -> ErrorsPage:
-    groups = await visit.source.errors()
-    return errors_page(await visit.source.rollout(), groups, visit.person, visit.csrf)
+    found = await visit.source.errors()
+    return errors_page(await visit.source.rollout(), found, visit.person, visit.csrf)
 
 
 async def show_history(visit: Visit, before: int | None = None, message: Message | None = None) -> HistoryPage:

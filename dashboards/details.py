@@ -32,6 +32,7 @@ from dashboards.ports import Person
 from dashboards.views import (
     CellState,
     ErrorGroup,
+    ErrorsView,
     HealthView,
     PathFigures,
     RolloutView,
@@ -120,7 +121,7 @@ def key_of(cursor: str) -> SessionKey | None:
 
 
 def sessions(found: SessionsView, now: float, *, filtered: bool) -> SessionsSection:
-    missing = f"Not heard, so not among these: cell {', '.join(found.missing_cells)}." if found.missing_cells else ""
+    missing = _missing(found.missing_cells)
     if not found.total:
         return SessionsSection([], "Nobody is connected.", hint=not missing, missing=missing)
     if not found.matching:
@@ -132,6 +133,10 @@ def sessions(found: SessionsView, now: float, *, filtered: bool) -> SessionsSect
         shown = f"{words.count(found.before + 1)} to {words.count(last)}" if found.items else "none"
         summary += f"; showing {shown}, search to narrow"
     return SessionsSection([_session(session, now) for session in found.items], summary, missing=missing)
+
+
+def _missing(cells: Sequence[str]) -> str:
+    return f"Not heard, so not among these: cell {', '.join(cells)}." if cells else ""
 
 
 def _session(session: SessionView, now: float) -> SessionRow:
@@ -202,6 +207,11 @@ def _at_others(user: UserView) -> str:
     return alone
 
 
+def all_errors(found: ErrorsView, now: float, limit: int | None = None) -> ErrorsSection:
+    """Those of all cells that were heard."""
+    return structs.replace(errors(found.items, now, limit), missing=_missing(found.missing_cells))
+
+
 def errors(groups: Sequence[ErrorGroup], now: float, limit: int | None = None) -> ErrorsSection:
     """Those seen only on v3 come first, as the service sorts them."""
     rows = [
@@ -224,12 +234,12 @@ def errors(groups: Sequence[ErrorGroup], now: float, limit: int | None = None) -
     return ErrorsSection(rows, f"{left} more" if left else "")
 
 
-def errors_page(view: RolloutView, groups: Sequence[ErrorGroup], person: Person, csrf_token: str) -> ErrorsPage:
+def errors_page(view: RolloutView, found: ErrorsView, person: Person, csrf_token: str) -> ErrorsPage:
     return ErrorsPage(
         chrome=chrome(view, "Errors", "errors", person, "/stream/errors"),
         csrf_token=csrf_token,
         top=top(view),
-        errors=errors(groups, view.now),
+        errors=all_errors(found, view.now),
     )
 
 

@@ -24,6 +24,7 @@ def to_markdown(receipt: ReceiptView) -> str:
         f"- open sessions moved after {_ms(back.existing_moved_ms)}",
         f"- sessions moved {back.sessions_moved} of {back.sessions_to_move}, "
         f"closed {back.closed}, messages interrupted {back.interrupted}",
+        *([f"- sessions moved without their state: {back.without_state}"] if back.without_state else []),
         f"- users with an error on v3: {receipt.users_harmed}",
         "",
         "## Errors only on v3",

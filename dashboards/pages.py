@@ -32,7 +32,7 @@ from dashboards.detail_pages import (
     show_sessions,
     show_user,
 )
-from dashboards.details import errors
+from dashboards.details import all_errors
 from dashboards.overview import outcome_message, overview_page, try_page
 from dashboards.ports import Verb
 from dashboards.render import STATIC, partial, render, render_section
@@ -64,7 +64,7 @@ async def show_overview(visit: Visit, message: Message | None = None, span: Span
         visit.person,
         previews=await visit.previews.of(source, view.revision),
         charts=no_charts() if span is None else charts(await source.series(span), "/"),
-        errors=errors(await source.errors(), view.now, RECENT_ERRORS),
+        errors=all_errors(await source.errors(), view.now, RECENT_ERRORS),
         csrf_token=visit.csrf,
         message=message,
     )

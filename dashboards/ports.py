@@ -17,7 +17,7 @@ from dashboards.views import (
     EVERYTHING,
     AuditFilter,
     AuditPage,
-    ErrorGroup,
+    ErrorsView,
     HealthView,
     Path,
     Preview,
@@ -113,7 +113,7 @@ class Records(Protocol):
 
     async def series(self, span: Span, until: float | None = None) -> SeriesView: ...
 
-    async def errors(self) -> list[ErrorGroup]: ...
+    async def errors(self) -> ErrorsView: ...
 
     async def receipt(self, id: str) -> ReceiptView | None:
         """What a rollback did; None: there was none of this id. Raises Unavailable."""

@@ -190,6 +190,8 @@ def rollback(view: RolloutView, why_not: str) -> RollbackSection:
     if not rolled_back:
         sessions = "no open session" if canary is None else words.plural(canary.sessions, "open session")
         effect = f"Everyone on v2 at once, {sessions} of v3 too; no socket is closed."
+        if canary is not None and canary.sessions and canary.exports_state is False:
+            effect += f" {words.plural(canary.sessions, 'session')} cannot take the state along: v3 exports none."
     return RollbackSection(label, enabled, why_not, effect, None if last is None else receipt(view, last))
 
 
@@ -210,6 +212,7 @@ def receipt(view: RolloutView, done: Rollback) -> Receipt:
         Fact("sessions moved", moved, "plain" if done.sessions_moved == done.sessions_to_move else "warn"),
         _clock("no new v3 session after", done.new_stopped_ms),
         _clock("last session moved after", done.existing_moved_ms),
+        *_without_state(done),
         Fact("sockets closed", words.count(done.closed), "bad" if done.closed else "plain"),
         Fact("messages interrupted", words.count(done.interrupted), "warn" if done.interrupted else "plain"),
         Fact("in force in", _cells(done), "bad" if done.silent_cells else "plain"),
@@ -226,6 +229,10 @@ def receipt(view: RolloutView, done: Rollback) -> Receipt:
         f"{moved} sessions moved{took}, {words.plural(done.closed, 'socket')} closed",
         past=view.phase != "rolled_back",
     )
+
+
+def _without_state(done: Rollback) -> list[Fact]:
+    return [Fact("moved without state", words.count(done.without_state), "warn")] if done.without_state else []
 
 
 def _clock(label: str, value: float | None) -> Fact:

@@ -41,6 +41,8 @@ class PathFigures(Struct, frozen=True, kw_only=True):
     uptime_s: float | None
     since: float | None = None
     """When the window of these figures began; None: not said."""
+    exports_state: bool | None = None
+    """Whether its sessions take their state along when they leave it; None: not known."""
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -83,6 +85,8 @@ class Rollback(Struct, frozen=True, kw_only=True):
     verified_at: float | None
     cells: list[str]
     silent_cells: list[str]
+    without_state: int = 0
+    """Of the sessions moved, the ones that could not take their state along, because v3's build exports none."""
 
 
 class StageView(Struct, frozen=True, kw_only=True):
@@ -181,6 +185,8 @@ class Preview(Struct, frozen=True, kw_only=True):
     users_to_v2: int
     sessions_to_v3: int
     sessions_to_v2: int
+    sessions_without_state: int = 0
+    """Of these, the ones that cannot take their state along, because the path they leave exports none."""
     missing_cells: list[str] = []
     """Cells that were not heard, and whose users are not counted here."""
 

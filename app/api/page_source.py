@@ -19,7 +19,7 @@ from dashboards.views import (
     EVERYTHING,
     AuditFilter,
     AuditPage,
-    ErrorGroup,
+    ErrorsView,
     HealthView,
     Path,
     Preview,
@@ -101,8 +101,8 @@ class PageSource:
     async def series(self, span: Span, until: float | None = None) -> SeriesView:
         return await self._history.view(span, self._control.keeper, until)
 
-    async def errors(self) -> list[ErrorGroup]:
-        return (await self._control.everyone.errors()).items
+    async def errors(self) -> ErrorsView:
+        return await self._control.everyone.errors()
 
     async def receipt(self, id: str) -> ReceiptView | None:
         try:

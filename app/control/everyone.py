@@ -22,7 +22,7 @@ from app.control.fleet import Fleet
 from app.control.overview import Known
 from app.control.questions import CensusOf, ErrorsOf, Question, SessionKey, SessionsOf, SessionsOfUser
 from dashboards.views import ErrorsView, Preview, SessionsView, SessionView, UserView
-from rollout.names import Path
+from rollout.names import CANARY, STABLE, Path
 
 ANSWER_S = 1.0
 """A cell that has not answered a question by then is left out."""
@@ -63,7 +63,12 @@ class Everyone:
             if name not in found and figures.census is not None:
                 found[name] = figures.census
         preview = census.together(found.values()).preview(percentage)
-        return msgspec.structs.replace(preview, missing_cells=self._missing(found))
+        known, without = self._known(), 0
+        if overview.exports_state(known, STABLE) is False:
+            without += preview.sessions_to_v3
+        if overview.exports_state(known, CANARY) is False:
+            without += preview.sessions_to_v2
+        return msgspec.structs.replace(preview, sessions_without_state=without, missing_cells=self._missing(found))
 
     async def errors(self) -> ErrorsView:
         """The error groups of all cells."""

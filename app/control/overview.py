@@ -140,6 +140,12 @@ def verdicts(known: Known) -> list[Verdict]:
     return summing.verdicts([known.verdicts, *(other.verdicts for other in others)])
 
 
+def exports_state(known: Known, path: Path) -> bool | None:
+    """Whether the sessions of a path take their state along when they leave it; see `summing.exports_state`."""
+    others = [other.paths[path] for other in known.fleet.others().values()]
+    return summing.exports_state([known.cell.path_state(path), *others])
+
+
 def own_figures(known: Known) -> Figures:
     """What this cell tells the others of itself, but for what they count users by."""
     return Figures(

@@ -73,6 +73,8 @@ class PathState:
     session_memory_bytes: float | None
     restarts: int
     uptime_s: float | None
+    exports_state: bool | None = None
+    """Whether its sessions take their state along when they leave it."""
 
 
 class Cell(Protocol):

@@ -46,6 +46,7 @@ def path_figures(path: Path, states: Mapping[str, PathState], tallies: Sequence[
         session_memory_bytes=per_session_bytes(states.values()),
         restarts=sum(state.restarts for state in states.values()),
         uptime_s=min(uptimes, default=None),
+        exports_state=exports_state(states.values()),
         since=now - max(tally.seconds for tally in tallies),
     )
 
@@ -57,6 +58,11 @@ def _reasons(states: Mapping[str, PathState]) -> str | None:
     if len(states) == 1:
         return next(iter(states.values())).reason
     return "; ".join(f"cell {name}: {reason}" for name, reason in sorted(missing.items()))
+
+
+def exports_state(states: Iterable[PathState]) -> bool | None:
+    """False when any cell has a build that exports none; None when none has said."""
+    return min((state.exports_state for state in states if state.exports_state is not None), default=None)
 
 
 def per_session_bytes(states: Iterable[PathState]) -> float | None:

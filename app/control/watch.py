@@ -281,10 +281,13 @@ class RollbackWatch:
         verified = all(name in parts and parts[name].part.done for name in names)
         told = [each.part for each in parts.values()]
         before = watched.before
+        moved = max(before.sessions_moved, sum(part.moved for part in told))
+        stateless = any(figures.path == CANARY and figures.exports_state is False for figures in receipt.figures)
         rollback = msgspec.structs.replace(
             receipt.rollback,
             sessions_to_move=max(before.sessions_to_move, sum(part.to_move for part in told)),
-            sessions_moved=max(before.sessions_moved, sum(part.moved for part in told)),
+            sessions_moved=moved,
+            without_state=moved if stateless else 0,
             closed=max(before.closed, sum(part.closed for part in told)),
             interrupted=max(before.interrupted, sum(part.interrupted for part in told)),
             cells=[name for name in names if name in parts],

@@ -74,6 +74,7 @@ def _state_of(host: PathHost, worker: WorkerHandle) -> PathState:
         session_memory_bytes=worker.memory.session_bytes(worker.sessions),
         restarts=host.restarts,
         uptime_s=worker.uptime_s,
+        exports_state=worker.exports_state,
     )
 
 

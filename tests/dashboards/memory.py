@@ -26,6 +26,7 @@ from dashboards.views import (
     AuditPage,
     CellState,
     ErrorGroup,
+    ErrorsView,
     HealthView,
     Lock,
     Mark,
@@ -306,6 +307,8 @@ class MemorySource:
         """Those put in force: name, reason, person."""
         self.somebody: UserView | None = None
         """Whoever is asked for; None: a user on v3."""
+        self.without_state = 0
+        """Sessions that would lose their state by the next change."""
         self.missing: list[str] = []
         """Cells that were not heard."""
         self.notes: list[str] = []
@@ -342,6 +345,8 @@ class MemorySource:
             users_to_v2=max(0, -more) * 100,
             sessions_to_v3=max(0, more) * 18,
             sessions_to_v2=max(0, -more) * 18,
+            sessions_without_state=self.without_state,
+            missing_cells=self.missing,
         )
 
     async def act(
@@ -385,8 +390,8 @@ class MemorySource:
     async def series(self, span: Span, until: float | None = None) -> SeriesView:
         return some_series(span)
 
-    async def errors(self) -> list[ErrorGroup]:
-        return self.groups
+    async def errors(self) -> ErrorsView:
+        return ErrorsView(items=self.groups, missing_cells=self.missing)
 
     async def receipt(self, id: str) -> ReceiptView | None:
         if self.unavailable:

@@ -17,7 +17,7 @@ from markupsafe import escape
 
 from dashboards.ports import Role
 from dashboards.views import EVERYTHING, AuditFilter, RolloutView, UserView
-from tests.dashboards.memory import NOW, MemorySource, entry, make_app, receipt, rollout, session, user_view
+from tests.dashboards.memory import NOW, MemorySource, entry, make_app, path, receipt, rollout, session, user_view
 
 PAGES = ("/sessions", "/users/ada", "/errors", "/history", "/rollbacks/r1", "/plan", "/health")
 
@@ -105,12 +105,34 @@ def test_more_sessions_than_a_page_are_gone_through_and_counted(desk: Desk) -> N
 
 def test_whom_a_page_does_not_speak_of_is_named(desk: Desk) -> None:
     desk.source.missing = ["c", "d"]
-    for address in ("/sessions", "/users/ada", "/users/carol"):
+    for address in ("/sessions", "/users/ada", "/users/carol", "/errors"):
         assert "Not heard, so not among these: cell c, d." in desk.get(address).text
     desk.source.people = []
     page = desk.get("/sessions").text
     assert "Not heard, so not among these: cell c, d." in page
     assert "crossfade loadtest" not in page, "others may be connected there"
+
+
+def test_what_cannot_take_its_state_along_is_said_before_the_click_and_after() -> None:
+    stateless = rollout(paths=[path("v2"), path("v3", exports_state=False)])
+    for desk in desk_of(view=stateless):
+        page = desk.get("/").text
+        assert "186 sessions cannot take the state along: v3 exports none." in page
+        desk.source.without_state = 1674
+        assert "1,674 sessions cannot take the state along" in desk.get("/preview?typed=50").text
+        desk.source.missing = ["c"]
+        assert "the state along; not counted: cell c" in desk.get("/preview?typed=50").text
+    for desk in desk_of():
+        assert "the state along" not in desk.get("/").text + desk.get("/preview?typed=50").text
+    done = rollout("rolled_back", 0, last_rollback=receipt(without_state=186))
+    for desk in desk_of(view=done):
+        for address in ("/", "/rollbacks/r1"):
+            assert '<dt>moved without state</dt><dd class="tone-warn">186</dd>' in desk.get(address).text
+        assert "- sessions moved without their state: 186" in desk.get("/rollbacks/r1?format=markdown").text
+    for desk in desk_of(view=rollout("rolled_back", 0)):
+        page = desk.get("/rollbacks/r1").text + desk.get("/rollbacks/r1?format=markdown").text
+        assert "without state" not in page
+        assert "without their state" not in page
 
 
 def test_a_user_is_pinned_from_the_list_too(desk: Desk) -> None:
