@@ -71,13 +71,11 @@ def token(role: str | None, name: str, days: float | None, listed: bool, revoke:
 
 
 def _make_token(settings: Settings, role: TokenRole, name: str, days: float | None) -> None:
-    import getpass
-
-    from app.cli.local_store import add_token
+    from app.cli.local_store import add_token, this_user
 
     if days is None and role == "oncall":
         days = ONCALL_DAYS
-    secret = add_token(settings, role, name or getpass.getuser(), days)
+    secret = add_token(settings, role, name or this_user(), days)
     until = "until it is revoked" if days is None else f"for {days:g} days"
     click.echo(f"a token for {role}, good {until}; it is shown once:", err=True)
     click.echo(secret)

@@ -6,6 +6,9 @@ It must not touch the control record; whoever may read the settings and the data
 from __future__ import annotations
 
 import asyncio
+import getpass
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +22,7 @@ from app.control.store.port import Store, Token, TokenRole
 from app.control.tokens import digest_of, make_token
 from app.settings import Settings
 from app.wiring import make_store
+from dashboards.views import AuditEntry
 
 T = TypeVar("T")
 
@@ -30,7 +34,14 @@ ID_CHARACTERS = 12
 
 def add_token(settings: Settings, role: TokenRole, name: str, days: float | None) -> str:
     """Save a new token; returns its secret, which is kept nowhere else. Raises `StoreUnavailable`."""
-    return _with_store(settings, lambda store: _add_token(store, role, name, days))
+
+    async def add(store: Store) -> str:
+        secret = await _add_token(store, role, name, days)
+        good = "until revoked" if days is None else f"for {days:g} days"
+        await _record(store, f"token {digest_of(secret)[:ID_CHARACTERS]} for {name}, {role}, {good}")
+        return secret
+
+    return _with_store(settings, add)
 
 
 class KnownToken(Struct, frozen=True):
@@ -71,7 +82,10 @@ def revoke_tokens(settings: Settings, which: str) -> list[KnownToken]:
         good = [token for token in await store.load_tokens() if token.valid(now)]
         meant = [token for token in good if token.digest[:ID_CHARACTERS] == which]
         meant = meant or [token for token in good if token.name == which]
-        return [_known(token, now) for token in meant if await store.revoke_token(token.digest, now)]
+        revoked = [_known(token, now) for token in meant if await store.revoke_token(token.digest, now)]
+        for token in revoked:
+            await _record(store, f"token {token.id} of {token.name}, {token.role}, revoked")
+        return revoked
 
     return _with_store(settings, revoke)
 
@@ -118,6 +132,34 @@ async def _add_token(store: Store, role: TokenRole, name: str, days: float | Non
     secret, token = make_token(role, name, now, None if days is None else now + days * DAY_S)
     await store.save_token(token)
     return secret
+
+
+def this_user() -> str:
+    """Who is signed in on this host; a container may have no name for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+async def _record(store: Store, what: str) -> None:
+    """A line of the audit. How the paths were, nobody here knows: the service may be down."""
+    stored = await store.load_record()
+    await store.append_audit(
+        AuditEntry(
+            id=0,
+            at=time.time(),
+            who=this_user(),
+            role="",
+            source=f"cli on {socket.gethostname()}",
+            what=what,
+            reason="",
+            revision=0 if stored is None else stored.revision,
+            before={},
+            after={},
+            figures={},
+        )
+    )
 
 
 def _with_store(settings: Settings, use: Callable[[Store], Awaitable[T]]) -> T:

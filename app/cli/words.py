@@ -192,7 +192,10 @@ def sessions(rows: Sequence[SessionView]) -> str:
 def events(rows: Sequence[AuditEntry]) -> str:
     return table(
         ("id", "when", "who", "from", "what", "why"),
-        [(str(e.id), clock(e.at), f"{e.who} ({e.role})", e.source, e.what, e.reason) for e in rows],
+        [
+            (str(e.id), clock(e.at), f"{e.who} ({e.role})" if e.role else e.who, e.source, e.what, e.reason)
+            for e in rows
+        ],
     )
 
 

@@ -136,7 +136,8 @@ async def _marks(keeper: Keeper, since: float, until: float) -> list[Mark]:
     while len(found) < MARKS:
         page = await keeper.events(before, limit)
         limit = READ
-        found += [mark_of(entry) for entry in page.items if since <= entry.at <= until]
+        # What was done beside the service, to a token, knows no figures and did nothing to them.
+        found += [mark_of(entry) for entry in page.items if since <= entry.at <= until and entry.figures]
         if page.next is None or page.items[-1].at < since:
             break
         before = page.next

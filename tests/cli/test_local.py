@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import socket
 import stat
@@ -16,6 +17,7 @@ from app.control.store.port import Token
 from app.control.store.sql import sqlite_store
 from app.control.tokens import digest_of
 from app.settings import Settings
+from dashboards.views import AuditEntry
 from tests.cli.conftest import Run
 
 
@@ -24,6 +26,15 @@ async def stored(folder: Path, secret: str) -> Token | None:
     await store.open()
     try:
         return await store.find_token(digest_of(secret))
+    finally:
+        await store.close()
+
+
+async def audit(folder: Path) -> list[AuditEntry]:
+    store = sqlite_store(folder)
+    await store.open()
+    try:
+        return (await store.load_audit()).items
     finally:
         await store.close()
 
@@ -77,6 +88,21 @@ def test_tokens_are_listed_without_a_secret_and_revoked_by_id_or_name(run: Run, 
     again = run("token", "--revoke", "ada")
     assert (again.exit_code, again.stdout) == (1, "")
     assert "'ada'" in again.stderr
+
+
+def test_the_audit_says_who_was_given_a_token_and_of_whom_it_was_taken(run: Run, tmp_path: Path) -> None:
+    secret = run("token", "--role", "oncall", "--name", "ada").stdout.strip()
+    known = digest_of(secret)[:12]
+    run("token", "--revoke", "ada")
+    entries = asyncio.run(audit(tmp_path / "data"))
+    assert [entry.what for entry in entries] == [
+        f"token {known} of ada, oncall, revoked",
+        f"token {known} for ada, oncall, for 30 days",
+    ]
+    for entry in entries:
+        assert (entry.who, entry.source) == (getpass.getuser(), f"cli on {socket.gethostname()}")
+        assert entry.figures == {}
+        assert secret not in str(entry)
 
 
 @pytest.mark.parametrize("options", [[], ["--list", "--role", "viewer"], ["--list", "--revoke", "ada"]])

@@ -17,6 +17,7 @@ from app.control.series import SPAN_S, Gauges, Series
 from dashboards.views import PathSeries, SeriesView
 from rollout.events import Actor, Pause, Rollback, Start
 from rollout.names import Path
+from tests.control.stores import entry
 from tests.control.world import World
 
 ANN = Actor("ann", "manager")
@@ -208,6 +209,7 @@ async def test_every_command_and_note_is_a_mark(world: World) -> None:
     await world.control.execute(Pause(actor=ANN, revision=1), "cli")
     await world.control.note(ANN, "support hears nothing bad", "page")
     await world.control.execute(Rollback(actor=ANN, reason="bad"), "cli")
+    await world.store.append_audit(entry("token abc for ann", at=world.now, figures={}))
     marks = (await history.view("15m", world.control.keeper)).marks
     assert [mark.word for mark in marks] == ["10 %", "pause", "note", "rolled back"]
     assert marks[2].reason == "support hears nothing bad"
