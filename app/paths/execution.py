@@ -107,8 +107,9 @@ class Execution:
                 if count % BREATH_EVENTS == 0:
                     await self._outgoing.drained()
                     await asyncio.sleep(0)
-        finally:
+        except BaseException:  # left early, it cleans up now and not when it is collected; exhausted, it has
             await _close(events)
+            raise
         if terminal is None:
             raise BrokenRun("the run ended without a terminal event")
         return terminal

@@ -51,6 +51,8 @@ def main(descriptor: int) -> None:
 
 
 async def _live(connected: socket.socket, config: WorkerConfig, *, orphan: bool) -> None:
+    # The loop's list of living generators is for its orderly end, which this process never has; two are made a message.
+    sys.set_asyncgen_hooks(firstiter=None)
     await _Process(connected, config).live(orphan=orphan)
 
 

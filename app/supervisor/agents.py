@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
+
+from msgspec import Struct
 
 from app.errors import SettingError
 from app.messages import Request
@@ -23,8 +24,7 @@ _TERM_CHARACTERS = 4
 _LINE_CHARACTERS = 80
 
 
-@dataclass(frozen=True, slots=True)
-class AgentContext:
+class AgentContext(Struct, frozen=True):
     """Whom one run of an agent is for."""
 
     user_id: str

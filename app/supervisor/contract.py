@@ -6,8 +6,10 @@ It must not know of a web framework, of the link or of the store.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+from msgspec import Struct, field
 
 from app.messages import Request
 
@@ -25,8 +27,7 @@ EventType: TypeAlias = Literal[
 TERMINAL: frozenset[str] = frozenset({"agent_completed", "thread_history", "thread_switched"})
 
 
-@dataclass(frozen=True, slots=True)
-class AgentEvent:
+class AgentEvent(Struct, frozen=True):
     """One event of a run; exactly one of the types in `TERMINAL` ends it."""
 
     type: EventType

@@ -139,10 +139,12 @@ class Supervisor:
                 raise BrokenAgent("the agent ended without agent_completed")
             self._commit(request, context, completed)
             yield completed
-        finally:
+        except BaseException:
             # Left early (stopped, cancelled, failed), the agent cleans up now and not when it is collected.
             if events is not None:
                 await close_events(events)
+            raise
+        finally:
             self._running = False
 
     def _begin(self) -> None:
