@@ -30,7 +30,7 @@ def charts(view: SeriesView, address: str, until: float | None = None) -> Charts
         spans=[SpanLink(span, label, f"{address}?span={span}", span == view.span) for span, label in SPANS.items()],
         charts=[
             Chart("error_rate", "Error rate", "% of messages", _rows(view, _error_rate, _percent)),
-            Chart("p99_ms", "p99 latency", "ms", _rows(view, _highest, words.milliseconds)),
+            Chart("p99_ms", "p99 latency", "ms, highest within a point", _rows(view, _highest, words.milliseconds)),
             Chart("session_memory_bytes", "Memory per session", "KiB", _rows(view, _memory, words.size)),
             Chart("sessions", "Open sessions", "", _rows(view, _sessions, _count)),
         ],

@@ -535,6 +535,13 @@ class EffectPartial(Struct, frozen=True, kw_only=True):
     tone: Tone
 
 
+class ServedPartial(Struct, frozen=True, kw_only=True):
+    """`partials/served.html`: where a client of one's own is, and why; told to the page, never to the client."""
+
+    path: Path
+    why: str
+
+
 LivePage: TypeAlias = (
     OverviewPage | TryPage | HistoryPage | SessionsPage | UserPage | ErrorsPage | ReceiptPage | PlanPage | HealthPage
 )
@@ -554,4 +561,5 @@ TEMPLATES: dict[str, type[Struct]] = {
     "sign_in.html": SignInPage,
     "partials/message.html": ActPartial,
     "partials/effect.html": EffectPartial,
+    "partials/served.html": ServedPartial,
 }

@@ -19,7 +19,7 @@ from litestar.static_files import create_static_files_router
 from msgspec import Struct
 
 from dashboards.charts import charts, no_charts
-from dashboards.contexts import ActPartial, EffectPartial, LivePage, Message, OverviewPage, TryPage
+from dashboards.contexts import ActPartial, EffectPartial, LivePage, Message, OverviewPage, ServedPartial, TryPage
 from dashboards.controls import effect
 from dashboards.detail_pages import (
     DetailPages,
@@ -32,7 +32,7 @@ from dashboards.detail_pages import (
     show_sessions,
     show_user,
 )
-from dashboards.details import all_errors
+from dashboards.details import all_errors, why
 from dashboards.overview import outcome_message, overview_page, try_page
 from dashboards.ports import Verb
 from dashboards.render import STATIC, partial, render, render_section
@@ -99,6 +99,12 @@ class Pages(Controller):
     @get("/try")
     async def chat(self, visit: TheVisit) -> Response[str]:
         return page("try.html", await show_try(visit))
+
+    @get("/try/served")
+    async def served(self, visit: TheVisit, user: FromQuery[str]) -> Response[str]:
+        """Which path serves a client of one's own: asked by the page's script while its socket is open."""
+        found = await visit.source.user(user)
+        return page("partials/served.html", ServedPartial(path=found.path, why=why(found.reason)))
 
     @get("/preview")
     async def preview(self, visit: TheVisit, typed: FromQuery[str] = "") -> Response[str]:

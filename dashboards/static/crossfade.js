@@ -146,7 +146,7 @@
   });
   document.addEventListener("htmx:error", (event) => {
     const source = event.detail.ctx && event.detail.ctx.sourceElement;
-    if (!source || source.id === "stream" || source.id === "typed") return;
+    if (!source || ["stream", "typed", "served"].includes(source.id)) return;
     fail("No answer from the service: it is not known whether this was done. Try again.", source);
   });
   document.addEventListener("keydown", (event) => {

@@ -54,6 +54,11 @@
     if (socket) line("–", "rollout", now);
   }).observe(byId("state").parentElement, { childList: true, characterData: true, subtree: true });
 
+  function look() {
+    if (socket && socket.readyState === WebSocket.OPEN) window.htmx.trigger(byId("served"), "crossfade:look");
+  }
+  document.addEventListener("htmx:sse:after:message", look);
+
   function open(user) {
     if (socket) {
       socket.onclose = null;
@@ -63,10 +68,13 @@
     const scheme = location.protocol === "https:" ? "wss://" : "ws://";
     const opened = new WebSocket(scheme + location.host + "/ws?user=" + encodeURIComponent(user));
     socket = opened;
+    byId("served-user").value = user;
     setSocket("opening", "none");
     opened.onopen = () => {
       setSocket("open", "tone-good");
       byId("send").disabled = false;
+      byId("served").className = "";
+      look();
     };
     opened.onmessage = (event) => onEvent(event.data);
     opened.onclose = (event) => {
@@ -74,6 +82,8 @@
       setSocket(was ? "closed" : "refused", "tone-bad");
       if (was) counters.closed += 1;
       byId("send").disabled = true;
+      byId("served").className = "none";
+      byId("served").textContent = "not open";
       line("–", was ? "closed" : "refused", was ? "code " + event.code : "the service did not open the socket: sign-in of clients, or a limit");
       show();
     };

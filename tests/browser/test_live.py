@@ -63,11 +63,13 @@ def test_a_socket_of_ones_own_goes_through_a_rollback(visitor: Visitor, remote: 
     page.get_by_label("User", exact=True).fill("ada")
     page.get_by_role("button", name="Open a socket").click()
     expect(page.locator("#socket")).to_have_text("open")
+    expect(page.locator("#served")).to_have_text("v3 the percentage, by hash of the user id")
     before = say(page, "on the new path", 1)
     assert before >= 4, "ready, ack, started, completed"
     page.get_by_role("button", name="Roll back").click()
     expect(page.locator("#rollback")).to_contain_text("Verified")
     expect(page.locator("#rollback")).to_contain_text("1 of 1")
+    expect(page.locator("#served")).to_have_text("v2 a rollback is in force")
     after = say(page, "on the old path", 2)
     assert after >= before + 3
     expect(page.locator("#gaps")).to_have_text("0")
@@ -77,6 +79,8 @@ def test_a_socket_of_ones_own_goes_through_a_rollback(visitor: Visitor, remote: 
     expect(said).to_have_count(after)
     expect(page.locator("#log p").filter(has_text="Everyone is on v2")).to_have_count(1)
     expect(page.locator("#log")).not_to_contain_text(re.compile(r'"resume_token":"[^…]'))
+    heard = said.all_inner_texts()
+    assert not [line for line in heard if re.search(r"\bv[23]\b", line)], "the socket never says which path serves it"
 
 
 def test_a_slow_answer_outlives_the_rollback(visitor: Visitor, remote: Remote) -> None:

@@ -14,7 +14,7 @@ import uvicorn
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from dashboards.views import CellState, RolloutView
-from tests.dashboards.memory import NO_FIGURES, MemorySource, make_app, no_verdicts, path, receipt, rollout
+from tests.dashboards.memory import NO_FIGURES, VERBS, MemorySource, make_app, no_verdicts, path, receipt, rollout
 
 STATES: dict[str, Callable[[], RolloutView]] = {
     "progressing": rollout,
@@ -31,6 +31,19 @@ STATES: dict[str, Callable[[], RolloutView]] = {
         ],
     ),
     "idle": lambda: rollout("idle", 0),
+    "moving": lambda: rollout(
+        "rolled_back",
+        0,
+        last_rollback=receipt(verified_at=None, sessions_moved=120, existing_moved_ms=None),
+        moving=66,
+    ),
+    "store_down": lambda: rollout(
+        allowed={
+            verb: "" if verb == "rollback" else "the store cannot be reached; only a rollback works without it"
+            for verb in VERBS
+        },
+    ),
+    "forced": lambda: rollout(forced=False),
     "no_data": lambda: rollout(
         "progressing",
         paths=[path("v2", **NO_FIGURES), path("v3", **NO_FIGURES, available=False, unavailable_reason="not started")],
