@@ -28,7 +28,7 @@ from app.control.departures import StoredDepartures
 from app.control.flags import Flags
 from app.control.flags.embedded import EmbeddedFlags
 from app.control.history import History
-from app.control.lease import Lease
+from app.control.lease import Lease, holder_of
 from app.control.ledger import Ledger
 from app.control.lockfile import LockFile
 from app.control.store.port import Store
@@ -62,7 +62,7 @@ def make_lease(settings: Settings, store: Store, name: str, *, alone: bool) -> L
     """Who takes the automatic steps; None: on an embedded store a cell that is alone does."""
     if alone and settings.store == "sqlite":
         return None
-    return Lease(store, f"{name}/{secrets.token_hex(4)}")
+    return Lease(store, holder_of(name))
 
 
 def make_flags(settings: Settings) -> Flags:

@@ -354,9 +354,10 @@ class SettingRow(Struct, frozen=True):
     meaning: str
 
 
-class PathRow(Struct, frozen=True):
-    """One path's workers on the health page."""
+class WorkerRow(Struct, frozen=True):
+    """The worker of one path in one cell."""
 
+    cell: str
     path: str
     state: Fact
     build: str
@@ -372,12 +373,14 @@ class CellRow(Struct, frozen=True):
     sessions: str
     revision: str
     lock: str
+    leads: bool
+    """Whether it takes the steps that nobody commands."""
 
 
 class HealthSection(Struct, frozen=True):
     facts: list[Fact]
     cells: list[CellRow]
-    paths: list[PathRow]
+    workers: list[WorkerRow]
 
 
 class Message(Struct, frozen=True):

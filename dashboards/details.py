@@ -18,13 +18,13 @@ from dashboards.contexts import (
     HealthPage,
     HealthSection,
     Message,
-    PathRow,
     SessionRow,
     SessionsPage,
     SessionsSection,
     SettingRow,
     UserPage,
     UserSection,
+    WorkerRow,
 )
 from dashboards.controls import why_not_role
 from dashboards.overview import SILENT_S, chrome, top
@@ -34,11 +34,11 @@ from dashboards.views import (
     ErrorGroup,
     ErrorsView,
     HealthView,
-    PathFigures,
     RolloutView,
     SessionsView,
     SessionView,
     UserView,
+    WorkerView,
 )
 
 WHY = {
@@ -248,7 +248,11 @@ def health_page(view: RolloutView, health: HealthView, person: Person, csrf_toke
         chrome=chrome(view, "Health", "health", person, "/stream/health"),
         csrf_token=csrf_token,
         top=top(view),
-        health=HealthSection(_facts(view, health), [_cell(cell) for cell in view.cells], _paths(view)),
+        health=HealthSection(
+            _facts(view, health),
+            [_cell(cell, health.leader) for cell in view.cells],
+            [_worker(worker) for worker in health.workers],
+        ),
         settings=[
             SettingRow(setting.variable, setting.value, not setting.is_default, setting.meaning.replace("`", ""))
             for setting in health.settings
@@ -265,36 +269,51 @@ def _facts(view: RolloutView, health: HealthView) -> list[Fact]:
         Fact("flag in the environment", forced, "plain" if view.forced is None else "warn"),
         Fact("flag read", f"{words.duration(view.flag_age_s)} ago", "plain"),
         Fact("Unleash", view.unleash, "bad" if view.unleash in ("unreachable", "changed outside") else "good"),
+        _leader(view, health),
         Fact("record", f"revision {view.revision}, changed {words.clock(view.changed_at)}" if view.revision else "new"),
     ]
 
 
-def _cell(cell: CellState) -> CellRow:
-    silent = cell.silent_s >= SILENT_S
-    heard = f"silent for {words.duration(cell.silent_s)}" if silent else "heard"
+def _leader(view: RolloutView, health: HealthView) -> Fact:
+    label = "automatic steps are taken by"
+    if health.leader:
+        silent = any(cell.name == health.leader and cell.silent_s >= SILENT_S for cell in view.cells)
+        return Fact(
+            label, f"cell {health.leader}{', which is silent' if silent else ''}", "warn" if silent else "plain"
+        )
+    return Fact(label, "not known while the store is away" if health.store_down else "nobody just now", "warn")
+
+
+def _cell(cell: CellState, leader: str) -> CellRow:
+    ago = words.duration(cell.silent_s)
+    if cell.silent_s >= SILENT_S:
+        heard = Fact("heard", f"silent for {ago}; what is said of it is so old", "bad")
+    else:
+        heard = Fact("heard", f"heard {ago} ago" if cell.silent_s else "answers", "good")
     return CellRow(
         cell.name,
-        Fact("heard", heard, "bad" if silent else "good"),
+        heard,
         words.count(cell.sessions),
         words.count(cell.revision),
         "locked on v2" if cell.has_lock else "no lock",
+        cell.name == leader,
     )
 
 
-def _paths(view: RolloutView) -> list[PathRow]:
-    return [
-        PathRow(
-            path=path.path,
-            state=Fact("worker", "serves", "good") if path.available else Fact("worker", _reason(path), "bad"),
-            build=path.build or "no data",
-            sessions=words.count(path.sessions),
-            memory="no data" if path.memory_bytes is None else words.size(path.memory_bytes),
-            restarts=words.count(path.restarts),
-            up="no data" if path.uptime_s is None else words.duration(path.uptime_s),
-        )
-        for path in view.paths
-    ]
-
-
-def _reason(path: PathFigures) -> str:
-    return f"not available: {path.unavailable_reason or 'no reason is known'}"
+def _worker(worker: WorkerView) -> WorkerRow:
+    if worker.silent_s >= SILENT_S:
+        state = Fact("worker", f"not known: its cell is silent for {words.duration(worker.silent_s)}", "bad")
+    elif worker.available:
+        state = Fact("worker", "serves", "good")
+    else:
+        state = Fact("worker", f"not available: {worker.reason or 'no reason is known'}", "bad")
+    return WorkerRow(
+        cell=worker.cell,
+        path=worker.path,
+        state=state,
+        build=worker.build or "no data",
+        sessions=words.count(worker.sessions),
+        memory="no data" if worker.memory_bytes is None else words.size(worker.memory_bytes),
+        restarts=words.count(worker.restarts),
+        up="no data" if worker.uptime_s is None else words.duration(worker.uptime_s),
+    )

@@ -274,12 +274,33 @@ class SettingView(Struct, frozen=True, kw_only=True):
     meaning: str
 
 
+class WorkerView(Struct, frozen=True, kw_only=True):
+    """The worker of one path in one cell, as that cell said last."""
+
+    cell: str
+    silent_s: float
+    """Seconds since the cell said so."""
+    path: Path
+    available: bool
+    reason: str | None
+    """Why it does not serve."""
+    build: str | None
+    sessions: int
+    memory_bytes: int | None
+    restarts: int
+    uptime_s: float | None
+
+
 class HealthView(Struct, frozen=True, kw_only=True):
     """The parts of the service besides the rollout itself, which `RolloutView` shows."""
 
     store: str
     store_down: bool
     settings: list[SettingView]
+    leader: str = ""
+    """The cell that takes the steps that nobody commands; empty: not known, or none just now."""
+    workers: list[WorkerView] = []
+    """By cell and path."""
 
 
 class PathSeries(Struct, frozen=True, kw_only=True):

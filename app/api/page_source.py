@@ -114,7 +114,11 @@ class PageSource:
         return _too_long(text) or await _outcome(self._control.note(_actor(person), text, person.source))
 
     async def health(self) -> HealthView:
-        return health_view(self._control.known())
+        try:
+            leader = await self._control.keeper.leader()
+        except StoreUnavailable:
+            leader = ""
+        return health_view(self._control.known(), leader)
 
     # -- people ---------------------------------------------------------------------------------------------------
 

@@ -1,26 +1,60 @@
-"""How the parts of a service are, for people: its store, and its settings as they were read, without their secrets.
+"""How the parts of a service are, for people: workers, store, and the settings as they were read, without secrets.
 
 It reads only; must not know of pages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from app.control.overview import Known
+from app.control.ports import PathState
 from app.settings import Settings, describe, variable_of
-from dashboards.views import HealthView, SettingView
+from dashboards.views import HealthView, SettingView, WorkerView
+from rollout.names import PATHS, Path
 
 SECRETS: Final = frozenset({"secret", "jwt_key", "unleash_token", "unleash_admin_token", "notify"})
 """Shown as set or unset; the targets of notifications carry keys in their addresses."""
 
 
-def health_view(known: Known) -> HealthView:
-    """The store and the settings."""
+def health_view(known: Known, leader: str = "") -> HealthView:
+    """The store, the settings and every worker; `leader` as the store says it."""
     return HealthView(
-        store=shown("store", known.settings.store), store_down=known.store_down, settings=settings_view(known.settings)
+        store=shown("store", known.settings.store),
+        store_down=known.store_down,
+        settings=settings_view(known.settings),
+        leader=leader or (known.cell.name if known.fleet.alone else ""),
+        workers=workers_view(known),
     )
+
+
+def workers_view(known: Known) -> list[WorkerView]:
+    """The workers of every cell that was ever heard, each as it was when its cell spoke last."""
+    return [
+        WorkerView(
+            cell=name,
+            silent_s=known.fleet.silent_s(name),
+            path=path,
+            available=state.available,
+            reason=state.reason,
+            build=state.build,
+            sessions=state.sessions,
+            memory_bytes=state.memory_bytes,
+            restarts=state.restarts,
+            uptime_s=state.uptime_s,
+        )
+        for name in known.fleet.names()
+        for path, state in _states(known, name).items()
+    ]
+
+
+def _states(known: Known, name: str) -> Mapping[Path, PathState]:
+    if name == known.cell.name:
+        return {path: known.cell.path_state(path) for path in PATHS}
+    other = known.fleet.others().get(name)
+    return {} if other is None else other.paths
 
 
 def settings_view(settings: Settings) -> list[SettingView]:

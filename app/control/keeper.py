@@ -13,6 +13,8 @@ from contextlib import contextmanager
 import msgspec
 import structlog
 
+from app.control.lease import NAME as LEASE
+from app.control.lease import cell_of
 from app.control.receipt import Receipt
 from app.control.record import read_record, write_record
 from app.control.store.port import RevisionTaken, Store, StoredRecord, StoredRollback
@@ -116,6 +118,12 @@ class Keeper:
         with self._watched():
             found = await self._store.load_rollback(id)
         return None if found is None else msgspec.json.decode(found.text, type=Receipt)
+
+    async def leader(self) -> str:
+        """The cell that takes the steps that nobody commands; empty: none just now."""
+        with self._watched():
+            holder = await self._store.load_lease(LEASE)
+        return "" if holder is None else cell_of(holder)
 
     async def events(self, before: int | None = None, limit: int = 50, wanted: AuditFilter = EVERYTHING) -> AuditPage:
         """A page of the audit, or of what is wanted of it, the newest first."""

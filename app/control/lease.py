@@ -5,6 +5,7 @@ It must not know what a step is.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from time import monotonic
 
@@ -19,8 +20,18 @@ TTL_S = 3.0
 log = structlog.get_logger()
 
 
+def holder_of(cell: str) -> str:
+    """Of one process of a cell: a restarted cell is another holder."""
+    return f"{cell}/{secrets.token_hex(4)}"
+
+
+def cell_of(holder: str) -> str:
+    """The cell that a holder is a process of."""
+    return holder.rpartition("/")[0]
+
+
 class Lease:
-    """The lease as one cell sees it. `holder` is of one process: a restarted cell is another holder."""
+    """The lease as one cell sees it; `holder` as `holder_of` makes it."""
 
     def __init__(self, store: Store, holder: str, clock: Callable[[], float] = monotonic) -> None:
         self._store = store

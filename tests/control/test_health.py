@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
-from app.control.health import SECRETS, settings_view, shown
+from app.control.health import SECRETS, health_view, settings_view, shown
+from app.control.lease import Lease, holder_of
+from app.errors import StoreUnavailable
 from app.settings import Settings, describe
+from tests.control.world import World
 
 HIDDEN = "hunter2-hunter2-hunter2"
 
@@ -45,3 +50,31 @@ def test_no_setting_that_sounds_secret_is_shown() -> None:
 )
 def test_an_address_keeps_its_host_and_loses_its_password(value: object, text: str) -> None:
     assert shown("store", value) == text
+
+
+async def test_every_worker_is_shown_as_its_cell_says_it(tmp_path: Path) -> None:
+    world = await World.make(tmp_path)
+    world.cell.available["v3"] = False
+    view = health_view(world.control.known())
+    assert [(row.cell, row.path, row.available, row.silent_s) for row in view.workers] == [
+        ("a", "v2", True, 0.0),
+        ("a", "v3", False, 0.0),
+    ]
+    assert view.leader == "a", "a cell that is alone needs no lease"
+    assert (await world.control.keeper.leader(), health_view(world.control.known(), "b").leader) == ("", "b")
+    await world.close()
+
+
+async def test_who_leads_is_what_the_store_says(tmp_path: Path) -> None:
+    world = await World.make(tmp_path)
+    keeper = world.control.keeper
+    lease = Lease(world.store, holder_of("host/b"))
+    await lease.keep()
+    assert await keeper.leader() == "host/b"
+    await lease.release()
+    assert await keeper.leader() == ""
+    world.store.fail(True)
+    with pytest.raises(StoreUnavailable):
+        await keeper.leader()
+    world.store.fail(False)
+    await world.close()

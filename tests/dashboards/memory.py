@@ -45,7 +45,9 @@ from dashboards.views import (
     StageView,
     UserView,
     Verdict,
+    WorkerView,
 )
+from rollout.names import PATHS
 from rollout.plan import QUICK_PLAN, Plan
 
 NOW = 1_790_000_000.0
@@ -257,6 +259,22 @@ def user_view(user_id: str = "ada", **changes: object) -> UserView:
     return msgspec.structs.replace(user, **changes)
 
 
+def worker(cell: str = "a", name: Literal["v2", "v3"] = "v3", **changes: object) -> WorkerView:
+    up = WorkerView(
+        cell=cell,
+        silent_s=0.1,
+        path=name,
+        available=True,
+        reason=None,
+        build="legacy-41f2" if name == "v2" else "b7c9e21",
+        sessions=465,
+        memory_bytes=34_603_008,
+        restarts=0,
+        uptime_s=7_200.0,
+    )
+    return msgspec.structs.replace(up, **changes)
+
+
 def some_series(span: Span) -> SeriesView:
     """Three points, the middle one a gap, and a mark in the last."""
     path = PathSeries(
@@ -309,6 +327,8 @@ class MemorySource:
         """Whoever is asked for; None: a user on v3."""
         self.without_state = 0
         """Sessions that would lose their state by the next change."""
+        self.leader = "a"
+        self.workers = [worker(cell, name) for cell in ("a", "b") for name in PATHS]
         self.missing: list[str] = []
         """Cells that were not heard."""
         self.notes: list[str] = []
@@ -414,7 +434,13 @@ class MemorySource:
 
     async def health(self) -> HealthView:
         setting = SettingView(variable="CROSSFADE_SECRET", value="set, not shown", is_default=False, meaning="key")
-        return HealthView(store="sqlite", store_down=self.unavailable, settings=[setting])
+        return HealthView(
+            store="sqlite",
+            store_down=self.unavailable,
+            settings=[setting],
+            leader=self.leader,
+            workers=self.workers,
+        )
 
     async def sessions(
         self, search: str, path: Literal["v2", "v3"] | None, limit: int, after: tuple[str, str] | None = None

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
 import httpx
+import msgspec
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
@@ -17,7 +18,18 @@ from markupsafe import escape
 
 from dashboards.ports import Role
 from dashboards.views import EVERYTHING, AuditFilter, RolloutView, UserView
-from tests.dashboards.memory import NOW, MemorySource, entry, make_app, path, receipt, rollout, session, user_view
+from tests.dashboards.memory import (
+    NOW,
+    MemorySource,
+    entry,
+    make_app,
+    path,
+    receipt,
+    rollout,
+    session,
+    user_view,
+    worker,
+)
 
 PAGES = ("/sessions", "/users/ada", "/errors", "/history", "/rollbacks/r1", "/plan", "/health")
 
@@ -328,6 +340,30 @@ def test_health_says_what_is_down_and_shows_no_secret(desk: Desk) -> None:
     assert "set, not shown" in page
     desk.source.unavailable = True
     assert "sqlite does not answer; only a rollback works" in desk.get("/health").text
+
+
+def test_health_says_in_words_which_part_is_not_there(desk: Desk) -> None:
+    whole = desk.get("/health").text
+    assert "cell a</dd>" in whole
+    assert 'b</th><td class="tone-good">heard 0.1 s ago' in whole
+    assert 'takes the automatic steps</span></th><td class="tone-good">heard' in whole
+    assert "not available" not in whole
+    cells = [msgspec.structs.replace(desk.source.view.cells[0], silent_s=12.0), desk.source.view.cells[1]]
+    desk.source.view = rollout(cells=cells)
+    desk.source.workers = [
+        worker("a", "v2", silent_s=12.0),
+        worker("b", "v2"),
+        worker("b", "v3", available=False, reason="killed by SIGKILL", build=None, memory_bytes=None, uptime_s=None),
+    ]
+    broken = desk.get("/health").text
+    assert "silent for 12 s; what is said of it is so old" in broken
+    assert "not known: its cell is silent for 12 s" in broken
+    assert "not available: killed by SIGKILL" in broken
+    assert "cell a, which is silent" in broken
+    desk.source.leader = ""
+    assert "nobody just now" in desk.get("/health").text
+    desk.source.unavailable = True
+    assert "not known while the store is away" in desk.get("/health").text
 
 
 @pytest.mark.parametrize("span", ["1h", "30d"])
