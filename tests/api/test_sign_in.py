@@ -9,10 +9,12 @@ from sqlalchemy import update
 
 from app.api.access import COOKIE, SESSION_S, Access
 from app.api.csrf import CSRF_COOKIE, HEADER
-from app.api.known_tokens import FRESH_S
 from app.control.store import tables
 from app.control.tokens import make_token
 from tests.api.service import SECRET, Service
+
+A_SECOND = 1.0
+"""After which what became of a token counts everywhere."""
 
 
 async def link(service: Service) -> str:
@@ -180,13 +182,13 @@ async def test_a_browser_is_signed_out_with_the_token_it_signed_in_with(service:
     assert (await service.client.get("/")).status_code == 200
     if how == "revoked":
         await store.revoke_token(token.digest, service.world.now)
-        service.world.now += FRESH_S
+        service.world.now += A_SECOND
     elif how == "expired":
         service.world.now += 60
     else:  # as if the cookie named a sign-in code
         async with store._begin(store._control) as connection:
             await connection.execute(update(tables.tokens).values(kind="code"))
-        service.world.now += FRESH_S
+        service.world.now += A_SECOND
     assert (await service.client.get("/api/rollout")).status_code == 401
     assert (await service.client.get("/")).headers["location"] == "/sign-in"
     assert await by_form(service, secret) == 401
@@ -198,7 +200,7 @@ async def test_a_session_has_the_role_that_its_token_has_now(service: Service) -
     store = service.world.store
     async with store._begin(store._control) as connection:
         await connection.execute(update(tables.tokens).values(role="viewer", name="ann"))
-    service.world.now += FRESH_S
+    service.world.now += A_SECOND
     refused = await service.client.post("/api/rollout/rollback", headers=csrf)
     assert (refused.status_code, refused.json()["detail"]) == (403, "ann is viewer; this needs the role oncall")
 
@@ -210,7 +212,7 @@ async def test_the_session_of_a_link_is_a_token_that_can_be_revoked_and_ends_wit
     assert (session.name, session.role, session.expires_at) == ("ann", "manager", service.world.now + SESSION_S)
     kept = service.client.cookies[COOKIE]
     assert (await service.client.post("/sign-out", headers=csrf)).status_code == 303
-    service.world.now += FRESH_S
+    service.world.now += A_SECOND
     service.client.cookies.set(COOKIE, kept, domain="testserver.local")
     assert (await service.client.get("/api/rollout")).status_code == 401
 
@@ -227,7 +229,7 @@ async def test_a_session_works_while_the_store_is_down_also_in_a_cell_that_never
         assert (answer.status_code, answer.json()["phase"]) == (200, "rolled_back")
         service.world.store.fail(False)
     await service.world.store.revoke_token(digest, service.world.now)
-    service.world.now += FRESH_S
+    service.world.now += A_SECOND
     assert (await service.client.get("/api/rollout")).status_code == 401
     service.world.store.fail(True)
     assert (await service.client.get("/api/rollout")).status_code == 401, "what is known to be revoked stays so"

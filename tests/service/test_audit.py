@@ -23,8 +23,8 @@ DONE: list[tuple[str, str, dict[str, Any] | None, bool, str]] = [
     ("POST", "rollout/pause", {}, True, "pause"),
     ("POST", "rollout/promote", {"full": True}, True, "promote"),
     ("POST", "rollout/notes", {"text": "why"}, False, "note"),
-    ("PUT", "users/ada/pin", {"path": "v3"}, False, "pin"),
-    ("DELETE", "users/ada/pin?reason=why", None, False, "unpin"),
+    ("PUT", "users/ada%2F7/pin", {"path": "v3"}, False, "pin"),
+    ("DELETE", "users/ada%2F7/pin?reason=why", None, False, "unpin"),
     ("POST", "rollout/rollback", {}, False, "rollback"),
     ("POST", "rollout/undo", {}, True, "undo"),
     ("POST", "rollout/rollback", {}, False, "rollback"),
@@ -54,6 +54,7 @@ def test_every_act_leaves_a_line_that_says_who_what_when_why_from_where_and_how_
             assert entry["figures"][path]["users"] == 0
     assert [entry["after"]["percentage"] for entry in entries[1:4]] == [10, 20, 20]
     assert entries[-1]["figures"]["v3"]["build"] == "next"
+    assert [entry["what"] for entry in entries[7:9]] == ["pin ada/7 to v3", "unpin ada/7"]
     kept = {"note", "pin", "unpin", "load"}  # the record stays as it is
     changes = [entry["revision"] for entry in entries if entry["what"].split()[0] not in kept]
     assert changes == list(range(1, len(changes) + 1))
