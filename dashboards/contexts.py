@@ -164,6 +164,8 @@ class FiguresSection(Struct, frozen=True):
     """What the verdicts rest on where that is not evidence; said once for all."""
     builds: dict[Path, str] = {}
     """What runs on each path; one that is not here is not said."""
+    judged: bool = True
+    """False: there are no verdicts, and no column for them."""
 
 
 class ChartRow(Struct, frozen=True):

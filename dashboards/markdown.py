@@ -1,47 +1,101 @@
-"""The receipt of a rollback as Markdown, for a ticket or a chat.
+"""The receipt of a rollback as Markdown, for a ticket or a chat: what its page says, in the same words.
 
 Pure text; it must not know how anything in it was observed.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from dashboards.views import ReceiptView
+from dashboards.contexts import Figure, Row
+from dashboards.figures import plain_figures
+from dashboards.views import ReceiptView, Rollback
+
+NOT_THEN = ("Open sessions", "Users")
+"""Where everybody was is counted when the sessions have begun to move; `sessions moved` says how many there were."""
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+def figures_then(receipt: ReceiptView) -> list[Row]:
+    """Both paths when the command came."""
+    return [row for row in plain_figures(receipt.figures) if row.name not in NOT_THEN]
 
 
 def to_markdown(receipt: ReceiptView) -> str:
-    """One document; all times in UTC."""
+    """One document; all times in UTC. What people wrote stands in it as text."""
+    return "\n".join((*_head(receipt), *_errors(receipt), *_figures(receipt), *_timeline(receipt))) + "\n"
+
+
+def _head(receipt: ReceiptView) -> Iterator[str]:
     back = receipt.rollback
-    state = f"verified at {_moment(back.verified_at)}" if back.verified_at else "in force, not yet verified"
-    lines = [
-        f"# Rollback {back.id}",
-        "",
-        f"By {back.by} at {_moment(back.at)}, from {receipt.from_percentage} %: {back.reason or 'no reason given'}",
-        "",
-        f"- {state}; cells: {', '.join(back.cells)}",
-        f"- no new user on v3 after {_ms(back.new_stopped_ms)}",
-        f"- open sessions moved after {_ms(back.existing_moved_ms)}",
+    reason = _text(back.reason) or "no reason given"
+    yield f"# Rollback {_text(back.id)}"
+    yield ""
+    yield f"By {_text(back.by)} at {_moment(back.at)}, from {receipt.from_percentage} %: {reason}"
+    yield ""
+    yield f"- {_state(back)}"
+    yield f"- no new user on v3 after {_ms(back, back.new_stopped_ms)}"
+    yield f"- open sessions moved after {_ms(back, back.existing_moved_ms)}"
+    yield (
         f"- sessions moved {back.sessions_moved} of {back.sessions_to_move}, "
-        f"closed {back.closed}, messages interrupted {back.interrupted}",
-        *([f"- sessions moved without their state: {back.without_state}"] if back.without_state else []),
-        f"- users with an error on v3: {receipt.users_harmed}",
-        "",
-        "## Errors only on v3",
-        "",
-    ]
-    lines += [
-        f"- `{group.code}` {group.fingerprint}: {group.count} times, {group.users} users, reference {group.reference}"
-        for group in receipt.errors_only_on_v3
-    ] or ["none"]
-    lines += ["", "## Timeline", ""]
-    lines += [f"- {_moment(entry.at)} {entry.who}: {entry.what} {entry.reason}".rstrip() for entry in receipt.timeline]
-    return "\n".join(lines) + "\n"
+        f"closed {back.closed}, messages interrupted {back.interrupted}"
+    )
+    if back.without_state:
+        yield f"- sessions moved without their state: {back.without_state}"
+    yield f"- users with an error on v3: {receipt.users_harmed}"
+
+
+def _state(back: Rollback) -> str:
+    if back.verified_at:
+        return f"verified at {_moment(back.verified_at)}; cells: {_names(back.cells)}"
+    waited = f"; waiting for: {_names(back.silent_cells)}" if back.silent_cells else ""
+    return f"in force, not yet verified; cells that have it: {_names(back.cells)}{waited}"
+
+
+def _errors(receipt: ReceiptView) -> Iterator[str]:
+    yield from ("", "## Errors only on v3", "")
+    for group in receipt.errors_only_on_v3:
+        reference = f", reference {_text(group.reference)}" if group.reference else ""
+        yield f"- {_text(group.code)} {_text(group.fingerprint)}: {group.count} times, {group.users} users{reference}"
+    if not receipt.errors_only_on_v3:
+        yield "none"
+
+
+def _figures(receipt: ReceiptView) -> Iterator[str]:
+    yield from ("", "## When the command came", "", "| | v2 | v3 | v3 − v2 |", "| --- | --- | --- | --- |")  # noqa: RUF001
+    for row in figures_then(receipt):
+        yield f"| {row.name} | {_figure(row.v2)} | {_figure(row.v3)} | {_text(row.difference)} |"
+
+
+def _timeline(receipt: ReceiptView) -> Iterator[str]:
+    yield from ("", "## Timeline", "")
+    for entry in receipt.timeline:
+        reason = f": {_text(entry.reason)}" if entry.reason else ""
+        yield f"- {_moment(entry.at)} {_text(entry.who)} {_text(entry.what)}{reason}"
+    if not receipt.timeline:
+        yield "nothing is known of it"
+
+
+def _figure(figure: Figure) -> str:
+    return _text(f"{figure.value} {figure.detail}".strip() or "no data")
+
+
+def _names(cells: list[str]) -> str:
+    return ", ".join(map(_text, cells)) or "none"
+
+
+def _text(words: str) -> str:
+    """On one line, and nothing of it markup."""
+    return _SPECIAL.sub(r"\\\1", " ".join(words.split()))
 
 
 def _moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _ms(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.1f} ms"
+def _ms(back: Rollback, value: float | None) -> str:
+    if value is None:
+        return "not measured" if back.verified_at else "not yet known"
+    return f"{value:.1f} ms"

@@ -17,14 +17,12 @@ from dashboards.contexts import (
     ReceiptSection,
 )
 from dashboards.details import errors
-from dashboards.figures import plain_figures
+from dashboards.markdown import figures_then
 from dashboards.overview import chrome, entry_of, top
 from dashboards.ports import Person
 from dashboards.state import receipt as receipt_of
 from dashboards.views import ReceiptView, RolloutView, SeriesView
 
-NOT_THEN = ("Open sessions", "Users")
-"""Where everybody was is counted when the sessions have begun to move; `sessions moved` says how many there were."""
 AFTER_S = 300.0
 """The charts of a receipt end so long after the rollback."""
 
@@ -68,9 +66,7 @@ def receipt_page(
             ],
             exports=[Fact("Markdown", f"{address}?format=markdown"), Fact("JSON", f"{address}?format=json")],
         ),
-        figures=FiguresSection(
-            "when the command came", [row for row in plain_figures(done.figures) if row.name not in NOT_THEN], []
-        ),
+        figures=FiguresSection("when the command came", figures_then(done), [], judged=False),
         errors=structs.replace(errors(done.errors_only_on_v3, view.now), title="Errors only on v3", empty="None."),
         charts=charts,
         history=HistorySection([entry_of(entry, view.now) for entry in done.timeline], "", "Nothing is known of it."),

@@ -210,8 +210,8 @@ def receipt(view: RolloutView, done: Rollback) -> Receipt:
     by = f"{done.by}: {done.reason}" if done.reason else done.by
     facts = [
         Fact("sessions moved", moved, "plain" if done.sessions_moved == done.sessions_to_move else "warn"),
-        _clock("no new v3 session after", done.new_stopped_ms),
-        _clock("last session moved after", done.existing_moved_ms),
+        _clock("no new v3 session after", done.new_stopped_ms, done),
+        _clock("last session moved after", done.existing_moved_ms, done),
         *_without_state(done),
         Fact("sockets closed", words.count(done.closed), "bad" if done.closed else "plain"),
         Fact("messages interrupted", words.count(done.interrupted), "warn" if done.interrupted else "plain"),
@@ -235,8 +235,10 @@ def _without_state(done: Rollback) -> list[Fact]:
     return [Fact("moved without state", words.count(done.without_state), "warn")] if done.without_state else []
 
 
-def _clock(label: str, value: float | None) -> Fact:
-    return Fact(label, "not yet known", "none") if value is None else Fact(label, words.milliseconds(value))
+def _clock(label: str, value: float | None, done: Rollback) -> Fact:
+    if value is None:
+        return Fact(label, "not yet known" if done.verified_at is None else "not measured", "none")
+    return Fact(label, words.milliseconds(value))
 
 
 def _cells(done: Rollback) -> str:

@@ -329,6 +329,8 @@ class MemorySource:
         """Sessions that would lose their state by the next change."""
         self.leader = "a"
         self.workers = [worker(cell, name) for cell in ("a", "b") for name in PATHS]
+        self.done: ReceiptView | None = None
+        """The receipt `r1`; None: made of the rollout's last rollback."""
         self.missing: list[str] = []
         """Cells that were not heard."""
         self.notes: list[str] = []
@@ -418,7 +420,7 @@ class MemorySource:
             raise Unavailable
         if id != "r1":
             return None
-        return ReceiptView(
+        return self.done or ReceiptView(
             rollback=self.view.last_rollback or receipt(),
             from_percentage=10,
             users_harmed=9,

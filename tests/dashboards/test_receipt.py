@@ -1,0 +1,132 @@
+"""A rollback's receipt: the page, the Markdown and the JSON say the same, and none of them more than was observed."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from dashboards.markdown import to_markdown
+from dashboards.views import ReceiptView
+from tests.dashboards.memory import NOW, MemorySource, entry, group, make_app, path, receipt, rollout
+
+
+def receipt_view(**changes: object) -> ReceiptView:
+    done = ReceiptView(
+        rollback=receipt(at=NOW - 600, verified_at=NOW - 599),
+        from_percentage=10,
+        users_harmed=9,
+        errors_only_on_v3=[group("thread_missing", only=True)],
+        figures=[path("v2"), path("v3")],
+        timeline=[entry(1, "set 10 %"), entry(2, "rollback", "errors on v3", "guardrail errors")],
+    )
+    return msgspec.structs.replace(done, **changes)
+
+
+class Desk:
+    def __init__(self, client: TestClient[Litestar], source: MemorySource) -> None:
+        self.client, self.source = client, source
+
+    def page(self) -> str:
+        text = html.unescape(self.client.get("/rollbacks/r1").text)
+        return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text))
+
+    def markdown(self) -> str:
+        return self.client.get("/rollbacks/r1?format=markdown").text
+
+    def json(self) -> ReceiptView:
+        return msgspec.json.decode(self.client.get("/rollbacks/r1?format=json").content, type=ReceiptView)
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    source = MemorySource(rollout("rolled_back", 0, last_rollback=receipt(at=NOW - 600)))
+    source.done = receipt_view()
+    with TestClient(make_app(source)) as client:
+        yield Desk(client, source)
+
+
+def show(desk: Desk, **changes: object) -> None:
+    desk.source.done = receipt_view(rollback=receipt(at=NOW - 600, **changes))
+
+
+def test_all_three_say_the_same_figures(desk: Desk) -> None:
+    assert desk.json() == desk.source.done
+    page, markdown = desk.page(), desk.markdown()
+    for on_page, in_text in (
+        (
+            "guardrail errors: 9 of 98 users on v3 had a first error; evidence 1,240x",
+            "By guardrail errors at 2026-09-21",
+        ),
+        ("from 10 % of users on v3", "from 10 %: 9 of 98 users on v3 had a first error"),
+        ("sessions moved 186 of 186", "sessions moved 186 of 186"),
+        ("no new v3 session after 3.1 ms", "no new user on v3 after 3.1 ms"),
+        ("last session moved after 41 ms", "open sessions moved after 41.0 ms"),
+        ("sockets closed 0", "closed 0"),
+        ("messages interrupted 1", "messages interrupted 1"),
+        ("users with an error on v3 9", "users with an error on v3: 9"),
+        ("in force in 2 of 2 cells", "cells: a, b"),
+        ("thread_missing KeyError in tools 38 times, 9 users", r"thread\_missing KeyError in tools: 38 times, 9 users"),
+        ("Error rate v2 0.42 % 257 of 61,204", "| Error rate | 0.42 % 257 of 61,204"),
+        ("v3 0.45 % 30 of 6,611", "| 0.45 % 30 of 6,611"),
+        ("+0.03 points", "| +0.03 points |"),
+        ("Build v2 legacy-41f2 v3 b7c9e21", "| Build | legacy-41f2 | b7c9e21 |"),
+        ("guardrail errors (manager) rollback errors on v3", "guardrail errors rollback: errors on v3"),
+    ):
+        assert on_page in page, on_page
+        assert in_text in markdown, in_text
+
+
+def test_there_is_no_empty_column_of_verdicts(desk: Desk) -> None:
+    assert "verdict" not in desk.page()
+    desk.source.view = rollout()
+    assert '<th scope="col">verdict</th>' in desk.client.get("/").text
+
+
+def test_what_is_not_verified_is_not_called_so(desk: Desk) -> None:
+    show(
+        desk,
+        verified_at=None,
+        new_stopped_ms=None,
+        existing_moved_ms=None,
+        sessions_moved=120,
+        cells=["a"],
+        silent_cells=["b"],
+    )
+    page, markdown = desk.page(), desk.markdown()
+    for said in ("In force in 1 of 2 cells, not verified", "sessions moved 120 of 186", "verified not verified"):
+        assert said in page, said
+    assert "no new v3 session after not yet known" in page
+    assert "- in force, not yet verified; cells that have it: a; waiting for: b" in markdown
+    assert "- no new user on v3 after not yet known" in markdown
+    assert "verified at" not in markdown
+    assert desk.json().rollback.verified_at is None
+
+
+def test_a_clock_that_nobody_ran_is_not_still_to_come(desk: Desk) -> None:
+    """The command was given to a process that is gone: what it would have measured will never be known."""
+    show(desk, new_stopped_ms=None, existing_moved_ms=None)
+    assert "no new v3 session after not measured" in desk.page()
+    assert "- open sessions moved after not measured" in desk.markdown()
+
+
+def test_nothing_is_called_none_or_no_data_and_never_zero(desk: Desk) -> None:
+    desk.source.done = receipt_view(errors_only_on_v3=[], figures=[], timeline=[])
+    markdown = desk.markdown()
+    assert "## Errors only on v3\n\nnone\n" in markdown
+    assert "| Error rate | no data | no data | no data |" in markdown
+    assert "## Timeline\n\nnothing is known of it\n" in markdown
+
+
+def test_what_people_wrote_is_text_in_markdown() -> None:
+    evil = "<script>\n# [x](javascript:1) | `y` *z*"
+    text = to_markdown(receipt_view(rollback=receipt(by=evil, reason=evil), timeline=[entry(1, evil, evil, evil)]))
+    shown = r"\<script\> \# \[x\](javascript:1) \| \`y\` \*z\*"
+    assert text.count(shown) == 5
+    assert "<script>" not in text
+    assert len(text.splitlines()) == len(to_markdown(receipt_view(timeline=[entry(1)])).splitlines())
