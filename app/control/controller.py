@@ -351,7 +351,7 @@ class Controller:
         stored = self.keeper.stored
         stale = news is not None and stored is not None and news.revision <= stored.revision
         told = news is not None and news.text != "" and self.keeper.learn(StoredRecord(news.revision, news.text))
-        await self._rollbacks.settle(late=True)
+        await self._rollbacks.settle()
         changed = self.state != self.keeper.stored if told else not stale and await self.keeper.load()
         if changed and self._rollbacks.unsaved is None:
             await self._adopt(self.keeper.stored or Rollout())

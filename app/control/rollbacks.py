@@ -47,6 +47,8 @@ class Unsaved:
     now: float
     entry: AuditEntry | None
     """None for the lock of another process: whoever made it audits it."""
+    late: bool = False
+    """The store was away when it was made, so a lock that was lifted there in the meantime is superseded."""
     wait_until: float = 0.0
     """Monotonic seconds; until then whoever made the lock may be about to save it, and this cell leaves it to them."""
 
@@ -92,7 +94,9 @@ class Rollbacks:
             command = Rollback(actor=Actor(lock.by, "oncall" if lock.by_person else "system"), reason=lock.reason)
             if self.unsaved is None:
                 wait_until = time.monotonic() + MAKER_S
-                self.unsaved = Unsaved(state.revision, transition, command, lock, lock.since, None, wait_until)
+                self.unsaved = Unsaved(
+                    state.revision, transition, command, lock, lock.since, None, wait_until=wait_until
+                )
             desk.force.state = transition.state
         to_move = desk.cell.path_state(CANARY).sessions
         self.observe(desk.force.publish(rollback=True), None, to_move, leader, figures=figures)
@@ -119,6 +123,9 @@ class Rollbacks:
         entry = self._desk.entry(audit_in(transition.effects), source, base, transition.state, figures)
         if self.unsaved is None:
             self.unsaved = Unsaved(base.revision, transition, command, lock, now, entry)
+        elif self.unsaved.entry is None:
+            # Of the other one this cell has only heard, and it may be lifted by now; this one it has to answer for.
+            self.unsaved = Unsaved(-1, transition, command, lock, now, entry)
         else:
             self._desk.keeper.wait(entry)
         self.observe(sweep, commanded_at, to_move, self._desk.fleet.name, figures=figures)
@@ -127,10 +134,14 @@ class Rollbacks:
         await asyncio.wait({self._spawn(self._save_rollback())}, timeout=ANSWER_S)
 
     def _durable(self, transition: Transition) -> Lock:
-        """The lock for the disk. Which generation it belongs to is open while the record is unread or being changed."""
+        """The lock for the disk.
+
+        Which generation it belongs to is open while the record is unread or being changed, or of a lock only heard of.
+        """
         lock = transition.state.lock
         assert lock is not None  # a rollback always locks
-        sure = self._desk.keeper.loaded and not self._desk.changing.locked()
+        only_heard = self.unsaved is not None and self.unsaved.entry is None
+        sure = self._desk.keeper.loaded and not only_heard and not self._desk.changing.locked()
         return lock if sure else replace(lock, generation=UNKNOWN)
 
     def observe(
@@ -158,19 +169,20 @@ class Rollbacks:
     async def _save_rollback(self) -> None:
         try:
             async with self._desk.changing:
-                await self.settle(late=False)
+                await self.settle()
             await self._desk.keeper.flush()
         except StoreUnavailable:
+            if self.unsaved is not None:
+                self.unsaved = replace(self.unsaved, late=True)
             log.warning("the rollback is in force here and not in the store yet")
         except Exception:
             log.exception("saving the rollback failed; it is in force here")
         await self._desk.force.write_flag()
 
-    async def settle(self, *, late: bool) -> None:
-        """Bring the rollback that is in force here into the store; `changing` is held.
+    async def settle(self) -> None:
+        """Bring the rollback that is in force here into the store; `changing` is held. Raises StoreUnavailable.
 
-        Whatever was saved since it was decided lies under it. `late`: the store was away meanwhile, so a lock that was
-        lifted there in the meantime is superseded. Raises StoreUnavailable.
+        Whatever was saved since it was decided lies under it.
         """
         job = self.unsaved
         if job is None:
@@ -181,11 +193,13 @@ class Rollbacks:
             return
         while True:
             stored = self._desk.keeper.stored or Rollout()
-            transition, entry = self._rebased(job, stored, late=late)
+            transition, entry = self._rebased(job, stored)
             try:
                 if transition.state.revision != stored.revision:
                     await self._desk.keeper.save(transition.state, entry or self._found(job, transition, stored))
                 elif entry is not None:
+                    if await self._desk.keeper.load():
+                        continue  # what it repeats was lifted, and this cell had not heard of that
                     self._desk.keeper.wait(entry)
                 break
             except RevisionTaken:
@@ -209,10 +223,10 @@ class Rollbacks:
         else:
             await self._desk.keeper.keep(receipt)
 
-    def _rebased(self, job: Unsaved, stored: Rollout, *, late: bool) -> tuple[Transition, AuditEntry | None]:
+    def _rebased(self, job: Unsaved, stored: Rollout) -> tuple[Transition, AuditEntry | None]:
         if stored.revision == job.base_revision:
             return job.transition, job.entry
-        if late or job.entry is None:
+        if job.late or job.entry is None:
             generation = stored.generation if job.lock.generation == UNKNOWN else job.lock.generation
             transition = advance(stored, LockFound(lock=replace(job.lock, generation=generation)), job.now)
         else:

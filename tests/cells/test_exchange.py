@@ -227,13 +227,37 @@ async def test_whoever_only_heard_of_a_rollback_leaves_saving_it_to_the_cell_tha
     ordered = asyncio.create_task(host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page"))
     await host.until(lambda: on_v3(host) == [0, 0, 0])
     await host["b"].control.tick()
-    assert (await host["b"].stored()).phase == "progressing"
+    stored = await host["b"].stored()
     host["a"].store.go_on()
     await ordered
+    assert stored.phase == "progressing"
     for world in host.worlds.values():
         await world.control.tick()
     entries = (await host["a"].control.keeper.events()).items
     assert [(entry.what, entry.source) for entry in entries] == [("rollback", "page"), ("start 100 %", "cli")]
+
+
+async def test_a_rollback_given_to_a_cell_that_only_heard_of_one_that_was_lifted_is_in_force(host: Host) -> None:
+    await host.started()
+    await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
+    lock = host["a"].control.state.lock
+    assert lock is not None
+    host.board["b"].read()
+    await host["a"].control.execute(Unlock(actor=ANN, reason="ok", revision=2, flag_percentage=None), "cli")
+    host.board["b"].waiting.clear()  # b has not heard of that
+    assert host["b"].control.state.phase == "rolled_back"
+    await host["b"].control.execute(Rollback(actor=ANN, reason="again"), "cli")
+    stored = await host["b"].stored()
+    assert (stored.phase, stored.reason, stored.revision) == ("rolled_back", "again", 4)
+    for world in host.worlds.values():
+        await world.control.tick()
+    assert {world.control.state for world in host.worlds.values()} == {stored}
+    entries = (await host["a"].control.keeper.events()).items
+    assert [(entry.what, entry.reason) for entry in entries[:3]] == [
+        ("rollback", "again"),
+        ("unlock", "ok"),
+        ("rollback", "errors"),
+    ]
 
 
 async def test_when_the_cell_that_was_given_a_rollback_does_not_save_it_another_does(
