@@ -119,12 +119,12 @@ def note_form(person: Person) -> NoteForm:
 
 
 def top(view: RolloutView) -> Top:
-    unleash = f"Unleash {view.unleash}, {words.duration(view.flag_age_s)} old"
+    age = "" if view.unleash == "embedded" else f", {words.duration(view.flag_age_s)}"  # embedded: always as of now
     return Top(
         as_of=words.clock(view.now),
         environment=view.environment,
         flag=view.flag,
-        unleash=Fact("Unleash", unleash, _UNLEASH.get(view.unleash, "bad")),
+        unleash=Fact("Unleash", f"Unleash {view.unleash}{age}", _UNLEASH.get(view.unleash, "bad")),
         cells=_cells(view),
     )
 

@@ -113,7 +113,7 @@ class Pages(Controller):
         if number is None:
             text = EffectPartial(text="a whole percentage, 0 to 100", tone="warn" if typed else "plain")
         else:
-            text = EffectPartial(text=effect(await visit.source.preview(number)), tone="plain")
+            text = EffectPartial(text=effect((await visit.source.previews([number]))[number]), tone="plain")
         return page("partials/effect.html", text)
 
     @get("/stream/{name:str}")

@@ -6,7 +6,7 @@ cells or flags.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, Literal, Protocol, TypeAlias
 
 from litestar import Request
@@ -67,8 +67,8 @@ class Rollouts(Protocol):
 
     async def rollout(self) -> RolloutView: ...
 
-    async def preview(self, percentage: int) -> Preview:
-        """What `percentage` would move, asked for a few percentages every few seconds."""
+    async def previews(self, percentages: Collection[int]) -> Mapping[int, Preview]:
+        """What each of these percentages would move, asked for a few of them every few seconds."""
         ...
 
     async def act(

@@ -66,12 +66,12 @@ class Previews:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept: dict[int, Preview] = {}
+        self._kept: Mapping[int, Preview] = {}
         self._until = 0.0
         self._revision = -1
 
     async def of(self, source: Source, revision: int) -> Mapping[int, Preview]:
         if self._clock() >= self._until or revision != self._revision:
-            self._kept = {percentage: await source.preview(percentage) for percentage in PRESETS}
+            self._kept = await source.previews(PRESETS)
             self._until, self._revision = self._clock() + PREVIEWS_S, revision
         return self._kept

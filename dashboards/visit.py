@@ -13,6 +13,7 @@ from litestar import Response
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.enums import MediaType
+from litestar.exceptions import PermissionDeniedException
 from litestar.params import SkipValidation
 from litestar.template.base import csrf_token as csrf_token_of
 from litestar.types import ExceptionHandlersMap
@@ -96,6 +97,11 @@ def tell_unavailable(request: PageRequest, _: Exception) -> Response[Any]:
     return _problem(request, "Not now", text, 503)
 
 
+def tell_reload(request: PageRequest, _: Exception) -> Response[Any]:
+    """A form that is not of this page, or older than the sign-in."""
+    return _problem(request, "Not done", "This form is too old or not from here. Reload the page and try again.", 403)
+
+
 def _problem(request: PageRequest, headline: str, text: str, status: int) -> Response[Any]:
     source: Source = request.app.state[SOURCE]
     person = source.person(request) or Person("", "viewer")
@@ -107,4 +113,5 @@ def _problem(request: PageRequest, headline: str, text: str, status: int) -> Res
 PROBLEMS: ExceptionHandlersMap = {
     NotThere: tell_not_there,
     Unavailable: tell_unavailable,
+    PermissionDeniedException: tell_reload,
 }

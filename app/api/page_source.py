@@ -5,7 +5,7 @@ It must not know what a page looks like.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
 
 from app.api.access import Access, Visitor
 from app.api.commands import REASON_CHARACTERS, command_of
@@ -53,8 +53,8 @@ class PageSource:
     async def rollout(self) -> RolloutView:
         return rollout_view(self._control.known())
 
-    async def preview(self, percentage: int) -> Preview:
-        return await self._control.everyone.preview(percentage)
+    async def previews(self, percentages: Collection[int]) -> Mapping[int, Preview]:
+        return await self._control.everyone.previews(percentages)
 
     async def act(
         self,

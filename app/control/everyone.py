@@ -7,7 +7,7 @@ cells of this host that stand still, and of other hosts all but for previews, wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from heapq import merge, nsmallest
 from itertools import chain, islice
 from typing import TypeVar
@@ -58,17 +58,25 @@ class Everyone:
 
     async def preview(self, percentage: int) -> Preview:
         """What a percentage would move in all cells; those of other hosts as they were a second ago."""
+        return (await self.previews([percentage]))[percentage]
+
+    async def previews(self, percentages: Collection[int]) -> Mapping[int, Preview]:
+        """The same for several percentages, for which everybody is counted once."""
         found = await self._all(CensusOf(), Census)
         for name, figures in self._fleet.others().items():
             if name not in found and figures.census is not None:
                 found[name] = figures.census
-        preview = census.together(found.values()).preview(percentage)
+        everybody, missing = census.together(found.values()), self._missing(found)
+        return {percentage: self._preview(everybody, percentage, missing) for percentage in percentages}
+
+    def _preview(self, everybody: Census, percentage: int, missing: list[str]) -> Preview:
+        preview = everybody.preview(percentage)
         known, without = self._known(), 0
         if overview.exports_state(known, STABLE) is False:
             without += preview.sessions_to_v3
         if overview.exports_state(known, CANARY) is False:
             without += preview.sessions_to_v2
-        return msgspec.structs.replace(preview, sessions_without_state=without, missing_cells=self._missing(found))
+        return msgspec.structs.replace(preview, sessions_without_state=without, missing_cells=missing)
 
     async def errors(self) -> ErrorsView:
         """The error groups of all cells."""

@@ -64,7 +64,7 @@ async def fill(data: Path, now: int) -> None:
         await store.append_audit(
             AuditEntry(
                 id=0, at=now - 86_400 + number * 170, who="ada", role="manager", source="page", what="note",
-                reason=f"remark {number}", revision=0, before=place, after=place, figures={},
+                reason=f"remark {number}", revision=0, before=place, after=place, figures={"sessions": number},
             )
         )  # fmt: skip
     await store.close()

@@ -1,4 +1,4 @@
-"""Takes the README's pictures: `python -m ops.pictures.take [NAME …]`; takes about four minutes.
+"""Takes the README's pictures: `python -m ops.pictures.take [NAME …]`; takes about five minutes.
 
 Two services, one healthy and one whose v3 fails now and then, each with real clients; nothing on a picture is made up.
 """
@@ -18,9 +18,9 @@ from ops.pictures.stage import Remote, Stage, launch, staged
 
 FOLDER = Path(__file__).parent
 LIMIT_BYTES = 200_000
-WIDE = {"width": 1180, "height": 1240}
-SCREEN = {"width": 1280, "height": 800}
-TALL = {"width": 1280, "height": 1100}
+SCREEN = {"width": 1366, "height": 768}
+TALL = {"width": 1366, "height": 1240}
+WIDE = {"width": 1920, "height": 1080}
 PHONE = {"width": 390, "height": 844}
 CLIENTS = 120
 LIFE_MS = 45_000
@@ -43,7 +43,7 @@ class Camera:
     @contextmanager
     def at(self, address: str, **options: Any) -> Iterator[Page]:
         """A page that is live and has its charts drawn."""
-        context = self._browser.new_context(**{"viewport": WIDE, **options})
+        context = self._browser.new_context(**{"viewport": SCREEN, **options})
         context.add_cookies(self._cookies)
         page = context.new_page()
         page.goto(self._stage.url + address)
@@ -76,50 +76,65 @@ def say(page: Page, text: str, answered: int) -> None:
 
 def healthy(camera: Camera, stage: Stage, remote: Remote) -> None:
     """A rollout that goes well, and a drill in which somebody watches a socket of their own."""
-    with camera.at("/", viewport=SCREEN) as page:
-        keep(page, "overview-empty")
-    with stage.clients(CLIENTS), camera.at("/", viewport=SCREEN) as page:
+    camera.take("overview-empty", "/")
+    with stage.clients(CLIENTS), camera.at("/") as page:
         page.wait_for_timeout(LIFE_MS)
         remote.say("start", percentage=10, reason="canary after staging run")
         page.wait_for_timeout(LIFE_MS)
         remote.note("support hears nothing bad")
         page.wait_for_timeout(LIFE_MS)
-        camera.take("overview-progressing", "/")
+        camera.take("overview-progressing", "/", viewport=TALL)
+        camera.take("overview-screen", "/")
+        camera.take("overview-wide", "/", viewport=WIDE)
         camera.take("overview-progressing-dark", "/", color_scheme="dark")
         camera.take("phone-progressing", "/", viewport=PHONE)
-        camera.take("sessions", "/sessions?path=v3", viewport=SCREEN)
-        camera.take("health", "/health", viewport=SCREEN)
-        camera.take("plan", "/plan", viewport=SCREEN)
+        camera.take("sessions", "/sessions?path=v3")
+        camera.take("user", "/users/load-00029")
+        camera.take("health", "/health")
+        camera.take("plan", "/plan")
+        stale(camera)
+        remote.say("pause", reason="lunch")
+        camera.take("overview-paused", "/")
         remote.say("percentage", percentage=100, reason="a drill")
-        with camera.at("/try", viewport=TALL) as chat:
+        with camera.at("/try") as chat:
             chat.get_by_label("User", exact=True).fill("ada")
             chat.get_by_role("button", name="Open a socket").click()
             expect(chat.locator("#socket")).to_have_text("open")
+            expect(chat.locator("#served")).to_contain_text("v3")
             say(chat, "which path answers me?", 1)
             say(chat, "and now?", 2)
             keep(chat, "try-before")
             chat.get_by_role("button", name="Roll back").click()
             expect(chat.locator("#rollback")).to_contain_text("Verified")
             expect(chat.locator("#log")).to_contain_text("Everyone is on v2")
+            expect(chat.locator("#served")).to_contain_text("v2")
             say(chat, "am I still here?", 3)
             keep(chat, "try")
 
 
+def stale(camera: Camera) -> None:
+    """The page when nothing is heard any more."""
+    with camera.at("/") as page:
+        page.context.set_offline(True)
+        expect(page.locator("#stale")).to_be_visible()
+        keep(page, "overview-stale")
+
+
 def failing(camera: Camera, stage: Stage, remote: Remote) -> None:
     """v3 fails now and then, and somebody rolls back."""
-    with stage.clients(CLIENTS), camera.at("/", viewport=SCREEN) as page:
+    with stage.clients(CLIENTS), camera.at("/") as page:
         page.wait_for_timeout(LIFE_MS)
         remote.say("start", percentage=25, reason="canary of the new supervisor")
         page.wait_for_timeout(LIFE_MS)
-        camera.take("errors", "/errors", viewport=SCREEN)
+        camera.take("errors", "/errors")
         page.get_by_role("button", name="Roll back").click()
         expect(page.locator("#rollback")).to_contain_text("Verified")
         page.wait_for_timeout(LIFE_MS)
         keep(page.locator("#charts"), "charts")
-        camera.take("overview-rolled-back", "/")
+        camera.take("overview-rolled-back", "/", viewport=TALL)
         camera.take("phone-rolled-back", "/", viewport=PHONE)
-        camera.take("history", "/history", viewport=SCREEN)
-        camera.take("receipt", f"/rollbacks/{remote.view()['last_rollback']['id']}")
+        camera.take("history", "/history")
+        camera.take("receipt", f"/rollbacks/{remote.view()['last_rollback']['id']}", viewport=TALL)
 
 
 SCENES = {"healthy": (healthy, {}), "failing": (failing, {"faults": FAULTS, "crash_limit": "1000"})}

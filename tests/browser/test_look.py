@@ -110,19 +110,22 @@ def test_one_screen_says_it_all(visitor: Visitor, width: int, height: int) -> No
     settled(page)
     for part in ("#headline", ".next", ".shares", "#rollback-button", "#rollback-effect", "#controls", "#figures"):
         expect(page.locator(part)).to_be_in_viewport(ratio=1)
+    expect(page.locator("#charts-heading")).to_be_in_viewport(ratio=1)
     if height > 800:
         expect(page.locator("#charts")).to_be_in_viewport(ratio=0.2)
 
 
+@pytest.mark.parametrize(("width", "height"), [(1366, 45), (1180, 70)])
 @pytest.mark.parametrize("address", [*PAGES, "receipt"])
-def test_the_top_line_takes_two_lines_at_most(visitor: Visitor, remote: Remote, address: str) -> None:
-    page = visitor(
-        receipt_address(remote) if address == "receipt" else address, viewport={"width": 1180, "height": 800}
-    )
+def test_the_top_line_is_one_line_or_two(
+    visitor: Visitor, remote: Remote, address: str, width: int, height: int
+) -> None:
+    opened = receipt_address(remote) if address == "receipt" else address
+    page = visitor(opened, viewport={"width": width, "height": 800})
     settled(page)
     box = page.locator(".bar").bounding_box()
     assert box is not None
-    assert box["height"] <= 70
+    assert box["height"] <= height
 
 
 def test_the_button_goes_along_where_one_scrolls(visitor: Visitor) -> None:

@@ -6,7 +6,7 @@ It must not import the service: what the pages show is proved against the contra
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -358,8 +358,11 @@ class MemorySource:
             raise Unavailable
         return await self.events(before, limit, wanted)
 
-    async def preview(self, percentage: int) -> Preview:
+    async def previews(self, percentages: Collection[int]) -> Mapping[int, Preview]:
         self.previews_asked += 1
+        return {percentage: self._preview(percentage) for percentage in percentages}
+
+    def _preview(self, percentage: int) -> Preview:
         more = percentage - self.view.percentage
         return Preview(
             percentage=percentage,
