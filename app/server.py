@@ -20,7 +20,7 @@ from app.asgi import create_app
 from app.cells.listening import bind
 from app.errors import CrossfadeError, StoreUnavailable
 from app.gateway.draining import drain
-from app.gateway.framing import Connection
+from app.gateway.framing import Connection, Upgradable
 from app.settings import Settings
 from app.telemetry import configure_logging
 from app.wiring import Service
@@ -93,7 +93,7 @@ def serve(service: Service, listener: socket.socket, ready: Callable[[Service], 
         ws_ping_timeout=settings.heartbeat_s,
         ws_per_message_deflate=False,
         loop="uvloop" if _has_uvloop() else "asyncio",
-        http="httptools",
+        http=Upgradable,
         lifespan="on",
         log_config=None,
         access_log=False,

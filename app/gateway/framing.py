@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.protocol import State
@@ -144,6 +145,14 @@ class FramedSocket:
             self.writes += 1
 
 
+class Upgradable(HttpToolsProtocol):
+    """uvicorn's HTTP class (`Config(http=Upgradable)`), of which nothing is left once a `Connection` has taken over."""
+
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]  # as at the end of every other connection: it knows this object
+
+
 class Connection(WebSocketsSansIOProtocol):
     """uvicorn's protocol class (`Config(ws=Connection)`), with a synchronous way for whole messages."""
 
@@ -204,6 +213,8 @@ class Connection(WebSocketsSansIOProtocol):
         return self.close_sent
 
     async def run_asgi(self) -> None:
+        if self.disconnected:
+            return
         extensions: dict[str, object] = self.scope["extensions"]  # type: ignore[assignment]
         extensions[EXTENSION] = self.socket
         try:
@@ -283,6 +294,9 @@ class Connection(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.detach()
+        # Both know this connection: without its way back all of it goes now, and not when a collector finds the circle.
+        vars(self).pop("socket", None)
+        vars(self).pop("scope", None)
 
     def shutdown(self) -> None:
         """The server stops and this socket was not drained before: 1012."""

@@ -10,6 +10,7 @@ import secrets
 from http import HTTPStatus
 
 from litestar import WebSocket, websocket
+from litestar.connection.base import empty_receive, empty_send
 from litestar.datastructures import State
 
 from app.gateway.door import SUBPROTOCOL, Caller, Refused
@@ -28,12 +29,19 @@ async def open_websocket(socket: WebSocket[object, object, State]) -> None:
         identity = await entrance.door.admit(caller, socket=True, resuming=entrance.knows(resume))
     except Refused as refused:
         await _refuse(socket, refused)
+        _let_go(socket)
         return
     chosen = next((name for name in caller.subprotocols if name.startswith(SUBPROTOCOL)), None)
     accept: dict[str, object] = {"type": "websocket.accept", "subprotocol": chosen, "headers": []}
     await socket.send(accept)  # type: ignore[arg-type]
     framed: FramedSocket = socket.scope["extensions"][EXTENSION]  # type: ignore[index, assignment]
+    _let_go(socket)
     await entrance.welcome(identity, framed, "c-" + secrets.token_hex(8), resume)
+
+
+def _let_go(socket: WebSocket[object, object, State]) -> None:
+    """The framework's object goes with its handler: what it sends and receives with knows it, a circle otherwise."""
+    socket.receive, socket.send = empty_receive, empty_send
 
 
 def _caller(socket: WebSocket[object, object, State]) -> Caller:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import httpx
 import pytest
@@ -16,6 +19,7 @@ from websockets.asyncio.client import connect
 from app.control.ledger import ADMISSIONS
 from app.gateway.door import Door
 from app.gateway.entrance import Entrance, NoDepartures
+from app.gateway.framing import Connection, Upgradable
 from app.gateway.http import post_message
 from app.gateway.ports import Timer
 from app.gateway.websocket import open_websocket
@@ -49,6 +53,26 @@ class Answering(HandWorker):
             asyncio.get_running_loop().call_soon(self.work, frame)
 
 
+class Http(Upgradable):
+    """Remembers every one that is not gone."""
+
+    alive: ClassVar[WeakSet[Upgradable]] = WeakSet()
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.alive.add(self)
+
+
+class Framed(Connection):
+    """Remembers every one that is not gone."""
+
+    alive: ClassVar[WeakSet[Connection]] = WeakSet()
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.alive.add(self)
+
+
 @dataclass
 class Service:
     cell: LiveCell
@@ -70,7 +94,7 @@ async def service() -> AsyncIterator[Service]:
     door = Door(settings, cell, lambda user: f"t-{user}", cell.owns_thread)
     app = Litestar([open_websocket, post_message], openapi_config=None)
     app.state.entrance = Entrance(cell, door, NoDepartures())
-    async with serve(app) as server:
+    async with serve(app, Framed, http=Http) as server:
         yield Service(cell, server.port)
 
 
@@ -131,6 +155,23 @@ async def test_too_many_sockets_of_a_user_and_a_full_house_say_when_to_try_again
     assert (refused.value.response.status_code, refused.value.response.headers["retry-after"]) == (503, "1")
     for socket in open_sockets:
         await socket.close()
+
+
+async def test_nothing_of_a_connection_is_left_for_the_collector(service: Service) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with connect(service.ws + "?user=ann") as socket:
+            await socket.send(frame("chat", "m1"))
+            assert [json.loads(await socket.recv())["seq"] for _ in range(4)] == [1, 2, 3, 4]
+            assert len(Framed.alive) == 1
+        with pytest.raises(websockets.InvalidStatus):
+            await connect(service.ws)
+        async with asyncio.timeout(PATIENCE_S):
+            while Framed.alive or Http.alive:  # noqa: ASYNC110 - the server's turns are what is awaited
+                await asyncio.sleep(0)
+    finally:
+        gc.enable()
 
 
 # -- POST /api/messages -----------------------------------------------------------------------------------------------
