@@ -14,9 +14,9 @@ from pathlib import Path
 
 from ops.bench.processes import ROOT, BenchError
 from ops.bench.report import Result, as_table, save
-from ops.bench.rows import Bench, Row, memory, parts, spinning, storm, throughput
+from ops.bench.rows import Bench, Row, disconnects, memory, parts, spinning, storm, throughput
 
-ROWS: dict[str, Row] = {row.NAME: row for row in (throughput, memory, storm, spinning, parts)}
+ROWS: dict[str, Row] = {row.NAME: row for row in (throughput, memory, disconnects, storm, spinning, parts)}
 RESULTS = ROOT / "ops" / "bench" / "results"
 LIMIT_S = 900.0
 """Of one row; a benchmark that hangs ends."""
