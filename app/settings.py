@@ -64,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="origins that may open `/ws` from a browser, comma-separated; empty: the same host only")
     ] = ""
     trusted_proxies: Annotated[
-        str, Meta(description="addresses or networks whose `X-Forwarded-For` is believed, comma-separated")
+        str, Meta(description="addresses or networks whose `X-Forwarded-For` and `-Host` are believed, comma-separated")
     ] = ""
     trusted_user_header: Annotated[
         str,
