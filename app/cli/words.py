@@ -158,7 +158,9 @@ def preview(found: Preview) -> str:
         )
         if users or sessions
     ]
-    return f"{found.percentage} % moves " + (" and ".join(moves) or "nobody who is connected now")
+    lost = found.sessions_without_state
+    without = f"; {plural(lost, 'session')} cannot take their state along" if lost else ""
+    return f"{found.percentage} % moves {' and '.join(moves) or 'nobody who is connected now'}{without}"
 
 
 def user(view: UserView) -> str:
@@ -202,7 +204,7 @@ def events(rows: Sequence[AuditEntry]) -> str:
 def tokens(rows: Sequence[KnownToken]) -> str:
     return table(
         ("id", "kind", "name", "role", "made", "good until", ""),
-        [(e.id, e.kind, e.name, e.role, _day(e.created_at), _day(e.expires_at) or "revoked", e.state) for e in rows],
+        [(e.id, e.kind, e.name, e.role, _day(e.created_at), _day(e.expires_at) or "no end", e.state) for e in rows],
     )
 
 

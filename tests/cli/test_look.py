@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from app.cli.exits import Misused
 from app.cli.target import find_target
@@ -66,6 +67,9 @@ def test_a_preview_says_who_would_move_where(
 ) -> None:
     found = Preview(
         percentage=25, users_to_v3=moves[0], sessions_to_v3=moves[1], users_to_v2=moves[2], sessions_to_v2=moves[3]
+    )
+    assert (
+        words.preview(replace(found, sessions_without_state=3)) == f"{said}; 3 sessions cannot take their state along"
     )
     service.canned.answer("GET", "/api/rollout/preview", (200, found))
     assert run("preview", "25", "--url", service.url).stdout == f"{said}\n"
