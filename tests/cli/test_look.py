@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from app.cli.exits import Misused
 from app.cli.target import find_target
+from app.cli.words import preview
 from dashboards.views import AuditEntry, AuditPage, ErrorGroup, Preview, SessionView, UserView
 from tests.cli.conftest import Run
 from tests.cli.fake_service import FakeService, view
@@ -68,9 +69,8 @@ def test_a_preview_says_who_would_move_where(
     found = Preview(
         percentage=25, users_to_v3=moves[0], sessions_to_v3=moves[1], users_to_v2=moves[2], sessions_to_v2=moves[3]
     )
-    assert (
-        words.preview(replace(found, sessions_without_state=3)) == f"{said}; 3 sessions cannot take their state along"
-    )
+    without = replace(found, sessions_without_state=3)
+    assert preview(without) == f"{said}; 3 sessions cannot take their state along"
     service.canned.answer("GET", "/api/rollout/preview", (200, found))
     assert run("preview", "25", "--url", service.url).stdout == f"{said}\n"
     assert service.canned.seen[-1].query == "percentage=25"
