@@ -46,6 +46,8 @@ class Part(Struct, frozen=True, array_like=True, tag="part"):
     """Its registry was empty of v3, nobody was admitted to v3 since, and v3's worker then said zero or was dead."""
     errors: list[GroupCount] = []
     """All its error groups when the rollback came."""
+    leader: str = ""
+    """The cell that was given the command and puts all parts together, as far as known: other hosts learn it here."""
 
 
 class ReceiptSeen(Struct, frozen=True, array_like=True, tag="receipt"):

@@ -98,8 +98,8 @@ class Registry:
         figures = own_figures(known)
         if self._fleet.on_several_hosts:
             figures = msgspec.structs.replace(figures, census=own_census(known))
-        part = None if self._watch.complete else self._watch.own_part
-        report = msgspec.json.encode(Report(figures, part, desk.settings.forced)).decode()
+        # Also when this cell has seen all parts: the one that puts them together may not have.
+        report = msgspec.json.encode(Report(figures, self._watch.own_part, desk.settings.forced)).decode()
         await self._store.save_cell(StoredCell(self._fleet.name, self._host, figures.revision, report))
 
     async def _load(self) -> None:

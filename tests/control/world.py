@@ -122,6 +122,7 @@ class World:
         guard: Guard | None = None,
         store_down: bool = False,
         bus: Bus | None = None,
+        host: str = "",
     ) -> World:
         log: list[str] = []
         store = FragileStore(sqlite_store(database or folder), log)
@@ -140,6 +141,7 @@ class World:
             notify=notices.append,
             clock=lambda: world.now,
             bus=bus,
+            host=host,
         )
         world = cls(control, cell, store, flags, lock_file, ledger, log, notices)
         store.fail(store_down)
