@@ -274,7 +274,8 @@ class Session:
         """The terminal event, or the answer to `Cancel`."""
         message = self._current(done.number)
         answer = done.terminal == "agent_stopped" and message.cancelled and not message.stopping
-        if answer and (not done.started or (done.rerun_safe and message.events == 0)):
+        untouched = not done.started or (done.rerun_safe and message.events == 0)
+        if answer and untouched and self.state is not State.CLOSING:
             self._requeue(message)  # it starts again from the document before it
         elif answer:
             self._interrupt(message, "interrupted", done)

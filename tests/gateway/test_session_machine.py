@@ -117,6 +117,21 @@ def test_the_delivery_contract_holds() -> None:
     run_state_machine_as_test(Machine, settings=QUICK)
 
 
+def test_a_message_cancelled_while_its_client_is_away_leaves_its_document() -> None:
+    world = World()
+    world.decide(100)
+    world.say("m1")
+    world.started()
+    world.leave()
+    world.roll_back()
+    world.wait(2.0)
+    world.answer_cancel(rerun_safe=True)
+    world.come_back()
+    world.say("m1")
+    world.settle()
+    assert world.session.document == b"2"
+
+
 # -- planted defects: a checker that finds nothing proves nothing -----------------------------------------------------
 
 
