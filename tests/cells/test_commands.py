@@ -19,29 +19,32 @@ COMMANDS = 40
 
 async def test_a_command_given_to_one_cell_is_in_force_in_all(idle: Fleet) -> None:
     async with Crowd(idle.ws, CLIENTS) as clients:
-        view = await idle["b"].set(100)
+        revision = (await idle["b"].set(100)).revision
 
         async def everywhere() -> bool:
             views = [await idle[name].view() for name in idle.names]
             return all(
-                (each.revision, each.percentage, each.moving) == (view.revision, 100, 0)
-                and {cell.revision for cell in each.cells} == {view.revision}
+                (each.revision, each.percentage, each.moving) == (revision, 100, 0)
+                and {cell.revision for cell in each.cells} == {revision}
+                and sum(cell.sessions for cell in each.cells) == CLIENTS
                 for each in views
             )
 
         await until(everywhere, what="100 % in all cells")
         for name in idle.names:
+            view = await idle[name].view()
             sessions = await idle[name].sessions()
             assert {session.path for session in sessions} == {"v3"}
             assert len(sessions) == CLIENTS
-            assert {session.cell for session in sessions} == set(idle.names)
+            assert {session.cell for session in sessions} == {cell.name for cell in view.cells if cell.sessions}
         assert all(client.is_open for client in clients)
 
 
 async def test_any_cell_answers_for_all(idle: Fleet) -> None:
     async with Crowd(idle.ws, CLIENTS) as clients:
         await asyncio.gather(*(client.ask("hello") for client in clients))
-        per_cell = Counter(session.cell for session in await idle["a"].sessions())
+        per_cell = Counter(dict.fromkeys(idle.names, 0))
+        per_cell.update(session.cell for session in await idle["a"].sessions())
 
         async def counted() -> bool:
             views = [await idle[name].view() for name in idle.names]
@@ -64,6 +67,43 @@ async def test_any_cell_answers_for_all(idle: Fleet) -> None:
         assert (preview["users_to_v3"], preview["sessions_to_v3"]) == (CLIENTS, CLIENTS)
 
 
+async def test_a_user_with_sockets_in_several_cells_counts_once_whoever_is_asked(idle: Fleet) -> None:
+    async with Crowd(idle.ws, CLIENTS), Crowd(idle.ws, CLIENTS), Crowd(idle.ws, CLIENTS):
+        cells_of_user = Counter(name for name, _ in {(s.user_id, s.cell) for s in await idle["a"].sessions()})
+        assert max(cells_of_user.values()) > 1, "nobody has sockets in two cells, so nothing was shown"
+
+        async def counted() -> bool:
+            views = [await idle[name].view() for name in idle.names]
+            return all((view.paths[0].users, view.paths[0].sessions) == (CLIENTS, 3 * CLIENTS) for view in views)
+
+        await until(counted, what="every cell counts each user once")
+        for name in idle.names:
+            found = (await idle[name].get("/api/users/user-7")).json()
+            assert (len(found["sessions"]), found["missing_cells"]) == (3, [])
+            preview = (await idle[name].get("/api/rollout/preview?percentage=100")).json()
+            assert (preview["users_to_v3"], preview["sessions_to_v3"]) == (CLIENTS, 3 * CLIENTS)
+            text = (await idle[name].get("/metrics")).text
+            assert all(f'crossfade_sessions{{cell="{cell}",path="v2"}}' in text for cell in idle.names)
+            errors = await idle[name].get("/api/errors")
+            assert (errors.status_code, "crossfade-missing-cells" in errors.headers) == (200, False)
+
+
+async def test_lists_name_the_cells_that_they_do_not_speak_of(idle: Fleet) -> None:
+    idle.signal("d", signal.SIGSTOP)
+    try:
+
+        async def named() -> bool:
+            answer = await idle["a"].get("/api/sessions")
+            return bool(answer.headers.get("crossfade-missing-cells") == "d")
+
+        await until(named, what="d is missing in the list")
+        assert (await idle["b"].get("/api/errors")).headers["crossfade-missing-cells"] == "d"
+        assert (await idle["c"].get("/api/users/user-7")).json()["missing_cells"] == ["d"]
+        assert (await idle["c"].get("/api/rollout/preview?percentage=9")).json()["missing_cells"] == ["d"]
+    finally:
+        idle.signal("d", signal.SIGCONT)
+
+
 async def test_two_operators_on_two_cells_lose_no_update_and_a_refusal_names_the_winner(idle: Fleet) -> None:
     before = (await idle["a"].view()).revision
 
@@ -71,7 +111,7 @@ async def test_two_operators_on_two_cells_lose_no_update_and_a_refusal_names_the
         done, refused = [], []
         for number in range(COMMANDS):
             view = await desk.view()
-            answer = await desk.command("percentage", view.revision, percentage=(first + number) % 100 + 1)
+            answer = await desk.command("percentage", view.revision, body={"percentage": (first + number) % 100 + 1})
             if answer.status_code == 200:
                 done.append(int(answer.headers["etag"].strip('"')))
             else:

@@ -87,6 +87,11 @@ def verified(world: World) -> bool:
     return rollback is not None and rollback.verified_at is not None
 
 
+def moved(world: World) -> int:
+    rollback = world.control.known().rollback
+    return -1 if rollback is None else rollback.sessions_moved
+
+
 def on_v3(host: Host) -> list[int]:
     return [host[name].cell.on("v3") for name in NAMES]
 
@@ -141,6 +146,8 @@ async def test_a_rollback_is_in_force_where_it_was_heard_before_any_store(host: 
 
 async def test_a_cell_that_is_not_heard_keeps_a_rollback_unverified(host: Host) -> None:
     await host.started()
+    host["c"].control.exchange.say()
+    deliver(host.board)
     host.board["c"].stopped = True
     await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
     await host.until(lambda: on_v3(host)[:2] == [0, 0])
@@ -149,6 +156,9 @@ async def test_a_cell_that_is_not_heard_keeps_a_rollback_unverified(host: Host) 
         assert view.last_rollback is not None
         assert view.last_rollback.verified_at is None
         assert (view.last_rollback.cells, view.last_rollback.silent_cells) == (["a", "b"], ["c"])
+        everybody = len(host["a"].users)
+        assert view.last_rollback.sessions_to_move == 3 * everybody  # those that c reported last are among them
+        await host.until(lambda: moved(host[name]) == 2 * everybody)  # noqa: B023 - awaited in this turn
     host.board["c"].stopped = False
     await host.until(lambda: verified(host["b"]))
     done = host["b"].control.known().rollback

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from ops.bench.processes import BenchError
-from ops.chaos.fleet import Fleet, fleet, until
+from ops.chaos.fleet import CellDesk, Fleet, fleet, until
 from ops.chaos.postgres import PostgresServer
 from tests.cells.clients import Crowd
 
@@ -107,3 +107,27 @@ async def test_hosts_that_disagree_on_the_flag_do_not_start_together(tmp_path: P
                 pass
         assert one.lives
         assert "cells that share a store must agree on it" in (tmp_path / "two" / "service.log").read_text()
+
+
+async def test_counts_are_of_the_fleet_and_lists_name_the_cells_of_other_hosts(hosts: tuple[Fleet, Fleet]) -> None:
+    one, two = hosts
+    (first, second), (far,) = one.names, two.names
+    async with Crowd(one.ws, CLIENTS), Crowd(one.ws, CLIENTS), Crowd(two.ws, CLIENTS):
+        for desk, elsewhere in ((one[first], [far]), (one[second], [far]), (two[far], [first, second])):
+
+            async def counted(desk: CellDesk = desk) -> bool:
+                preview = (await desk.get("/api/rollout/preview?percentage=100")).json()
+                found = (preview["users_to_v3"], preview["sessions_to_v3"], preview["missing_cells"])
+                return found == (2 * CLIENTS, 3 * CLIENTS, [])  # users once on each host
+
+            await until(counted, what="a preview of both hosts")
+
+            async def shown(desk: CellDesk = desk) -> bool:
+                stable = (await desk.view()).paths[0]
+                return (stable.users, stable.sessions) == (2 * CLIENTS, 3 * CLIENTS)
+
+            await until(shown, what="the figures of both hosts")
+            sessions = await desk.get("/api/sessions")
+            assert sessions.headers["crossfade-missing-cells"] == ", ".join(elsewhere)
+            here = (3 - len(elsewhere)) * CLIENTS if desk.cell != far else CLIENTS
+            assert len(sessions.json()) == here
