@@ -116,7 +116,7 @@ class RollbackWatch:
         if receipt.rollback.verified_at is not None:
             return
         if not same:
-            self._tell(Part(last.id, to_move, 0, 0, 0, False, errors), sweep.at)
+            self._tell(Part(last.id, to_move, 0, 0, 0, False, errors, leader), sweep.at)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._observe(to_move))
 
@@ -153,6 +153,9 @@ class RollbackWatch:
         told = self._told.get(cell)
         if told is not None and told.part == part:
             return
+        watched = self._watched
+        if watched is not None and not watched.leader and part.rollback == watched.before.id:
+            watched.leader = part.leader if part.leader in self._fleet.names() else ""
         self._note(cell, part, monotonic())
         self._put_together()
 
@@ -175,6 +178,7 @@ class RollbackWatch:
             watched.leader = ""
         own = self._told.get(self._fleet.name)
         if own is not None and self.receipt is not None and self.receipt.rollback.verified_at is None:
+            own.part = msgspec.structs.replace(own.part, leader=watched.leader)
             self._fleet.bus.tell(own.part)
         self._put_together()
 
@@ -198,11 +202,20 @@ class RollbackWatch:
         ]
         return msgspec.structs.replace(
             rollback,
-            sessions_to_move=max(rollback.sessions_to_move, sum(told.part.to_move for told in parts.values())),
+            sessions_to_move=max(
+                rollback.sessions_to_move, sum(self._to_move(name, parts.get(name)) for name in names)
+            ),
             sessions_moved=max(rollback.sessions_moved, sum(self._left_v3(name, parts[name].part) for name in parts)),
             cells=[name for name in names if name in parts],
             silent_cells=waited,
         )
+
+    def _to_move(self, cell: str, told: _Told | None) -> int:
+        """Sessions on v3 when the rollback came; of a cell that is not heard, those that it reported last."""
+        if told is not None:
+            return told.part.to_move
+        figures = self._fleet.others().get(cell)
+        return 0 if figures is None or figures.locked else figures.paths[CANARY].sessions
 
     def _left_v3(self, cell: str, part: Part) -> int:
         """Of the sessions that it had to move, those that were seen to be on v3 no longer."""
