@@ -88,7 +88,15 @@ async def test_a_body_of_another_shape_is_refused_in_words(
         told = await refused(service, method, path, content)
         assert told["status"] == 422
         assert told["detail"].startswith(f"the body is {content.decode()}; allowed: an object with ")
-    for content in (b"{", b'{"percentage": "x"', b"nonsense", b"\xff", b'{"reason": "\\ud800"}', b"{} {}", b"[" * 100_000):
+    for content in (
+        b"{",
+        b'{"percentage": "x"',
+        b"nonsense",
+        b"\xff",
+        b'{"reason": "\\ud800"}',
+        b"{} {}",
+        b"[" * 100_000,
+    ):
         told = await refused(service, method, path, content)
         assert told["status"] == 400
         assert told["detail"].startswith("the body is no JSON: ")

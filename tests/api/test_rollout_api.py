@@ -297,6 +297,7 @@ async def test_a_preview_says_who_would_move(service: Service) -> None:
         "users_to_v2": 0,
         "sessions_to_v3": 100,
         "sessions_to_v2": 0,
+        "sessions_without_state": 0,
         "missing_cells": [],
     }
 
