@@ -7,14 +7,12 @@ It must not know who starts a cell or why.
 from __future__ import annotations
 
 import socket
-import struct
 
 import msgspec
 from msgspec import Struct
 
+from app.paths.first_message import receive_first, send_first
 from app.settings import Settings
-
-_LENGTH = struct.Struct("<I")
 
 
 class CellConfig(Struct, frozen=True, kw_only=True):
@@ -29,22 +27,10 @@ class CellConfig(Struct, frozen=True, kw_only=True):
 
 
 def write_config(connected: socket.socket, config: CellConfig) -> None:
-    """Put the configuration first on the link; it is small enough for the kernel's buffer, so this does not wait."""
-    data = msgspec.msgpack.encode(config)
-    connected.sendall(_LENGTH.pack(len(data)) + data)
+    """Put the configuration first on the link."""
+    send_first(connected, msgspec.msgpack.encode(config))
 
 
 def read_config(connected: socket.socket) -> CellConfig:
-    """Wait for the configuration, and read nothing beyond it. Raises `EOFError` when the parent is gone."""
-    (length,) = _LENGTH.unpack(_exactly(connected, _LENGTH.size))
-    return msgspec.msgpack.decode(_exactly(connected, length), type=CellConfig)
-
-
-def _exactly(connected: socket.socket, count: int) -> bytes:
-    data = bytearray()
-    while len(data) < count:
-        piece = connected.recv(count - len(data))
-        if not piece:
-            raise EOFError("the parent is gone")
-        data += piece
-    return bytes(data)
+    """Wait for the configuration. Raises `EOFError` when the parent is gone."""
+    return msgspec.msgpack.decode(receive_first(connected), type=CellConfig)

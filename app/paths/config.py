@@ -7,14 +7,12 @@ It must not know who starts a worker or why.
 from __future__ import annotations
 
 import socket
-import struct
 
 import msgspec
 from msgspec import Struct
 
+from app.paths.first_message import receive_first, send_first
 from rollout.names import Path
-
-_LENGTH = struct.Struct("<I")
 
 
 class WorkerConfig(Struct, frozen=True, kw_only=True):
@@ -36,22 +34,10 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
 
 
 def write_config(connected: socket.socket, config: WorkerConfig) -> None:
-    """Put the configuration first on the link; it is small enough for the kernel's buffer, so this does not wait."""
-    data = msgspec.json.encode(config)
-    connected.sendall(_LENGTH.pack(len(data)) + data)
+    """Put the configuration first on the link."""
+    send_first(connected, msgspec.json.encode(config))
 
 
 def read_config(connected: socket.socket) -> WorkerConfig:
-    """Wait for the configuration, and read nothing beyond it. Raises `EOFError` when the other end is gone."""
-    (length,) = _LENGTH.unpack(_exactly(connected, _LENGTH.size))
-    return msgspec.json.decode(_exactly(connected, length), type=WorkerConfig)
-
-
-def _exactly(connected: socket.socket, count: int) -> bytes:
-    data = bytearray()
-    while len(data) < count:
-        piece = connected.recv(count - len(data))
-        if not piece:
-            raise EOFError("the gateway is gone")
-        data += piece
-    return bytes(data)
+    """Wait for the configuration. Raises `EOFError` when the other end is gone."""
+    return msgspec.json.decode(receive_first(connected), type=WorkerConfig)
