@@ -76,8 +76,8 @@ class CellDesk:
         answer = await (await self.reached()).get("/api/sessions", params={"limit": 20_000})
         return msgspec.json.decode(answer.content, type=list[SessionView])
 
-    async def get(self, path: str) -> httpx.Response:
-        return await (await self.reached()).get(path)
+    async def get(self, path: str, accept: str = "application/json") -> httpx.Response:
+        return await (await self.reached()).get(path, headers={"Accept": accept})
 
     async def put(self, address: str, **body: object) -> httpx.Response:
         return await (await self.reached()).put(address, json=body)
@@ -85,14 +85,26 @@ class CellDesk:
     async def post(self, address: str, **body: object) -> httpx.Response:
         return await (await self.reached()).post(address, json=body, timeout=30)
 
-    async def command(self, verb: str, revision: int | None = None, **body: object) -> httpx.Response:
+    async def command(
+        self,
+        verb: str,
+        revision: int | None = None,
+        *,
+        method: str = "POST",
+        before: Callable[[], None] = lambda: None,
+        body: Mapping[str, object] | None = None,
+    ) -> httpx.Response:
+        """A change of the rollout, or of its plan; `before` is called when it is about to be sent."""
         headers = {} if revision is None else {"If-Match": f'"{revision}"'}
         http = await self.reached()
-        return await http.post(f"/api/rollout/{verb}", json={"reason": "test", **body}, headers=headers, timeout=30)
+        before()
+        told = {"reason": "chaos", **(body or {})}
+        return await http.request(method, f"/api/rollout/{verb}", json=told, headers=headers, timeout=30)
 
-    async def set(self, percentage: int) -> RolloutView:
+    async def set(self, percentage: int, before: Callable[[], None] = lambda: None) -> RolloutView:
         """`set N` at whatever revision it is now. Raises `BenchError` when it is refused."""
-        answer = await self.command("percentage", (await self.view()).revision, percentage=percentage)
+        revision = (await self.view()).revision
+        answer = await self.command("percentage", revision, before=before, body={"percentage": percentage})
         if answer.status_code != 200:
             raise BenchError(f"set {percentage}: {answer.text}")
         return msgspec.json.decode(answer.content, type=RolloutView)
@@ -190,14 +202,18 @@ class Fleet:
     async def audit(self, cell: str) -> AuditPage:
         return msgspec.json.decode((await self[cell].get("/api/rollout/events?limit=200")).content, type=AuditPage)
 
-    async def run(self, *words: str) -> tuple[int, str]:
-        """The installed command; its exit code and everything it said."""
-        process = await asyncio.create_subprocess_exec(
+    async def begin(self, *words: str) -> asyncio.subprocess.Process:
+        """The installed command, running."""
+        return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "app.cli", *words, cwd=ROOT, env={**self.environ, "CROSSFADE_URL": self.url},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
+
+    async def run(self, *words: str) -> tuple[int, str]:
+        """The installed command; its exit code and everything it said."""
+        process = await self.begin(*words)
         output, _ = await process.communicate()
-        assert process.returncode is not None
+        assert process.returncode is not None  # it has ended
         return process.returncode, output.decode()
 
 

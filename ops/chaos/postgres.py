@@ -13,8 +13,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from ops.bench.processes import BenchError, free_port
 START_S = 30.0
 STOP_S = 15.0
 FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "16MB", "max_connections": "60"}
+
+LISTENS = r"query ~ '^(LISTEN|SELECT rollout\.revision\s+FROM)'"
+"""What a connection that listens has said last: that, or, when nothing was heard for a second, the question."""
 
 
 class PostgresServer:
@@ -88,14 +91,14 @@ class PostgresServer:
         """All of its processes stand still: the kernel goes on to accept connections, and nobody answers."""
         assert self._process is not None
         server = psutil.Process(self._process.pid)  # type: ignore[no-untyped-call]
-        processes = [server, *server.children(recursive=True)]  # type: ignore[no-untyped-call]
-        for process in processes:
-            process.suspend()
-        try:
+        with standing_still([server, *server.children(recursive=True)]):  # type: ignore[no-untyped-call]
             yield
-        finally:
-            for process in processes:
-                process.resume()
+
+    async def listeners(self, url: str) -> list[psutil.Process]:
+        """The server's processes that serve whoever listens for changes of the record, in one database."""
+        name = url.rpartition("/")[2]
+        rows = await self._execute(f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND {LISTENS}")
+        return [psutil.Process(row["pid"]) for row in rows]  # type: ignore[no-untyped-call]
 
     async def database(self) -> str:
         """The URL of a new, empty database."""
@@ -107,10 +110,11 @@ class PostgresServer:
         """Remove a database, whoever still uses it."""
         await self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
-    async def _execute(self, statement: str) -> None:
+    async def _execute(self, statement: str) -> Sequence[Mapping[str, Any]]:
         connection: Any = await asyncpg.connect(self._url("postgres"))  # type: ignore[no-untyped-call]
-        await connection.execute(statement)
+        rows: Sequence[Mapping[str, Any]] = await connection.fetch(statement)
         await connection.close()
+        return rows
 
     def _url(self, database: str) -> str:
         return f"postgresql://crossfade@127.0.0.1:{self.port}/{database}"
@@ -118,6 +122,32 @@ class PostgresServer:
     @property
     def _data(self) -> str:
         return str(self._folder / "data")
+
+
+@contextmanager
+def standing_still(processes: Sequence[psutil.Process]) -> Iterator[None]:
+    """SIGSTOP until the block ends; a process that is gone by then is none of it."""
+    for process in processes:
+        process.suspend()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()  # type: ignore[no-untyped-call]
+
+
+@asynccontextmanager
+async def running_postgres() -> AsyncIterator[PostgresServer]:
+    """A server of its own until the block ends."""
+    with postgres_folder() as folder:
+        server = PostgresServer(folder)
+        await asyncio.to_thread(server.make)
+        await server.start()
+        try:
+            yield server
+        finally:
+            await asyncio.to_thread(server.stop)
 
 
 @contextmanager

@@ -1,0 +1,97 @@
+"""Whether record, audit and what operators were answered tell one story, whatever was killed in between.
+
+Pure; it must not know how any of them was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Literal
+
+from msgspec import Struct
+
+from app.control.record import place_of
+from dashboards.views import AuditEntry
+from rollout.state import Rollout
+
+Verb = Literal["percentage", "rollback", "undo", "unlock"]
+
+
+class Given(Struct):
+    """A command as it was given; `reason` is no other command's, which is how the audit tells them apart."""
+
+    verb: Verb
+    reason: str
+    percentage: int = 0
+    """What `percentage` asked for."""
+    status: int | None = None
+    """Of the answer; None: there was none."""
+
+
+def contradictions(
+    record: Rollout, audit: Sequence[AuditEntry], commands: Iterable[Given], *, locked: bool
+) -> list[str]:
+    """What does not fit together; empty when all does.
+
+    `audit` is all of it, the oldest first. `locked`: a lock lies on the disk, which is all that a rollback needs until
+    the service has started again.
+    """
+    changes = [entry for entry in audit if not _repeats(entry)]
+    return [*_broken_chain(record, changes), *_broken_promises(audit, changes, commands, locked=locked)]
+
+
+def _repeats(entry: AuditEntry) -> bool:
+    """A rollback of what is rolled back, or one that came too late, changes nothing and has no revision of its own."""
+    return entry.what.startswith("rollback") and entry.before == entry.after
+
+
+def _broken_chain(record: Rollout, changes: Sequence[AuditEntry]) -> Iterator[str]:
+    """Each revision has one entry, each begins where the one before ended, and the last one is the record."""
+    revisions = [entry.revision for entry in changes]
+    if revisions != list(range(1, record.revision + 1)):
+        odd = [each for each in range(1, record.revision + 1) if revisions.count(each) != 1]
+        yield f"the record has revision {record.revision}; missing, or more than once, in the audit: {odd or revisions}"
+    for earlier, later in pairwise(changes):
+        if later.before != earlier.after:
+            yield f"revision {later.revision} ({later.what}) began at {later.before}, not at {earlier.after}"
+        if _is_locked(earlier) and later.what.split()[0].rstrip(",") not in ("unlock", "undo"):
+            yield f"the lock of revision {earlier.revision} was left by {later.what!r}"
+    last: Mapping[str, object] = changes[-1].after if changes else place_of(Rollout())
+    if last != place_of(record):
+        yield f"the audit ends at {last}, and the record says {place_of(record)}"
+    if (record.lock is not None) != (record.phase == "rolled_back"):
+        yield f"phase {record.phase} with lock {record.lock}"
+
+
+def _broken_promises(
+    audit: Sequence[AuditEntry], changes: Sequence[AuditEntry], commands: Iterable[Given], *, locked: bool
+) -> Iterator[str]:
+    """What was answered for is there, what was refused is not, and nothing is there twice."""
+    for command in commands:
+        told = [entry for entry in audit if entry.reason == command.reason]
+        found = [entry for entry in changes if entry.reason == command.reason]
+        name = f"{command.verb} {command.reason!r}, answered {command.status}"
+        if len(found) > 1:
+            yield f"{name}, was done {len(found)} times"
+        elif found and not _as_asked(found[0], command):
+            yield f"{name}, became {found[0].what!r}: {found[0].after}"
+        elif command.status == 200 and not told and not (command.verb == "rollback" and locked):
+            yield f"{name}, is lost"
+        elif command.status not in (None, 200) and found and not _under_a_rollback(found[0], changes):
+            yield f"{name}, is in force all the same"
+
+
+def _as_asked(entry: AuditEntry, command: Given) -> bool:
+    if command.verb == "rollback":
+        return _is_locked(entry)
+    return not _is_locked(entry) and (command.verb != "percentage" or entry.after["percentage"] == command.percentage)
+
+
+def _under_a_rollback(entry: AuditEntry, changes: Sequence[AuditEntry]) -> bool:
+    """A change that was being saved when a rollback came is refused, and lies under it."""
+    return any(_is_locked(later) for later in changes if later.revision == entry.revision + 1)
+
+
+def _is_locked(entry: AuditEntry) -> bool:
+    return entry.after["phase"] == "rolled_back"
