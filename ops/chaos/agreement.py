@@ -78,7 +78,7 @@ def _broken_promises(
             yield f"{name}, became {found[0].what!r}: {found[0].after}"
         elif command.status == 200 and not told and not (command.verb == "rollback" and locked):
             yield f"{name}, is lost"
-        elif command.status not in (None, 200) and found and not _under_a_rollback(found[0], changes):
+        elif command.status not in (None, 200) and found and not _under_a_rollback(found[0], changes, locked=locked):
             yield f"{name}, is in force all the same"
 
 
@@ -88,8 +88,10 @@ def _as_asked(entry: AuditEntry, command: Given) -> bool:
     return not _is_locked(entry) and (command.verb != "percentage" or entry.after["percentage"] == command.percentage)
 
 
-def _under_a_rollback(entry: AuditEntry, changes: Sequence[AuditEntry]) -> bool:
-    """A change that was being saved when a rollback came is refused, and lies under it."""
+def _under_a_rollback(entry: AuditEntry, changes: Sequence[AuditEntry], *, locked: bool) -> bool:
+    """A change that was being saved when a rollback came is refused, and lies under it, if only on the disk so far."""
+    if locked and entry is changes[-1]:
+        return True
     return any(_is_locked(later) for later in changes if later.revision == entry.revision + 1)
 
 

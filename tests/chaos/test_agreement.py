@@ -97,7 +97,11 @@ def test_until_the_service_starts_again_a_lock_on_the_disk_is_enough_for_a_rollb
 
 
 def test_what_was_being_saved_when_a_rollback_came_is_refused_and_lies_under_it() -> None:
-    assert contradictions(HELD, [SET, BACK], [Given("percentage", "one", 50, 412)], locked=False) == []
+    refused = Given("percentage", "one", 50, 412)
+    assert contradictions(HELD, [SET, BACK], [refused], locked=False) == []
+    saved = replace(Rollout(), revision=1, phase="paused", percentage=50)
+    assert contradictions(saved, [SET], [refused], locked=True) == []
+    assert len(contradictions(saved, [SET], [refused], locked=False)) == 1
 
 
 def session(cell: str, path: str, epoch: int, connected_at: float) -> SessionView:
