@@ -16,6 +16,7 @@ from app.control.exchange import CUT_OFF_S
 from app.control.lockfile import LockFile
 from app.control.overview import rollout_view
 from app.control.record import write_record
+from app.settings import Settings
 from rollout.errors import StaleRevision
 from rollout.events import Actor, Rollback, SetPercentage, Start, Unlock
 from rollout.state import Lock
@@ -429,6 +430,18 @@ async def test_a_cell_cut_off_from_store_and_bus_serves_v2_until_it_hears_again(
     assert not world.cell.view.locked
     bus.silence_s = 0.0
     exchange._check_cut_off()
+    assert world.cell.on("v3") == len(world.users)
+
+
+async def test_a_cell_cut_off_that_is_to_hold_goes_on_with_what_it_knew(host: Host) -> None:
+    await host.started()
+    world = host["b"]
+    world.control._desk.settings = Settings(partition="hold")
+    world.store.fail(True)
+    await world.control.tick()
+    host.board["b"].silence_s = CUT_OFF_S + 1
+    world.control.exchange._heard_store_at -= CUT_OFF_S + 1
+    world.control.exchange._check_cut_off()
     assert world.cell.on("v3") == len(world.users)
 
 

@@ -102,6 +102,9 @@ async def test_where_it_does_not_come_up_in_one_cell_all_keep_the_old_one(
         assert again.status_code == 200, again.text
         assert (again.json()["cells"], again.json()["missing_cells"]) == (service.names, [])
         assert again.json()["sessions_moved"] == CLIENTS
+        lines = (await service["a"].get("/metrics")).text.splitlines()
+        renewed = [line for line in lines if 'outcome="moved",source="v3",target="v3"' in line]
+        assert sum(float(line.rpartition(" ")[2]) for line in renewed) == CLIENTS
         await until(lambda: served(service, {"r1"}), what="all cells show it")
         assert all(client.is_open for client in clients)
         answers = await asyncio.gather(*(client.ask("and now?") for client in clients))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +12,15 @@ from app.control.bus import Figures
 from app.control.census import pack
 from app.control.error_groups import GroupCount
 from app.control.fleet import Fleet
+from app.control.history import History
 from app.control.ledger import MESSAGES, Ledger
 from app.control.ports import PathState
+from app.control.store.sql import sqlite_store
 from dashboards.views import Verdict
-from rollout.names import Path
+from rollout.names import Path as PathName
 from rollout.names import Verdict as Word
 from tests.cells.memory_bus import MemoryBus
+from tests.control.memory_cell import MemoryCell
 
 UP = PathState(True, None, "b1", 3, 2, 1000, 10.0, 1, 60.0)
 DOWN = PathState(False, "killed", None, 1, 1, None, None, 2, None)
@@ -58,7 +62,7 @@ def test_the_worst_verdict_counts(words: tuple[Word, Word]) -> None:
     assert most.evidence == 300.0
 
 
-def group(path: Path, users: list[str], last_at: float = 1.0) -> GroupCount:
+def group(path: PathName, users: list[str], last_at: float = 1.0) -> GroupCount:
     return GroupCount(path, "internal", "f", len(users), pack(users), last_at, last_at, f"r{last_at}")
 
 
@@ -118,3 +122,18 @@ def test_the_sum_of_all_ledgers_only_grows_whoever_comes_and_goes() -> None:
     fleet.present()
     assert total() == 7
     assert fleet.names() == ["a"]
+
+
+def test_charts_are_of_all_cells(tmp_path: Path) -> None:
+    now = 100.0
+    fleet, own = Fleet("a", MemoryBus("a", {})), Ledger()
+    history = History(MemoryCell("a", 4), own, sqlite_store(tmp_path), lambda: now, fleet)
+    fleet.hear("b", figures("first", 10))
+    history.look()
+    own.message("v2", "websocket", "ok", 0.01)
+    fleet.hear("b", figures("first", 25))
+    now = 101.0
+    history.look()
+    stable = history.series.view("15m", now).paths["v2"]
+    assert sum(count or 0 for count in stable.messages) == 16
+    assert stable.sessions[-1] == 4 + UP.sessions
