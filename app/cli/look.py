@@ -12,6 +12,7 @@ import rich_click as click
 
 from app.cli import words
 from app.cli.control import percentage_type, reason_option, reason_or_command
+from app.cli.exits import Misused
 from app.cli.options import Desk, speaks_to_service
 from app.cli.service import quoted
 from dashboards.views import AuditPage, ErrorGroup, Preview, SessionView, UserView
@@ -22,6 +23,9 @@ LARGEST_PAGE = 200
 
 
 def user_path(user: str) -> str:
+    """Raises `Misused` for nobody."""
+    if not user:
+        raise Misused("USER is empty; allowed is a user id, 1 to 256 printable characters")
     return f"/api/users/{quoted(user)}"
 
 

@@ -103,6 +103,13 @@ def entry(number: int, what: str = "set 10") -> AuditEntry:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("command", [("who", ""), ("pin", "", "v3"), ("unpin", "")])
+def test_nobody_is_no_user(run: Run, service: FakeService, command: tuple[str, ...]) -> None:
+    result = run(*command, "--url", service.url)
+    assert (result.exit_code, service.canned.seen) == (2, [])
+    assert result.stderr.startswith("USER is empty")
+
+
 def test_what_others_typed_does_not_steer_the_terminal(run: Run, service: FakeService) -> None:
     typed = "gone\x1b[2J\x07 \u202eback\nand a line"
     service.canned.answer("GET", "/api/rollout/events", (200, AuditPage(items=[entry(3, typed)], next=None)))
