@@ -55,17 +55,17 @@ async def check_body(request: Request[Any, Any, Any]) -> None:
 def explained(error: str, found: Any, kind: type[Struct]) -> tuple[str, str]:
     """Which field is wrong, and in words what it was and what is allowed."""
     allowed = _allowed(kind)
+    match = _PLACE.search(error)
+    place = match["place"] if match else ""
+    if place and place not in allowed:
+        return place, f"{place}: {_PLACE.sub('', error)}"
     if match := _UNKNOWN.search(error):
         return match["field"], f"{match['field']} is unknown here; allowed: {', '.join(allowed)}"
     if match := _MISSING.search(error):
         return match["field"], f"{match['field']} is missing; allowed: {allowed.get(match['field'], 'see /schema')}"
-    match = _PLACE.search(error)
-    place = match["place"] if match else ""
-    if not place:
-        return "", f"the body is {_shown(found)}; allowed: an object with {', '.join(allowed)}"
-    if place in allowed:
+    if place:
         return place, f"{place} is {_shown(found[place])}; allowed: {allowed[place]}"
-    return place, f"{place}: {_PLACE.sub('', error)}"
+    return "", f"the body is {_shown(found)}; allowed: an object with {', '.join(allowed)}"
 
 
 def _allowed(kind: type[Struct]) -> Mapping[str, str]:

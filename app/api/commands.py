@@ -80,20 +80,22 @@ class LoadBody(Struct, frozen=True, forbid_unknown_fields=True):
     reason: Reason = ""
 
 
-class AlertLabels(Struct, frozen=True):
-    crossfade_action: str = ""
-    alertname: str = ""
-
-
 class Alert(Struct, frozen=True):
-    status: str = ""
-    labels: AlertLabels = AlertLabels()
+    """One alert of a notification; labels and annotations are those of its rule."""
+
+    status: Annotated[Literal["firing", "resolved"], Meta(description='"firing" or "resolved"')]
+    labels: dict[str, str]
+    annotations: dict[str, str] = {}
 
 
 class AlertsBody(Struct, frozen=True):
-    """What Alertmanager's webhook sends, as far as it matters here."""
+    """What Alertmanager's webhook sends, as far as it matters here; it may say more.
 
-    alerts: list[Alert]
+    https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+    """
+
+    version: Annotated[Literal["4"], Meta(description='"4", the version of Alertmanager\'s webhook')]
+    alerts: Annotated[list[Alert], Meta(description="the alerts of one notification")]
 
 
 def command_of(

@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from app.api.commands import (
     Alert,
-    AlertLabels,
     AlertsBody,
     LoadBody,
     NoteBody,
@@ -67,7 +66,16 @@ LOAD: Final = [
 ALERTS: Final = [
     _example(
         "What rolls back",
-        AlertsBody([Alert(status="firing", labels=AlertLabels(crossfade_action="rollback", alertname="ErrorsOnV3"))]),
+        AlertsBody(
+            version="4",
+            alerts=[
+                Alert(
+                    status="firing",
+                    labels={"alertname": "CrossfadeV3Errors", "crossfade_action": "rollback"},
+                    annotations={"summary": "7.5% of the messages on v3 end with an error"},
+                )
+            ],
+        ),
     )
 ]
 REVISION: Final = [Example(summary="As `ETag` said", value='"7"')]

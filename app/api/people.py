@@ -1,4 +1,4 @@
-"""Users, their pins, sessions, errors, receipts of rollbacks, and the hook for alerts.
+"""Users, their pins, sessions, errors, and receipts of rollbacks.
 
 Reads what the control loop knows; must not decide who may do what beyond a role's guard.
 """
@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from typing import Annotated, TypeVar
 
-from litestar import Controller, MediaType, Response, delete, get, post, put
+from litestar import Controller, MediaType, Response, delete, get, put
 from litestar.exceptions import NotFoundException
 from litestar.openapi import ResponseSpec
 from litestar.params import Body, PathParameter, QueryParameter
 
 from app.api import examples
-from app.api.commands import REASON_CHARACTERS, AlertsBody, PinBody
+from app.api.commands import REASON_CHARACTERS, PinBody
 from app.api.problems import COMMANDED, LOOKED
-from app.api.rollout import MANAGER, ONCALL, VIEWER
+from app.api.rollout import MANAGER, VIEWER
 from app.api.services import TheServices, VisitorRequest, actor_of
 from app.api.user_ids import UserId, user_id_of
 from app.control.receipt import Receipt, to_markdown
 from dashboards.views import ErrorGroup, SessionView, UserView
-from rollout.events import Rollback
 from rollout.names import Path
 
 SESSIONS = 20_000
@@ -114,24 +113,3 @@ async def rollback_receipt(
     if "text/markdown" in request.headers.get("accept", ""):
         return Response(to_markdown(receipt), media_type="text/markdown", status_code=200)
     return Response(receipt, media_type=MediaType.JSON, status_code=200)
-
-
-@post(
-    "/api/hooks/alertmanager",
-    guards=ONCALL,
-    responses=COMMANDED,
-    status_code=200,
-    tags=["rollout"],
-    summary="Rolls back on a firing alert",
-)
-async def alertmanager(
-    request: VisitorRequest, services: TheServices, data: Annotated[AlertsBody, Body(examples=examples.ALERTS)]
-) -> dict[str, bool]:
-    """Only an alert labelled `crossfade_action="rollback"` counts, and only while it fires."""
-    for alert in data.alerts:
-        if alert.status == "firing" and alert.labels.crossfade_action == "rollback":
-            reason = f"alert {alert.labels.alertname or 'without a name'}"
-            command = Rollback(actor=actor_of(request.user), reason=reason)
-            await services.control.execute(command, f"alertmanager {request.user.source}")
-            return {"rolled_back": True}
-    return {"rolled_back": False}

@@ -18,8 +18,9 @@ from app.api.authentication import AUTHENTICATION
 from app.api.bodies import check_body
 from app.api.events import events
 from app.api.health import healthz, metrics, readyz
+from app.api.hooks import alertmanager
 from app.api.paths import load_canary
-from app.api.people import UsersApi, alertmanager, errors, rollback_receipt, sessions
+from app.api.people import UsersApi, errors, rollback_receipt, sessions
 from app.api.problems import HANDLERS, AnyRequest, on_http
 from app.api.rollout import RolloutApi
 from app.api.series import series

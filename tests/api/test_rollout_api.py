@@ -24,7 +24,7 @@ ALLOWED_FROM: list[tuple[str, str, dict[str, Any] | None, str]] = [
     ("POST", "/api/rollout/notes", {"text": "x"}, "oncall"),
     ("POST", "/api/rollout/pause", {}, "oncall"),
     ("POST", "/api/rollout/percentage", {"percentage": 5}, "oncall"),  # lowers
-    ("POST", "/api/hooks/alertmanager", {"alerts": []}, "oncall"),
+    ("POST", "/api/hooks/alertmanager", {"version": "4", "alerts": []}, "oncall"),
     ("POST", "/api/rollout/percentage", {"percentage": 50}, "manager"),  # raises
     ("POST", "/api/rollout/start", {}, "manager"),
     ("POST", "/api/rollout/promote", {}, "manager"),
@@ -306,23 +306,6 @@ async def test_errors_are_grouped_by_path(service: Service) -> None:
     service.world.ledger.error("v3", "internal", "KeyError in agent", "ab12", "u1", now=5.0)
     (group,) = (await service.client.get("/api/errors", headers=service.as_("viewer"))).json()
     assert (group["code"], group["path"], group["only_on_v3"], group["reference"]) == ("internal", "v3", True, "ab12")
-
-
-@pytest.mark.parametrize(
-    ("status", "action", "rolls_back"),
-    [("firing", "rollback", True), ("resolved", "rollback", False), ("firing", "page", False)],
-)
-async def test_a_firing_alert_rolls_back(service: Service, status: str, action: str, rolls_back: bool) -> None:
-    await service.start(50)
-    alerts = {
-        "version": "4",
-        "alerts": [{"status": status, "labels": {"alertname": "Errors", "crossfade_action": action, "x": "y"}}],
-    }
-    answer = await service.client.post("/api/hooks/alertmanager", json=alerts, headers=service.as_("oncall"))
-    assert answer.json() == {"rolled_back": rolls_back}
-    assert (service.world.control.state.phase == "rolled_back") == rolls_back
-    if rolls_back:
-        assert service.world.control.state.reason == "alert Errors"
 
 
 async def test_an_unexpected_error_tells_its_reference_only(

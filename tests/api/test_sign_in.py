@@ -97,7 +97,7 @@ UNSAFE: list[tuple[str, str, dict[str, object] | None]] = [
     ("PUT", "/api/rollout/plan", {"toml": ""}),
     ("PUT", "/api/users/u1/pin", {"path": "v3"}),
     ("DELETE", "/api/users/u1/pin", None),
-    ("POST", "/api/hooks/alertmanager", {"alerts": []}),
+    ("POST", "/api/hooks/alertmanager", {"version": "4", "alerts": []}),
     ("POST", "/act/rollback", {}),
     ("POST", "/sign-out", {}),
 ]
