@@ -225,7 +225,7 @@ def _refuse(frame: str | bytes, reason: str) -> Refusal:
     return Refusal("invalid_payload", reason, identity)
 
 
-class Event(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Event(Struct, frozen=True):
     """What a client hears, without `seq`, which the gateway stamps."""
 
     type: str
@@ -251,14 +251,14 @@ def render(
     """One event as JSON bytes that begin after the brace, so that `stamp` can put `seq` first. `now` is Unix time."""
     return _encoder.encode(
         Event(
-            type=type,
-            payload=payload,
-            user_id=user_id,
-            thread_id=thread_id,
-            timestamp=timestamp(time.time() if now is None else now),
-            message_id=UNSET if message_id is None else message_id,
-            number=UNSET if number is None else number,
-            run_id=UNSET if run_id is None else run_id,
+            type,
+            payload,
+            user_id,
+            thread_id,
+            timestamp(time.time() if now is None else now),
+            UNSET if message_id is None else message_id,
+            UNSET if number is None else number,
+            UNSET if run_id is None else run_id,
         )
     )[1:]
 
@@ -294,12 +294,16 @@ def new_message_id() -> str:
 
 
 _second: tuple[int, str] = (-1, "")
+_millisecond: tuple[int, str] = (-1, "")
 
 
 def timestamp(now: float) -> str:
-    """Unix seconds as ISO 8601 UTC with milliseconds; the text of the running second is kept."""
-    global _second  # noqa: PLW0603 - a cache of one; formatting costs more than the rest of an event
-    whole = int(now)
-    if _second[0] != whole:
-        _second = (whole, datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
-    return f"{_second[1]}.{int((now - whole) * 1000):03d}Z"
+    """Unix seconds as ISO 8601 UTC with milliseconds; the texts of the running second and millisecond are kept."""
+    global _second, _millisecond  # noqa: PLW0603 - caches of one; formatting costs as much as the rest of an event
+    whole = int(now * 1000)
+    if _millisecond[0] != whole:
+        seconds, rest = divmod(whole, 1000)
+        if _second[0] != seconds:
+            _second = (seconds, datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+        _millisecond = (whole, f"{_second[1]}.{rest:03d}Z")
+    return _millisecond[1]

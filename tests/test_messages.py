@@ -169,6 +169,18 @@ def test_a_timestamp_is_utc_with_milliseconds(now: float, text: str) -> None:
     assert timestamp(now) == text
 
 
+def test_the_text_of_a_moment_is_not_kept_for_the_next() -> None:
+    moments = (5.0, 5.001, 6.001, 6.002, 5.002, 5.002)
+    assert [timestamp(moment)[17:] for moment in moments] == [
+        "05.000Z",
+        "05.001Z",
+        "06.001Z",
+        "06.002Z",
+        "05.002Z",
+        "05.002Z",
+    ]
+
+
 @pytest.mark.parametrize("code", get_args(ErrorCode))
 def test_an_error_says_whether_to_try_again_and_has_a_reference(code: ErrorCode) -> None:
     payload = error_payload(code, "words")
