@@ -17,13 +17,14 @@ import msgspec
 import structlog
 
 from app.control.asking import Asking
-from app.control.bus import Bus, Changed, NoBus
+from app.control.bus import Bus, NoBus
 from app.control.desk import Desk, log_notice
 from app.control.enforcement import Enforcer
 from app.control.everyone import Everyone
 from app.control.exchange import Exchange
 from app.control.flags import Flags
 from app.control.fleet import Fleet
+from app.control.following import Follower
 from app.control.keeper import Keeper
 from app.control.lease import Lease, OnlyCell
 from app.control.ledger import Ledger
@@ -36,7 +37,7 @@ from app.control.receipt import Receipt
 from app.control.record import audit_in
 from app.control.registry import Registry
 from app.control.rollbacks import Rollbacks
-from app.control.store.port import RevisionTaken, Store, StoredRecord
+from app.control.store.port import RevisionTaken, Store
 from app.errors import StoreUnavailable
 from app.settings import Settings
 from rollout.errors import NoWayBack, Refused, StaleRevision
@@ -111,6 +112,7 @@ class Controller:
             mark=ledger.mark(time.monotonic()),
         )
         self._rollbacks = Rollbacks(self._desk)
+        self._follower = Follower(self._desk, self._rollbacks)
         self.cell = cell
         self.ledger = ledger
         self.keeper = self._desk.keeper
@@ -122,7 +124,7 @@ class Controller:
         self.loads = Loads(self.fleet, settings.start_s)
         asking = self.loads.asking = Asking(self.fleet, self._answer)
         self.everyone = Everyone(self.fleet, asking, self.known)
-        self.exchange = Exchange(self._desk, self._rollbacks, asking, self._follow)
+        self.exchange = Exchange(self._desk, self._rollbacks, asking, self._follower.follow)
         self.exchange.on_present = self.loads.gone
         self.exchange.on_verdicts = self._hurried.set
         self._registry = Registry(store, host, self._desk, self._rollbacks) if host else None
@@ -156,7 +158,7 @@ class Controller:
         sweep = self._force.publish(rollback=lock is not None)
         with contextlib.suppress(StoreUnavailable):
             async with self._desk.changing:
-                await self._follow()
+                await self._follower.follow()
             if (receipt := await self.keeper.receipt()) is not None:
                 self._rollbacks.watch.restore(receipt)
         if self.state.lock is not None:
@@ -211,7 +213,7 @@ class Controller:
             command = replace(command, flag_percentage=self._force.flags.percentage())
         async with self._desk.changing:
             if command.revision is not None and command.revision > self.state.revision:
-                await self._follow()  # somebody has seen more than this cell has
+                await self._follower.follow()  # somebody has seen more than this cell has
             await self._change(command, source)
 
     async def load(
@@ -259,7 +261,7 @@ class Controller:
         async with self._desk.changing:
             entry = self._desk.entry(Audit(actor, what, reason), source, self.state, self.state)
             await self.keeper.save_pin(user_id, path, entry)
-            await self._follow_pins()
+            await self._follower.follow_pins()
         self.exchange.pins_changed()
 
     async def receipt(self, id: str) -> Receipt | None:
@@ -289,7 +291,7 @@ class Controller:
         try:
             await self.keeper.save(transition.state, entry)
         except RevisionTaken:
-            await self._follow()
+            await self._follower.follow()
             raise self._stale(base) from None
         self._require_still(base)
         self._force.state = transition.state
@@ -311,8 +313,7 @@ class Controller:
             if isinstance(effect, Publish):
                 self._force.publish()
             elif isinstance(effect, NewEpoch):
-                self._desk.guard.new_epoch(state.percentage)
-                self._desk.mark = self.ledger.mark(time.monotonic())
+                self._desk.new_epoch(state.percentage)
         self._desk.tell(transition.effects)
 
     def _require_record(self) -> None:
@@ -337,56 +338,11 @@ class Controller:
         self.ledger.tick(time.monotonic())
         with contextlib.suppress(StoreUnavailable):
             async with self._desk.changing:
-                await self._follow()
+                await self._follower.follow()
             await self.keeper.flush()
         await self._force.retry()
         await self._lease.keep()
         await self._let_time_pass()
-
-    async def _follow(self, news: Changed | None = None) -> None:
-        """Take over what the store says, or what another cell has put there; `changing` is held.
-
-        Raises StoreUnavailable.
-        """
-        stored = self.keeper.stored
-        stale = news is not None and stored is not None and news.revision <= stored.revision
-        told = news is not None and news.text != "" and self.keeper.learn(StoredRecord(news.revision, news.text))
-        await self._rollbacks.settle()
-        changed = self.state != self.keeper.stored if told else not stale and await self.keeper.load()
-        if changed and self._rollbacks.unsaved is None:
-            await self._adopt(self.keeper.stored or Rollout())
-        if news is None or news.pins:
-            await self._follow_pins()
-
-    async def _adopt(self, state: Rollout) -> None:
-        before, self._force.state = self.state, state
-        if state.lock is not None:
-            to_move, figures = self.cell.path_state(CANARY).sessions, self._desk.figures()
-            sweep = self._force.publish(rollback=True)
-            if before.lock is None or before.last_rollback != state.last_rollback:
-                self._rollbacks.observe(sweep, None, to_move, figures=figures)
-            await self._force.settle_lock()
-            await self._force.write_flag()
-        elif before.lock is not None:
-            await self._force.settle_lock()
-            await self._rollbacks.lifted()
-        else:
-            await self._force.write_flag()
-            if self.state is state:
-                self._force.publish()
-        lifted = before.lock is not None and state.lock is None
-        if lifted or (before.id, before.percentage) != (state.id, state.percentage):
-            self._desk.guard.new_epoch(state.percentage)
-            self._desk.mark = self.ledger.mark(time.monotonic())
-        if not self.fleet.alone:
-            log.info("in force, as another cell has it", revision=state.revision, monotonic=time.monotonic())
-        self.changes.tell()
-
-    async def _follow_pins(self) -> None:
-        pins = await self.keeper.pins()
-        if pins != self._force.pins:
-            self._force.pins = pins
-            self._force.publish(everyone=True)
 
     async def _let_time_pass(self) -> None:
         leads = self._lease.held

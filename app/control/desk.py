@@ -89,6 +89,11 @@ class Desk:
         now = self.clock() if after.revision == before.revision else after.changed_at
         return entry_of(audit, source, before, after, figures=self.figures() if figures is None else figures, now=now)
 
+    def new_epoch(self, percentage: int) -> None:
+        """The share of users changed: figures and evidence begin anew."""
+        self.guard.new_epoch(percentage)
+        self.mark = self.ledger.mark(time.monotonic())
+
     def tell(self, effects: Iterable[Effect]) -> None:
         """Send the notices among a transition's effects."""
         for effect in effects:

@@ -189,7 +189,9 @@ class Rollbacks:
             return
         if not self._desk.keeper.loaded:
             await self._desk.keeper.load()
-        if job.wait_until > time.monotonic() and (self._desk.keeper.stored or Rollout()).lock is None:
+        known = self._desk.keeper.stored or Rollout()
+        unheard = known.lock is None and known.generation <= job.lock.generation
+        if unheard and job.wait_until > time.monotonic():
             return
         while True:
             stored = self._desk.keeper.stored or Rollout()

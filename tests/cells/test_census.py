@@ -84,6 +84,19 @@ def test_the_first_cell_counts_a_user_and_the_others_do_not_until_it_is_gone() -
     assert second.repeated("v2") == 0
 
 
+def test_silence_is_counted_from_the_last_word_of_a_cell() -> None:
+    now = 100.0
+    board: dict[str, MemoryBus] = {}
+    fleet = Fleet("a", MemoryBus("a", board), clock=lambda: now)
+    MemoryBus("b", board)
+    fleet.present()
+    fleet.elsewhere({"a@far": 3.0})
+    now = 107.5
+    assert (fleet.silent_s("a"), fleet.silent_s("b"), fleet.silent_s("a@far")) == (0.0, 7.5, 10.5)
+    fleet.hear("b")
+    assert fleet.silent_s("b") == 0.0
+
+
 def test_a_census_is_small_and_survives_the_register() -> None:
     counted = census.take(rows(USERS), view_at(50), GROUP, {})
     text = msgspec.json.encode(counted)

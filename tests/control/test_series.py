@@ -8,15 +8,15 @@ from pathlib import Path as FilePath
 
 import pytest
 import pytest_asyncio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.control.history import History
 from app.control.ledger import Ledger
-from app.control.series import SPAN_S, Gauges, Series
+from app.control.series import SPAN_S, Gauges, Point, SavedSlots, Series, Slot
 from dashboards.views import PathSeries, SeriesView
 from rollout.events import Actor, Pause, Rollback, Start
-from rollout.names import Path
+from rollout.names import PATHS, Path
 from tests.control.stores import entry
 from tests.control.world import World
 
@@ -89,6 +89,20 @@ def test_no_message_is_no_latency_and_no_sight_is_no_point() -> None:
     assert tail(minute.view().paths["v3"], 3)["memory_bytes"] == [None, None, None]
 
 
+def test_seconds_are_kept_for_an_hour_tens_for_a_day_and_minutes_for_a_month() -> None:
+    hour, day = 3600, 24 * 3600
+    series = Series(Ledger().slots)
+    gauges = Gauges(1, None, None)
+    now = 1_000 * day
+    for step_s, kept_s in ((1, hour), (10, day), (60, 30 * day)):
+        newest = now // step_s
+        numbers = range(newest - kept_s // step_s, newest + 1)
+        point = {path: Point(1, 0, None, None, *gauges) for path in PATHS}
+        series.restore([SavedSlots(step_s, [Slot(number, point) for number in numbers])])
+        ring = series._rings[step_s]
+        assert [ring.has(numbers[0]), ring.has(numbers[1]), ring.has(newest)] == [False, True, True]
+
+
 def test_every_tier_counts_the_same_messages() -> None:
     minute = Minute()
     for _ in range(130):
@@ -111,6 +125,7 @@ def test_what_is_older_than_its_tier_is_forgotten() -> None:
     assert sum(count or 0 for count in minute.series.view("24h", minute.now).paths["v2"].messages) == 8
 
 
+@settings(deadline=None)  # a busy machine is no defect
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(1, 40)), max_size=40))
 def test_points_never_invent_or_lose_a_message(seconds: list[tuple[int, int, int]]) -> None:
     minute = Minute()
