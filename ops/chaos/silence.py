@@ -64,9 +64,9 @@ async def stand_still(hosts: list[Fleet], host: Fleet) -> AsyncIterator[Figure]:
     await desk.set(100)
 
     async def all_moved() -> bool:
-        return {session.path for each in hosts for session in await each[each.names[0]].sessions()} == {"v3"}
+        return all(path.sessions == (len(users) if path.path == "v3" else 0) for path in (await desk.view()).paths)
 
-    await until(all_moved, what="everybody is on v3")
+    await until(all_moved, what="everybody is on v3, and every cell has said so")
     where = "of 4 cells" if len(hosts) == 1 else "of the 2 cells of another host"
     host.signal(still, signal.SIGSTOP)
     try:
@@ -80,7 +80,9 @@ async def stand_still(hosts: list[Fleet], host: Fleet) -> AsyncIterator[Figure]:
         expected = f"verified_at None, cells {[name for name in cells if name != still]}, silent_cells {[still]}"
         yield equal(PROOF, "GET /api/rollout: last_rollback", seen, expected)
         page = words_of((await desk.get("/", accept="text/html")).text, "rollback")
-        not_yet = ("In force in 3 of 4 cells, not verified", f"{still} silent for")
+        heard = len(users) - held_by[still]
+        moved = f"sessions moved {heard} of {len(users)}"
+        not_yet = ("In force in 3 of 4 cells, not verified", f"{still} silent for", moved)
         yield said(PROOF, "the page, beside the button", page, *not_yet, never=["Verified"])
     finally:
         host.signal(still, signal.SIGCONT)
