@@ -352,7 +352,6 @@ class PlanCheck(Struct, frozen=True, kw_only=True):
 class SettingRow(Struct, frozen=True):
     variable: str
     value: str
-    changed: bool
     meaning: str
 
 
@@ -503,7 +502,10 @@ class HealthPage(Struct, frozen=True, kw_only=True):
     csrf_token: str
     top: Top
     health: HealthSection
-    settings: list[SettingRow]
+    changed: list[SettingRow]
+    """Settings that were set to something."""
+    defaults: list[SettingRow]
+    """The others, those that have no effect yet at the end."""
 
 
 class ProblemPage(Struct, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ from dashboards.views import (
     RolloutView,
     SessionsView,
     SessionView,
+    SettingView,
     UserView,
     WorkerView,
 )
@@ -253,11 +254,17 @@ def health_page(view: RolloutView, health: HealthView, person: Person, csrf_toke
             [_cell(cell, health.leader) for cell in view.cells],
             [_worker(worker) for worker in health.workers],
         ),
-        settings=[
-            SettingRow(setting.variable, setting.value, not setting.is_default, setting.meaning.replace("`", ""))
-            for setting in health.settings
+        changed=[_setting(setting) for setting in health.settings if not setting.is_default],
+        defaults=[
+            _setting(setting)
+            for setting in sorted(health.settings, key=lambda setting: setting.meaning.startswith("reserved"))
+            if setting.is_default
         ],
     )
+
+
+def _setting(setting: SettingView) -> SettingRow:
+    return SettingRow(setting.variable, setting.value, setting.meaning.replace("`", ""))
 
 
 def _facts(view: RolloutView, health: HealthView) -> list[Fact]:
@@ -265,7 +272,6 @@ def _facts(view: RolloutView, health: HealthView) -> list[Fact]:
     forced = "not set" if view.forced is None else f"{'true' if view.forced else 'false'}: it decides for everyone"
     return [
         Fact("store", f"{health.store} {store}", "bad" if health.store_down else "good"),
-        Fact("flag", view.flag),
         Fact("flag in the environment", forced, "plain" if view.forced is None else "warn"),
         Fact("flag read", f"{words.duration(view.flag_age_s)} ago", "plain"),
         Fact("Unleash", view.unleash, "bad" if view.unleash in ("unreachable", "changed outside") else "good"),

@@ -438,11 +438,15 @@ class MemorySource:
         return Outcome(self.refusal)
 
     async def health(self) -> HealthView:
-        setting = SettingView(variable="CROSSFADE_SECRET", value="set, not shown", is_default=False, meaning="key")
+        settings = [
+            SettingView(variable="CROSSFADE_NOTIFY", value="unset", is_default=True, meaning="reserved: targets"),
+            SettingView(variable="CROSSFADE_BIND", value="127.0.0.1:8000", is_default=True, meaning="address and port"),
+            SettingView(variable="CROSSFADE_SECRET", value="set, not shown", is_default=False, meaning="key"),
+        ]
         return HealthView(
             store="sqlite",
             store_down=self.unavailable,
-            settings=[setting],
+            settings=settings,
             leader=self.leader,
             workers=self.workers,
         )

@@ -337,7 +337,8 @@ def test_a_receipt_that_is_not_there_and_a_store_that_is_away_say_so(desk: Desk)
 def test_health_says_what_is_down_and_shows_no_secret(desk: Desk) -> None:
     page = desk.get("/health").text
     assert "sqlite answers" in page
-    assert "set, not shown" in page
+    assert "set, not shown" in page.partition("<details")[0], "what was set stands first"
+    assert page.index("CROSSFADE_BIND") < page.index("CROSSFADE_NOTIFY"), "what has no effect yet stands last"
     desk.source.unavailable = True
     assert "sqlite does not answer; only a rollback works" in desk.get("/health").text
 

@@ -17,7 +17,7 @@ from tests.dashboards.memory import overview
 
 ENVIRONMENT = make_environment()
 FOLDER = HERE / "templates"
-GIVEN = {"back", "stages"}
+GIVEN = {"back", "label", "settings", "stages"}
 """What a template that includes another one gives it, by `with`."""
 ALL = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.html"))
 
