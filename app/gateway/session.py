@@ -10,6 +10,8 @@ from collections import deque
 from enum import Enum
 from typing import Literal
 
+from msgspec import Struct
+
 from app.errors import IllegalTransition
 from app.gateway.outcomes import Recent
 from app.gateway.ports import Charge, Codec, HandoverOutcome, Limits, Meter, Socket, Surroundings, Timer, Worker
@@ -36,36 +38,22 @@ class State(Enum):
     """Forgotten here and in its worker; whatever it is told now changes nothing."""
 
 
-class Message:
+class Message(Struct, eq=False, gc=False):
     """One accepted message."""
 
-    __slots__ = (
-        "accepted_at",
-        "body",
-        "cancelled",
-        "dispatched_at",
-        "events",
-        "message_id",
-        "number",
-        "path",
-        "started",
-        "stopping",
-    )
-
-    def __init__(self, number: int, message_id: str, body: bytes, accepted_at: float) -> None:
-        self.number = number
-        self.message_id = message_id
-        self.body = body
-        self.accepted_at = accepted_at
-        self.dispatched_at = 0.0
-        self.path: Path = "v2"
-        self.started = False
-        self.events = 0
-        """Events of it handed to the transport."""
-        self.stopping = False
-        """The client asked for its end."""
-        self.cancelled = False
-        """Its worker was told to stop it for a handover."""
+    number: int
+    message_id: str
+    body: bytes
+    accepted_at: float
+    dispatched_at: float = 0.0
+    path: Path = "v2"
+    started: bool = False
+    events: int = 0
+    """Events of it handed to the transport."""
+    stopping: bool = False
+    """The client asked for its end."""
+    cancelled: bool = False
+    """Its worker was told to stop it for a handover."""
 
 
 class Session:
