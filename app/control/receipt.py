@@ -1,8 +1,71 @@
-"""The receipt of a rollback as the control loop writes it and the store keeps it; how it reads is for the pages."""
+"""The receipt of a rollback as the control loop writes it and the store keeps it, added up from what cells observed.
+
+Pure; how it reads is for the pages, and who observes what, and when it is verified, for `app.control.watch`.
+"""
 
 from __future__ import annotations
 
-from dashboards.markdown import to_markdown
-from dashboards.views import ReceiptView as Receipt
+from collections.abc import Sequence
 
-__all__ = ["Receipt", "to_markdown"]
+import msgspec
+
+from app.control import error_groups
+from app.control.bus import Part
+from dashboards.markdown import to_markdown
+from dashboards.views import PathFigures, Rollback
+from dashboards.views import ReceiptView as Receipt
+from rollout.names import CANARY
+from rollout.state import LastRollback
+
+__all__ = ["Receipt", "add_up", "begin_receipt", "to_markdown"]
+
+
+def begin_receipt(last: LastRollback, figures: list[PathFigures]) -> Receipt:
+    """Of a rollback that nobody has observed anything of yet; `figures` are those when the command came."""
+    return Receipt(
+        rollback=Rollback(
+            id=last.id,
+            at=last.at,
+            by=last.by,
+            reason=last.reason,
+            new_stopped_ms=None,
+            existing_moved_ms=None,
+            sessions_to_move=0,
+            sessions_moved=0,
+            closed=0,
+            interrupted=0,
+            verified_at=None,
+            cells=[],
+            silent_cells=[],
+        ),
+        from_percentage=last.place.percentage,
+        users_harmed=0,
+        errors_only_on_v3=[],
+        figures=figures,
+    )
+
+
+def add_up(receipt: Receipt, before: Rollback, parts: Sequence[Part], cells: list[str]) -> Receipt:
+    """The receipt with all parts, also of cells that are gone by now; `cells` are there, and have it in force.
+
+    `before` is what was known when this process took it up.
+    """
+    errors = [part.errors for part in parts]
+    moved = max(before.sessions_moved, sum(part.moved for part in parts))
+    stateless = any(figures.path == CANARY and figures.exports_state is False for figures in receipt.figures)
+    rollback = msgspec.structs.replace(
+        receipt.rollback,
+        sessions_to_move=max(before.sessions_to_move, sum(part.to_move for part in parts)),
+        sessions_moved=moved,
+        without_state=moved if stateless else 0,
+        closed=max(before.closed, sum(part.closed for part in parts)),
+        interrupted=max(before.interrupted, sum(part.interrupted for part in parts)),
+        cells=cells,
+    )
+    only_on_v3 = [group for group in error_groups.merge(errors) if group.only_on_v3]
+    return msgspec.structs.replace(
+        receipt,
+        rollback=rollback,
+        errors_only_on_v3=only_on_v3 or receipt.errors_only_on_v3,
+        users_harmed=max(receipt.users_harmed, error_groups.users_harmed(errors)),
+    )

@@ -14,12 +14,11 @@ from time import monotonic, time
 import msgspec
 import structlog
 
-from app.control import error_groups
 from app.control.bus import Part, ReceiptSeen
 from app.control.error_groups import GroupCount
 from app.control.fleet import SILENT_S, Fleet
 from app.control.ports import Cell, Sweep
-from app.control.receipt import Receipt
+from app.control.receipt import Receipt, add_up, begin_receipt
 from dashboards.views import PathFigures, Rollback
 from rollout.names import CANARY
 from rollout.state import LastRollback
@@ -107,7 +106,7 @@ class RollbackWatch:
         """
         receipt = self.receipt
         if receipt is None or receipt.rollback.id != last.id:
-            receipt = self.receipt = _new_receipt(last, figures)
+            receipt = self.receipt = begin_receipt(last, figures)
         same = self._watched is not None and self._watched.before.id == last.id
         if self._watched is not None and same:
             self._watched.sweep = sweep
@@ -292,64 +291,24 @@ class RollbackWatch:
             return
         names, parts = self._fleet.names(), self._parts()
         verified = all(name in parts and parts[name].part.done for name in names)
-        told = [each.part for each in parts.values()]
-        before = watched.before
-        moved = max(before.sessions_moved, sum(part.moved for part in told))
-        stateless = any(figures.path == CANARY and figures.exports_state is False for figures in receipt.figures)
-        rollback = msgspec.structs.replace(
-            receipt.rollback,
-            sessions_to_move=max(before.sessions_to_move, sum(part.to_move for part in told)),
-            sessions_moved=moved,
-            without_state=moved if stateless else 0,
-            closed=max(before.closed, sum(part.closed for part in told)),
-            interrupted=max(before.interrupted, sum(part.interrupted for part in told)),
-            cells=[name for name in names if name in parts],
-        )
+        cells = [name for name in names if name in parts]
+        added = add_up(receipt, watched.before, [each.part for each in parts.values()], cells)
         if verified:
             rollback = msgspec.structs.replace(
-                rollback,
+                added.rollback,
                 new_stopped_ms=self._clock_ms(watched, [each.in_force_at for each in parts.values()]),
                 existing_moved_ms=self._clock_ms(watched, [each.done_at or 0.0 for each in parts.values()]),
                 verified_at=self._clock(),
                 silent_cells=[],
             )
-        errors = [part.errors for part in told]
-        only_on_v3 = [group for group in error_groups.merge(errors) if group.only_on_v3]
-        self.receipt = msgspec.structs.replace(
-            receipt,
-            rollback=rollback,
-            errors_only_on_v3=only_on_v3 or receipt.errors_only_on_v3,
-            users_harmed=max(receipt.users_harmed, error_groups.users_harmed(errors)),
-        )
+            added = msgspec.structs.replace(added, rollback=rollback)
+        self.receipt = added
         self._fleet.bus.tell(ReceiptSeen(msgspec.json.encode(self.receipt)))
         if verified:
-            log.info("rollback verified", id=rollback.id, cells=names, existing_moved_ms=rollback.existing_moved_ms)
-            self._keep(self.receipt)
+            took_ms = added.rollback.existing_moved_ms
+            log.info("rollback verified", id=added.rollback.id, cells=names, existing_moved_ms=took_ms)
+            self._keep(added)
 
     @staticmethod
     def _clock_ms(watched: _Watched, at: list[float]) -> float | None:
         return None if watched.commanded_at is None else (max(at) - watched.commanded_at) * 1000
-
-
-def _new_receipt(last: LastRollback, figures: list[PathFigures]) -> Receipt:
-    return Receipt(
-        rollback=Rollback(
-            id=last.id,
-            at=last.at,
-            by=last.by,
-            reason=last.reason,
-            new_stopped_ms=None,
-            existing_moved_ms=None,
-            sessions_to_move=0,
-            sessions_moved=0,
-            closed=0,
-            interrupted=0,
-            verified_at=None,
-            cells=[],
-            silent_cells=[],
-        ),
-        from_percentage=last.place.percentage,
-        users_harmed=0,
-        errors_only_on_v3=[],
-        figures=figures,
-    )

@@ -327,11 +327,17 @@ async def test_a_busy_session_in_another_cell_keeps_a_rollback_unverified(host: 
 async def test_a_cell_that_is_gone_is_not_waited_for(host: Host) -> None:
     await host.started()
     host.board["c"].stopped = True
+    host["a"].cell.members[0].busy = True
     await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
-    await host.until(lambda: on_v3(host)[:2] == [0, 0])
+    await host.until(lambda: on_v3(host)[:2] == [1, 0])
+    await host.until(lambda: moved(host["a"]) == 2 * len(host["a"].users) - 1)
     await host.end("c")
+    await host.end("b")
+    host["a"].cell.finish()
     await host.until(lambda: verified(host["a"]))
-    assert host["a"].control.known().rollback.cells == ["a", "b"]  # type: ignore[union-attr]
+    done = host["a"].control.known().rollback
+    assert done is not None
+    assert (done.cells, done.sessions_to_move) == (["a"], 2 * len(host["a"].users))  # what b saw stays seen
 
 
 async def test_a_cell_that_came_later_can_lead_when_the_commanding_one_is_gone(host: Host, tmp_path: Path) -> None:
