@@ -144,11 +144,14 @@ class Pages(Controller):
         refused = message.tone == "bad"
         if not visit.scripted and not refused:
             return Redirect("/", status_code=303)
-        now = await show_overview(visit, message, None if visit.scripted else "15m")
         status = 409 if refused else 200
         if not visit.scripted:
-            return page("overview.html", now, status)
-        fragments = [partial(name, render_section(name, now)) for name in OVERVIEW_SECTIONS] + _told(message)
+            return page("overview.html", await show_overview(visit, message, "15m"), status)
+        fragments = _told(message)
+        if not visit.live:
+            # The stream says each thing once: an answer made before it that comes after it would stay for good.
+            now = await show_overview(visit, message)
+            fragments = [partial(name, render_section(name, now)) for name in OVERVIEW_SECTIONS] + fragments
         return Response("".join(fragments), media_type=MediaType.HTML, status_code=status)
 
 

@@ -57,6 +57,11 @@ class Visit:
         return self.request.headers.get("hx-request") == "true"
 
     @property
+    def live(self) -> bool:
+        """Whether that page hears its stream, which tells it what changed better than an answer that comes later."""
+        return self.request.headers.get("crossfade-live") == "true"
+
+    @property
     def named(self) -> str:
         """The id in the address of a stream, as it is: an id may begin with a space."""
         return str(self.request.query_params.get("id", ""))

@@ -11,6 +11,7 @@
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
   const TIME = /(?:(\d{1,2}) ([A-Z][a-z]{2}) )?(\d\d):(\d\d)(?::(\d\d))? UTC/;
   let heard = Date.now();
+  let connected = false;
   let reason = "";
   let revision = byId("revision") ? byId("revision").value : "";
 
@@ -105,6 +106,7 @@
 
   function hear() {
     heard = Date.now();
+    connected = true;
     reason = "";
     showLive();
   }
@@ -120,6 +122,9 @@
     box.replaceChildren(line);
   }
 
+  document.addEventListener("htmx:config:request", (event) => {
+    event.detail.ctx.request.headers["Crossfade-Live"] = String(connected && root.classList.contains("is-live"));
+  });
   document.addEventListener("htmx:sse:after:message", () => { hear(); showState(); forgetEffect(); localTimes(); });
   document.addEventListener("htmx:after:swap", (event) => {
     const ctx = event.detail.ctx;

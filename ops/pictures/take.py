@@ -117,11 +117,11 @@ def stale(camera: Camera, stage: Stage) -> None:
     with camera.at("/") as page:
         os.kill(stage.pid, signal.SIGSTOP)
         try:
-            expect(page.locator("#stale")).to_be_visible(timeout=PATIENCE_MS)
+            expect(page.locator("#stale")).to_be_visible()
             keep(page, "overview-stale")
         finally:
             os.kill(stage.pid, signal.SIGCONT)
-        expect(page.locator("#stale")).to_be_hidden(timeout=PATIENCE_MS)
+        expect(page.locator("#stale")).to_be_hidden()
 
 
 def failing(camera: Camera, stage: Stage, remote: Remote) -> None:
@@ -146,6 +146,7 @@ SCENES = {"healthy": (healthy, {}), "failing": (failing, {"faults": FAULTS, "cra
 
 def main(names: list[str]) -> None:
     """Play the scenes of these names, or all."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = launch(playwright)
         for name in names or SCENES:

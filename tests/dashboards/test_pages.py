@@ -42,10 +42,12 @@ class Browser:
     def get(self, address: str = "/") -> httpx.Response:
         return self.client.get(address, follow_redirects=False)
 
-    def click(self, verb: str, fields: dict[str, str] | None = None, *, script: bool = False) -> httpx.Response:
+    def click(
+        self, verb: str, fields: dict[str, str] | None = None, *, script: bool = False, live: bool = False
+    ) -> httpx.Response:
         found = re.search(r'name="_csrf_token" value="([^"]+)"', self.get().text)
         data = {"_csrf_token": found.group(1) if found else "", **(fields or {})}
-        headers = {"HX-Request": "true"} if script else {}
+        headers = {"HX-Request": "true", "Crossfade-Live": str(live).lower()} if script else {}
         return self.client.post(f"/act/{verb}", data=data, headers=headers, follow_redirects=False)
 
 
@@ -136,6 +138,13 @@ def test_with_a_script_a_click_brings_back_the_sections_and_what_became_of_it(br
     ]
     assert "Everyone is on v2" in response.text
     assert "<html" not in response.text
+
+
+def test_a_page_that_hears_its_stream_is_told_only_what_became_of_the_click(browser: Browser) -> None:
+    """An answer may come after what the stream has said since, and the stream says each thing once."""
+    response = browser.click("rollback", script=True, live=True)
+    assert re.findall(r'<hx-partial hx-target="#([\w-]+)"', response.text) == ["message-rollback", "message-controls"]
+    assert browser.source.commands == [("rollback", None, "", None, "ada")]
 
 
 @pytest.mark.parametrize(
