@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import msgspec
@@ -36,7 +36,7 @@ from app.control.questions import Abandon, Adopt, Prepare, Question
 from app.control.receipt import Receipt
 from app.control.record import audit_in
 from app.control.registry import Registry
-from app.control.rollbacks import Rollbacks
+from app.control.rollbacks import ANSWER_S, Rollbacks
 from app.control.store.port import RevisionTaken, Store
 from app.errors import StoreUnavailable
 from app.settings import Settings
@@ -211,10 +211,22 @@ class Controller:
             return
         if isinstance(command, Unlock):
             command = replace(command, flag_percentage=self._force.flags.percentage())
-        async with self._desk.changing:
+        async with self._turn():
             if command.revision is not None and command.revision > self.state.revision:
                 await self._follower.follow()  # somebody has seen more than this cell has
             await self._change(command, source)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Hold `changing` while no rollback of just now is on its way to the store; it is waited for a second."""
+        end = time.monotonic() + ANSWER_S
+        while True:
+            await self._rollbacks.saved()
+            async with self._desk.changing:
+                await self._rollbacks.settle()
+                if self._rollbacks.unsaved is None or self.keeper.down or time.monotonic() >= end:
+                    yield
+                    return
 
     async def load(
         self, actor: Actor, *, factory: str, python: str, build: str, live: bool, reason: str, source: str
@@ -286,14 +298,19 @@ class Controller:
             why_not = await self.loads.builds.check_way_back()
             if why_not is not None:
                 raise NoWayBack(why_not)
-            self._require_still(base)
+            if self._overtaken(base):
+                await self._catch_up()
+                raise self._stale(base)
         entry = self._desk.entry(audit_in(transition.effects), source, base, transition.state)
         try:
             await self.keeper.save(transition.state, entry)
         except RevisionTaken:
             await self._follower.follow()
             raise self._stale(base) from None
-        self._require_still(base)
+        if self._overtaken(base):
+            # It is in the record and the audit, with the rollback on top of it, and was never in force.
+            await self._catch_up()
+            return
         self._force.state = transition.state
         await self._carry_out(base, transition)
         self.changes.tell()
@@ -322,13 +339,19 @@ class Controller:
         if self._rollbacks.unsaved is not None:
             raise StoreUnavailable("a rollback is in force and not in the store yet; nothing else is taken before it")
 
-    def _require_still(self, base: Rollout) -> None:
-        """A rollback does not wait for others: whoever was busy with a change when it came has lost."""
-        if self._rollbacks.unsaved is not None or self.state is not base:
-            raise self._stale(base)
+    def _overtaken(self, base: Rollout) -> bool:
+        """Whether a rollback came since `base` was looked at: it does not wait for others."""
+        return self._rollbacks.unsaved is not None or self.state.revision != base.revision
+
+    async def _catch_up(self) -> None:
+        """Take over the rollback that came in between, as the store has it then. Raises nothing."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._follower.follow()
 
     def _stale(self, base: Rollout) -> StaleRevision:
-        now = self.state
+        """Who was faster: whoever the store names, or a rollback that it does not know yet."""
+        stored = self.keeper.stored
+        now = stored if stored is not None and stored.revision > base.revision else self.state
         return StaleRevision(base.revision, now.revision, now.changed_by, now.changed_what, now.changed_at)
 
     # -- time -----------------------------------------------------------------------------------------------------

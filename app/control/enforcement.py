@@ -45,6 +45,8 @@ class Enforcer:
         self._settings = settings
         self._clock = clock
         self._on_disk: Lock | None = None
+        self._made: set[Lock] = set()
+        """Those that this cell put there, or is putting there now: whoever ordered them knows of them."""
         self._stamp: tuple[int, int] | None = None
         self._flag_turn = asyncio.Lock()
         self._flag_is: int | None = None
@@ -94,10 +96,11 @@ class Enforcer:
         if lock is None or UNKNOWN < lock.generation < self.state.generation:
             self._stamp = stamp  # lifted, and about to be removed
             return None
-        return lock
+        return None if lock in self._made else lock
 
     async def write_lock(self, lock: Lock) -> None:
         """Put it on the disk; the caller holds `disk`. A disk that fails or hangs is logged and tried again later."""
+        self._made.add(lock)
         try:
             async with asyncio.timeout(LOCK_S):
                 await asyncio.to_thread(self._lock_file.write, lock)

@@ -7,6 +7,7 @@ when it came lies under it. It must not know of HTTP or of SQL.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
@@ -54,11 +55,13 @@ class Unsaved:
 
 
 class Rollbacks:
-    """The rollbacks of one cell; `unsaved` is what the store does not know yet."""
+    """The rollbacks of one cell."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self.unsaved: Unsaved | None = None
+        self._unsaved: Unsaved | None = None
+        self._all_saved = asyncio.Event()
+        self._all_saved.set()
         self.watch = RollbackWatch(
             desk.cell,
             desk.fleet,
@@ -68,6 +71,26 @@ class Rollbacks:
             desk.clock,
         )
         self._tasks: set[asyncio.Task[object]] = set()
+
+    @property
+    def unsaved(self) -> Unsaved | None:
+        """The rollback that the store does not know yet."""
+        return self._unsaved
+
+    @unsaved.setter
+    def unsaved(self, job: Unsaved | None) -> None:
+        self._unsaved = job
+        if job is None:
+            self._all_saved.set()
+        else:
+            self._all_saved.clear()
+
+    async def saved(self) -> None:
+        """Wait while a rollback of just now, given to this cell or to another one, is being saved; a second at most."""
+        if not self._desk.keeper.down:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_S):
+                    await self._all_saved.wait()
 
     def found(self, lock: Lock) -> None:
         """A lock was found at start: v2, whatever the record turns out to say."""
@@ -86,7 +109,7 @@ class Rollbacks:
         if not desk.keeper.loaded:
             if state.lock is None:
                 self.found(lock)
-        elif state.lock is not None or UNKNOWN < lock.generation < state.generation:
+        elif state.lock is not None or UNKNOWN < lock.generation < state.generation or _lifted(state, lock):
             return
         else:
             lock = replace(lock, generation=state.generation) if lock.generation == UNKNOWN else lock
@@ -190,7 +213,7 @@ class Rollbacks:
         if not self._desk.keeper.loaded:
             await self._desk.keeper.load()
         known = self._desk.keeper.stored or Rollout()
-        unheard = known.lock is None and known.generation <= job.lock.generation
+        unheard = known.lock is None and known.generation <= job.lock.generation and not _lifted(known, job.lock)
         if unheard and job.wait_until > time.monotonic():
             return
         while True:
@@ -228,6 +251,8 @@ class Rollbacks:
     def _rebased(self, job: Unsaved, stored: Rollout) -> tuple[Transition, AuditEntry | None]:
         if stored.revision == job.base_revision:
             return job.transition, job.entry
+        if job.wait_until and _lifted(stored, job.lock):
+            return Transition(stored), None
         if job.late or job.entry is None:
             generation = stored.generation if job.lock.generation == UNKNOWN else job.lock.generation
             transition = advance(stored, LockFound(lock=replace(job.lock, generation=generation)), job.now)
@@ -238,7 +263,12 @@ class Rollbacks:
             state = transition.state
             changes = {"what": superseded.what} if superseded else {}
             return transition, msgspec.structs.replace(
-                job.entry, revision=state.revision, before=place_of(stored), after=place_of(state), **changes
+                job.entry,
+                at=job.now,
+                revision=state.revision,
+                before=place_of(stored),
+                after=place_of(state),
+                **changes,
             )
         if superseded and transition.state.revision == stored.revision:
             return transition, self._desk.entry(superseded, "lock file", stored, stored)
@@ -270,3 +300,9 @@ class Rollbacks:
         """Watch no longer; what is being saved is saved."""
         await self.watch.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _lifted(rollout: Rollout, lock: Lock) -> bool:
+    """Whether the record has had the rollback that made this lock, and has it no more."""
+    last = rollout.last_rollback
+    return rollout.lock is None and last is not None and (last.at, last.by) == (lock.since, lock.by)

@@ -1,74 +1,128 @@
-"""An operator in a process of its own: so many commands, each based on what was last seen, as fast as they go.
+"""An operator in a process of its own, who commands a real service over its API, and is told when to look and to act.
 
-Run as `python -m tests.control.operator_process PLACE NAME COMMANDS`; says `ready`, begins when its input ends, and
-prints what became of each command. Uses what a cell uses to carry out a command: the machine, the keeper and the store.
+Run as `python -m tests.control.operator_process URL CELL NAME` with CROSSFADE_TOKEN; does what each line of its input
+says (`look`, `act`, `go N`) and answers with a line of JSON. It judges nothing of what it is told by the service.
 """
 
 from __future__ import annotations
 
-import asyncio
+import os
 import sys
-from collections.abc import Iterator
-from itertools import cycle
+from random import Random
+from typing import Final
 
+import httpx
 import msgspec
 
-from app.control.keeper import Keeper
-from app.control.record import audit_in, entry_of
-from app.control.store.port import RevisionTaken
-from rollout.errors import StaleRevision
-from rollout.events import Actor, SetPercentage
-from rollout.machine import advance
-from rollout.state import Rollout
-from tests.control.stores import opened
+TRIES: Final = 400
+"""Which cell accepts a connection is chance."""
+FREELY: Final = {"start": 3, "set": 6, "promote": 2, "pause": 2, "resume": 2, "rollback": 1, "undo": 2, "unlock": 2}
+"""How often each verb is chosen, of those that are allowed."""
+EXEMPT: Final = ("rollback", "unlock")
+"""Not for a meeting: a rollback needs no revision, and an unlock may be refused until the flag reads 0 %."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What an operator was told."""
+    """One command and what became of it."""
 
-    what: str
+    reason: str
+    """Told with the command and unlike any other's: the audit has it."""
+    verb: str
+    percentage: int | None
+    based_on: int
+    status: int
     revision: int
-    """That was made, or that the refusal says is there now."""
-    percentage: int
-    winner: str
-    """Empty when it was done; else who the refusal says was faster, with what."""
-    winner_did: str = ""
+    """Of the answer's ETag."""
+    who: str = ""
+    what: str = ""
+    at: float = 0.0
+    detail: str = ""
 
 
-async def operate(place: str, name: str, commands: int) -> list[Outcome]:
-    told = []
-    async with opened(place) as store:
-        keeper = Keeper(store)
-        await keeper.load()
-        print("ready", flush=True)
-        await asyncio.to_thread(sys.stdin.read)
-        for number, percentage in zip(range(commands), percentages(name), strict=False):
-            base = keeper.stored or Rollout()
-            command = SetPercentage(actor=Actor(name, "manager"), percentage=percentage, revision=base.revision)
-            told.append(await carry_out(keeper, base, command, float(number)))
-    return told
+class Seen(msgspec.Struct, frozen=True):
+    """What an operator reads before a command."""
+
+    revision: int
+    allowed: dict[str, str]
 
 
-async def carry_out(keeper: Keeper, base: Rollout, command: SetPercentage, now: float) -> Outcome:
-    """As the control loop does it."""
-    transition = advance(base, command, now)
-    audit = audit_in(transition.effects)
-    try:
-        await keeper.save(transition.state, entry_of(audit, "test", base, transition.state, figures=[], now=now))
-    except RevisionTaken:
-        await keeper.load()
-        state = keeper.stored
-        assert state is not None
-        stale = StaleRevision(base.revision, state.revision, state.changed_by, state.changed_what)
-        return Outcome(audit.what, stale.actual, state.percentage, stale.who, stale.what)
-    return Outcome(audit.what, transition.state.revision, transition.state.percentage, "")
+class Refusal(msgspec.Struct, frozen=True):
+    """What a problem document says of the winner."""
+
+    detail: str
+    who: str = ""
+    what: str = ""
+    at: float = 0.0
 
 
-def percentages(name: str) -> Iterator[int]:
-    """Each operator has its own, so that none finds the percentage it wants there already."""
-    return cycle(range(1, 50) if name == "ann" else range(51, 100))
+class Operator:
+    """One person at one cell."""
+
+    def __init__(self, url: str, cell: str, name: str, token: str) -> None:
+        self._http = connected(url, cell, token)
+        self._name = name
+        self._random = Random(name)
+        self._number = 0
+        self._seen = self.look()
+
+    def look(self) -> Seen:
+        answer = self._http.get("/api/rollout")
+        self._seen = msgspec.json.decode(answer.raise_for_status().content, type=Seen)
+        return self._seen
+
+    def act(self, *without: str) -> Outcome:
+        """One of the verbs that were allowed when this operator looked, on the revision of that time."""
+        verbs = [verb for verb in FREELY if self._seen.allowed[verb] == "" and verb not in without]
+        (verb,) = self._random.choices(verbs, [FREELY[verb] for verb in verbs])
+        percentage = self._random.randint(1, 100) if verb in ("start", "set") else None
+        self._number += 1
+        reason = f"{self._name} {self._number}"
+        answer = self._http.post(
+            f"/api/rollout/{'percentage' if verb == 'set' else verb}",
+            json={"reason": reason} if percentage is None else {"reason": reason, "percentage": percentage},
+            headers={} if verb == "rollback" else {"If-Match": f'"{self._seen.revision}"'},
+        )
+        refusal = Refusal("") if answer.is_success else msgspec.json.decode(answer.content, type=Refusal)
+        return Outcome(
+            reason, verb, percentage, self._seen.revision, answer.status_code,
+            int(answer.headers.get("etag", '"-1"').strip('"')), refusal.who, refusal.what, refusal.at, refusal.detail,
+        )  # fmt: skip
+
+    def go(self, commands: int) -> list[Outcome]:
+        """So many commands as fast as they go, each on what was seen just before."""
+        outcomes = []
+        for _ in range(commands):
+            self.look()
+            outcomes.append(self.act())
+        return outcomes
+
+
+def connected(url: str, cell: str, token: str) -> httpx.Client:
+    """A client with a connection to this cell, which stays open."""
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
+    for _ in range(TRIES):
+        http = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30, limits=limits, trust_env=False
+        )
+        if http.get("/readyz").json()["cell"] == cell:
+            return http
+        http.close()
+    raise SystemExit(f"no connection reached cell {cell}")
+
+
+def main() -> None:
+    url, cell, name = sys.argv[1:]
+    operator = Operator(url, cell, name, os.environ["CROSSFADE_TOKEN"])
+    print("ready", flush=True)
+    for line in sys.stdin:
+        verb, _, count = line.strip().partition(" ")
+        answer: object = operator.look().revision if verb == "look" else None
+        if verb == "act":
+            answer = operator.act(*EXEMPT)
+        elif verb == "go":
+            answer = operator.go(int(count))
+        print(msgspec.json.encode(answer).decode(), flush=True)
 
 
 if __name__ == "__main__":
-    outcomes = asyncio.run(operate(sys.argv[1], sys.argv[2], int(sys.argv[3])))
-    print(msgspec.json.encode(outcomes).decode())
+    main()
