@@ -133,7 +133,16 @@ class SqlStore(FleetStore):
         if not resumes:
             return
         # In one order, so that two cells that save the same ones wait for each other and not both for ever.
-        rows = [dataclasses.asdict(resume) for _, resume in sorted({each.digest: each for each in resumes}.items())]
+        # By name: `asdict` copies deeply, and every session that was used in the last second comes along here.
+        rows = [
+            {
+                "digest": resume.digest,
+                "document": resume.document,
+                "outcomes": resume.outcomes,
+                "expires_at": resume.expires_at,
+            }
+            for _, resume in sorted({each.digest: each for each in resumes}.items())
+        ]
         async with self._begin(self._sessions) as connection:
             await replace(connection, tables.resumes, rows)
 
