@@ -7,6 +7,8 @@
     ├── LinkError           a peer on a worker's link broke the frame protocol
     ├── IllegalTransition   a session was told something its state does not allow
     ├── StoreUnavailable    the store cannot be reached; serving goes on, changes are refused
+    ├── UnknownCell         there is no cell of this name                                  (404)
+    ├── CellStillThere      a cell cannot be given up, because it reports or did just now  (409)
     └── Unsatisfied         a call cannot be answered as asked (API: a problem document)
 
 It must not know of any web framework.
@@ -39,3 +41,11 @@ class IllegalTransition(CrossfadeError):
 
 class StoreUnavailable(CrossfadeError):
     """The store cannot be reached. What is known is served on; a change other than a rollback is refused."""
+
+
+class UnknownCell(CrossfadeError):
+    """There is no cell of this name: names those that there are."""
+
+
+class CellStillThere(CrossfadeError):
+    """A cell that cannot be given up: says how long ago it was heard."""

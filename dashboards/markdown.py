@@ -45,6 +45,9 @@ def _head(receipt: ReceiptView) -> Iterator[str]:
     if back.without_state:
         yield f"- sessions moved without their state: {back.without_state}"
     yield f"- users with an error on v3: {receipt.users_harmed}"
+    for each in receipt.given_up:
+        who = f"given up by {_text(each.by)} at {_moment(each.at)}"
+        yield f"- without cell {_text(each.cell)}, {who}: {_text(each.reason)}"
 
 
 def _state(back: Rollback) -> str:

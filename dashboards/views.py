@@ -238,6 +238,15 @@ class ErrorsView(Struct, frozen=True, kw_only=True):
     """Cells that were not heard, or are on other hosts: what they have seen is not among these."""
 
 
+class GivenUp(Struct, frozen=True, kw_only=True):
+    """A cell that a person gave up: a rollback was verified without it."""
+
+    cell: str
+    by: str
+    at: float
+    reason: str
+
+
 class ReceiptView(Struct, frozen=True, kw_only=True):
     """`GET /api/rollbacks/{id}`: what a rollback did, and what was so at that moment."""
 
@@ -250,6 +259,8 @@ class ReceiptView(Struct, frozen=True, kw_only=True):
     """Both paths when the command came."""
     timeline: list[AuditEntry] = []
     """The audit around it, oldest first; filled when it is shown."""
+    given_up: list[GivenUp] = []
+    """Cells that were given up while it waited for them; filled when it is shown."""
 
 
 class SessionsView(Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from litestar.types import ExceptionHandlersMap
 from msgspec import Struct
 
 from app.api.examples import PROBLEMS
-from app.errors import CrossfadeError, FactoryError, StateIncompatible, StoreUnavailable
+from app.errors import CellStillThere, CrossfadeError, FactoryError, StateIncompatible, StoreUnavailable, UnknownCell
 from rollout.errors import (
     BadPercentage,
     InvalidPlan,
@@ -49,7 +49,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
     401: "Nobody is signed in",
     403: "The role, or the rollout's rules, do not allow it",
     404: "There is no such thing",
-    409: "Not possible in this phase",
+    409: "Not possible now",
     412: "Somebody was faster: `who` did `what`, `at` Unix seconds, and made `revision`",
     415: "The body is no JSON by its `Content-Type`",
     422: "A value is wrong",
@@ -131,6 +131,13 @@ def on_invalid_plan(request: AnyRequest, error: InvalidPlan) -> Response[Any]:
     return problem(422, "invalid_plan", "The plan has mistakes", str(error), errors=errors).to_response(request)
 
 
+def on_cell(request: AnyRequest, error: CrossfadeError) -> Response[Any]:
+    """A cell that cannot be given up."""
+    if isinstance(error, UnknownCell):
+        return problem(404, "not_found", "Not found", str(error)).to_response(request)
+    return problem(409, "cell_still_there", "This cell is still there", str(error)).to_response(request)
+
+
 def on_store_unavailable(request: AnyRequest, error: StoreUnavailable) -> Response[Any]:
     """Serving goes on and a rollback works; everything else waits for the store."""
     log.warning("answered 503", path=request.url.path, error=str(error))
@@ -170,6 +177,8 @@ HANDLERS: ExceptionHandlersMap = {
     Refused: on_refused,
     InvalidPlan: on_invalid_plan,
     StoreUnavailable: on_store_unavailable,
+    UnknownCell: on_cell,
+    CellStillThere: on_cell,
     FactoryError: on_bad_build,
     StateIncompatible: on_bad_build,
     HTTPException: on_http,

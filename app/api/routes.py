@@ -16,6 +16,7 @@ from litestar.types import ExceptionHandlersMap
 
 from app.api.authentication import AUTHENTICATION
 from app.api.bodies import check_body
+from app.api.cells import forget_cell
 from app.api.events import events
 from app.api.health import healthz, metrics, readyz
 from app.api.hooks import alertmanager
@@ -43,6 +44,7 @@ def control_router() -> Router:
             rollback_receipt,
             alertmanager,
             load_canary,
+            forget_cell,
             sign_in,
             sign_in_once,
             sign_out,

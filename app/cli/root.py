@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from app.cli import control, doctor, load, loadtest, local, look, plan
+from app.cli import cells, control, doctor, load, loadtest, local, look, plan
 from app.cli.exits import PlainEndings
 
 VERSION_OF = "crossfade"
@@ -43,6 +43,7 @@ for command in (
     look.sessions,
     look.events,
     look.errors,
+    cells.forget,
     loadtest.loadtest,
     doctor.doctor,
     local.token,

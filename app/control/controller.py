@@ -25,6 +25,7 @@ from app.control.exchange import Exchange
 from app.control.flags import Flags
 from app.control.fleet import Fleet
 from app.control.following import Follower
+from app.control.forgetting import Forgetting
 from app.control.keeper import Keeper
 from app.control.lease import Lease, OnlyCell
 from app.control.ledger import Ledger
@@ -128,6 +129,7 @@ class Controller:
         self.exchange.on_present = self.loads.gone
         self.exchange.on_verdicts = self._hurried.set
         self._registry = Registry(store, host, self._desk, self._rollbacks) if host else None
+        self._forgetting = Forgetting(store, self._desk, self._look_at_cells)
 
     @property
     def state(self) -> Rollout:
@@ -276,6 +278,14 @@ class Controller:
             await self._follower.follow_pins()
         self.exchange.pins_changed()
 
+    async def forget(self, actor: Actor, cell: str, reason: str, source: str) -> None:
+        """Give up a cell of another host; see `Forgetting.forget`."""
+        await self._forgetting.forget(actor, cell, reason, source)
+
+    async def _look_at_cells(self) -> None:
+        if self._registry is not None:
+            await self._registry.load()
+
     async def receipt(self, id: str) -> Receipt | None:
         """What a rollback did, with the audit around it; None: there was none of this id. Raises StoreUnavailable."""
         watched = self._rollbacks.watch.receipt
@@ -285,7 +295,8 @@ class Controller:
         entries = (await self.keeper.events(None, TIMELINE)).items
         end = found.rollback.at + UNDO_S
         timeline = [entry for entry in reversed(entries) if found.rollback.at - TIMELINE_S <= entry.at <= end]
-        return msgspec.structs.replace(found, timeline=timeline)
+        given_up = await self._forgetting.during(found.rollback)
+        return msgspec.structs.replace(found, timeline=timeline, given_up=given_up)
 
     async def _change(self, event: Change | Tick, source: str) -> None:
         """Decide, save, flag, cell; `changing` is held. Raises Refused and StoreUnavailable."""

@@ -74,7 +74,7 @@ class Registry:
             self._own.clear()
             try:
                 await self._save()
-                await self._load()
+                await self.load()
             except StoreUnavailable:
                 log.debug("the register of cells cannot be read; what was known ages")
             except Exception:
@@ -102,7 +102,8 @@ class Registry:
         report = msgspec.json.encode(Report(figures, self._watch.own_part, desk.settings.forced)).decode()
         await self._store.save_cell(StoredCell(self._fleet.name, self._host, figures.revision, report))
 
-    async def _load(self) -> None:
+    async def load(self) -> None:
+        """Read who is there, and what they say. Raises StoreUnavailable."""
         here = set(self._fleet.names_here())
         elsewhere: dict[str, float] = {}
         for cell in await self._store.load_cells():

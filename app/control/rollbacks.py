@@ -251,8 +251,8 @@ class Rollbacks:
     def _rebased(self, job: Unsaved, stored: Rollout) -> tuple[Transition, AuditEntry | None]:
         if stored.revision == job.base_revision:
             return job.transition, job.entry
-        if job.wait_until and _lifted(stored, job.lock):
-            return Transition(stored), None
+        if job.wait_until and (_lifted(stored, job.lock) or UNKNOWN < job.lock.generation < stored.generation):
+            return Transition(stored), None  # only heard of: whoever made it has audited it
         if job.late or job.entry is None:
             generation = stored.generation if job.lock.generation == UNKNOWN else job.lock.generation
             transition = advance(stored, LockFound(lock=replace(job.lock, generation=generation)), job.now)

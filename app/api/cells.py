@@ -1,0 +1,39 @@
+"""`DELETE /api/cells/{name}`: a person gives up a cell that is gone for good.
+
+Turns a request into a call, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import Response, delete
+from litestar.params import PathParameter, QueryParameter
+
+from app.api.commands import REASON_CHARACTERS
+from app.api.problems import COMMANDED
+from app.api.rollout import MANAGER, shown
+from app.api.services import TheServices, VisitorRequest, actor_of
+from dashboards.views import RolloutView
+
+NAME_CHARACTERS = 300
+"""A letter, `@`, and a host with its port."""
+
+
+@delete(
+    "/api/cells/{name:str}",
+    guards=MANAGER,
+    responses=COMMANDED,
+    status_code=200,
+    tags=["rollout"],
+    summary="Give up a cell of another host that is gone for good",
+)
+async def forget_cell(
+    request: VisitorRequest,
+    services: TheServices,
+    name: Annotated[str, PathParameter(min_length=1, max_length=NAME_CHARACTERS)],
+    reason: Annotated[str, QueryParameter(max_length=REASON_CHARACTERS, description="why; stands in the audit")],
+) -> Response[RolloutView]:
+    """Refused while it still reports, and for 30 s after. A rollback that waits is then verified by the others."""
+    await services.control.forget(actor_of(request.user), name, reason, request.user.source)
+    return shown(services)

@@ -1,0 +1,25 @@
+"""The command that gives up a cell which is gone for good.
+
+It must not judge whether it is; the service does.
+"""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from app.cli import words
+from app.cli.options import Desk, speaks_to_service
+from app.cli.service import quoted
+from dashboards.views import RolloutView
+
+
+@click.command()
+@click.argument("cell")
+@click.option("--reason", "-m", required=True, metavar="TEXT", help="Why; stands in the audit.")
+@speaks_to_service
+def forget(desk: Desk, cell: str, reason: str) -> None:
+    """Give up CELL of another host, which died for good: nobody waits for it; if it comes back, it counts again."""
+    body = desk.service.change("DELETE", f"/api/cells/{quoted(cell)}?reason={quoted(reason)}")
+    view = desk.service.decode(body, RolloutView)
+    left = ", ".join(each.name for each in view.cells)
+    desk.say(f"{words.printable(cell)} is given up; cells: {words.printable(left)}\n{words.sentence(view)}", body)
