@@ -22,6 +22,7 @@ FOLDER = Path(__file__).parent
 LIMIT_BYTES = 250_000
 SCREEN = {"width": 1366, "height": 768}
 TALL = {"width": 1366, "height": 1100}
+ABOVE_SETTINGS = {"width": 1366, "height": 680}
 PHONE = {"width": 390, "height": 844}
 CLIENTS = 120
 PATIENCE_MS = 20_000
@@ -90,7 +91,7 @@ def healthy(camera: Camera, stage: Stage, remote: Remote) -> None:
         camera.take("phone-progressing", "/", viewport=PHONE)
         camera.take("sessions", "/sessions?path=v3")
         camera.take("user", "/users/load-00029")
-        camera.take("health", "/health")
+        camera.take("health", "/health", viewport=ABOVE_SETTINGS)
         camera.take("plan", "/plan")
         stale(camera, stage)
         remote.say("pause", reason="lunch")
