@@ -1,6 +1,6 @@
 """Takes the README's pictures: `python -m ops.pictures.take [NAME …]`; takes about five minutes.
 
-Two services, one healthy and one whose v3 fails now and then, each with real clients; nothing on a picture is made up.
+Three services, one of them with a v3 that fails now and then, each with real clients; nothing on a picture is made up.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ LIMIT_BYTES = 250_000
 SCREEN = {"width": 1366, "height": 768}
 TALL = {"width": 1366, "height": 1100}
 ABOVE_SETTINGS = {"width": 1366, "height": 680}
+CHAT = {"width": 1366, "height": 860}
 PHONE = {"width": 390, "height": 844}
 CLIENTS = 120
 PATIENCE_MS = 20_000
@@ -78,7 +79,7 @@ def say(page: Page, text: str, answered: int) -> None:
 
 
 def healthy(camera: Camera, stage: Stage, remote: Remote) -> None:
-    """A rollout that goes well, and a drill in which somebody watches a socket of their own."""
+    """A rollout that goes well."""
     camera.take("overview-empty", "/")
     with stage.clients(CLIENTS), camera.at("/") as page:
         page.wait_for_timeout(LIFE_MS)
@@ -96,21 +97,27 @@ def healthy(camera: Camera, stage: Stage, remote: Remote) -> None:
         stale(camera, stage)
         remote.say("pause", reason="lunch")
         camera.take("overview-paused", "/")
+
+
+def chat(camera: Camera, stage: Stage, remote: Remote) -> None:
+    """A drill in which somebody watches a socket of their own."""
+    with stage.clients(CLIENTS):
         remote.say("percentage", percentage=100, reason="a drill")
-        with camera.at("/try") as chat:
-            chat.get_by_label("User", exact=True).fill("ada")
-            chat.get_by_role("button", name="Open a socket").click()
-            expect(chat.locator("#socket")).to_have_text("open")
-            expect(chat.locator("#served")).to_contain_text("v3")
-            say(chat, "which path answers me?", 1)
-            say(chat, "and now?", 2)
-            keep(chat, "try-before")
-            chat.get_by_role("button", name="Roll back").click()
-            expect(chat.locator("#rollback")).to_contain_text("Verified")
-            expect(chat.locator("#log")).to_contain_text("Everyone is on v2")
-            expect(chat.locator("#served")).to_contain_text("v2")
-            say(chat, "am I still here?", 3)
-            keep(chat, "try")
+        with camera.at("/try", viewport=CHAT) as page:
+            expect(page.locator("#state")).to_contain_text(f"{CLIENTS} v3")
+            page.get_by_label("User", exact=True).fill("ada")
+            page.get_by_role("button", name="Open a socket").click()
+            expect(page.locator("#socket")).to_have_text("open")
+            expect(page.locator("#served")).to_contain_text("v3")
+            say(page, "which path answers me?", 1)
+            say(page, "and now?", 2)
+            keep(page, "try-before")
+            page.get_by_role("button", name="Roll back").click()
+            expect(page.locator("#rollback")).to_contain_text("Verified")
+            expect(page.locator("#log")).to_contain_text("Everyone is on v2")
+            expect(page.locator("#served")).to_contain_text("v2")
+            say(page, "am I still here?", 3)
+            keep(page, "try")
 
 
 def stale(camera: Camera, stage: Stage) -> None:
@@ -142,7 +149,7 @@ def failing(camera: Camera, stage: Stage, remote: Remote) -> None:
         camera.take("receipt", f"/rollbacks/{remote.view()['last_rollback']['id']}", viewport=TALL)
 
 
-SCENES = {"healthy": (healthy, {}), "failing": (failing, {"faults": FAULTS, "crash_limit": "1000"})}
+SCENES = {"healthy": (healthy, {}), "chat": (chat, {}), "failing": (failing, {"faults": FAULTS, "crash_limit": "1000"})}
 
 
 def main(names: list[str]) -> None:
