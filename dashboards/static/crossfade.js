@@ -60,6 +60,8 @@
   }
 
   function showState() {
+    const icon = byId("top") && byId("top").dataset.icon;
+    if (icon && byId("icon").getAttribute("href") !== icon) byId("icon").setAttribute("href", icon);
     const state = byId("state");
     if (!state || !state.dataset.title) return;
     const title = state.dataset.title + " – Crossfade";
@@ -68,7 +70,6 @@
       const announce = byId("announce");
       if (announce) announce.textContent = byId("headline").textContent;
     }
-    if (byId("icon").getAttribute("href") !== state.dataset.icon) byId("icon").setAttribute("href", state.dataset.icon);
   }
 
   function showLive() {

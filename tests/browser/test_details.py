@@ -170,3 +170,12 @@ def test_a_user_is_pinned_from_the_list_with_a_reason(visitor: Visitor, remote: 
     expect(page.locator("main")).not_to_contain_text("as long as it is pinned")
     page.goto(page.url.partition("/users")[0] + "/history")
     expect(page.locator("#history")).to_contain_text("asked for it")
+
+
+def test_the_icon_tells_the_state_on_a_page_that_stays_open(visitor: Visitor, remote: Remote) -> None:
+    page = visitor("/health")
+    expect(page.locator("#live")).to_have_text("live")
+    expect(page.locator("#icon")).not_to_have_attribute("href", re.compile("rolled_back"))
+    remote.say("rollback", reason="a drill")
+    expect(page.locator("#icon")).to_have_attribute("href", re.compile("rolled_back"))
+    remote.reset(30)
