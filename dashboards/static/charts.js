@@ -117,9 +117,9 @@
 
   function options(key, width) {
     const { text } = CHARTS[key];
-    // Where no pointer rests the newest value stands.
+    // Where no pointer rests the newest value stands; one that is three points old is not new.
     const value = (plot, number, series, place) => {
-      const shownNow = place === null ? last(plot.data[series]) : number;
+      const shownNow = place === null ? last(plot.data[series].slice(-3)) : number;
       return shownNow === null || shownNow === undefined ? "no data" : text(shownNow);
     };
     const points = { show: true, filter: alone, size: 5 };
