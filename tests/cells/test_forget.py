@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -76,6 +77,6 @@ async def test_a_cell_that_is_given_up_is_not_waited_for_and_obeys_when_it_is_ba
 
 async def aged(url: str, cell: str) -> None:
     """Let half a minute of its silence be over."""
-    connection = await asyncpg.connect(url)
+    connection: Any = await asyncpg.connect(url)  # type: ignore[no-untyped-call]
     await connection.execute("UPDATE cells SET seen_at = seen_at - 30 WHERE name = $1", cell)
     await connection.close()

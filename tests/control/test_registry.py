@@ -26,7 +26,7 @@ class Hosts:
         for world in (self.one, self.two):
             await registry(world)._save()
         for world in (self.one, self.two):
-            await registry(world)._load()
+            await registry(world).load()
 
 
 def registry(world: World) -> Registry:
@@ -59,7 +59,7 @@ async def test_the_cell_that_was_given_a_rollback_verifies_it_for_all_hosts(host
     await hosts.one.until(lambda: done(hosts.one))
     await registry(hosts.one)._save()
     await hosts.two.control.tick()  # only now it hears of it, and finds the other's part in the register
-    await registry(hosts.two)._load()
+    await registry(hosts.two).load()
     await hosts.two.until(lambda: done(hosts.two))
     unverified = hosts.two.control.known().rollback
     assert unverified is not None
@@ -79,9 +79,9 @@ async def test_when_that_cell_is_gone_another_one_verifies_it(hosts: Hosts) -> N
     await hosts.one.until(lambda: done(hosts.one))
     await registry(hosts.one)._save()
     await hosts.two.control.tick()
-    await registry(hosts.two)._load()
+    await registry(hosts.two).load()
     await registry(hosts.one).leave()
-    await registry(hosts.two)._load()
+    await registry(hosts.two).load()
     assert (await hosts.two.verified()).cells == ["a"]
 
 
