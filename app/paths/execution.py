@@ -23,6 +23,8 @@ from app.supervisor.contract import DOCUMENT_BYTES, TERMINAL, AgentEvent, PathSe
 
 EVENT_BYTES = 512 * 1024
 """Largest rendered event; half of what the gateway keeps for a slow reader."""
+EARLY = 16
+"""After so many messages what was said of them leaves, so that the gateway tells clients while the next ones run."""
 BREATH_EVENTS = 64
 """After so many events of a message the other sessions have their turn, even when its agent never waits."""
 
@@ -51,6 +53,7 @@ class Execution:
         self._ended = ended
         self._prefix = "r-" + secrets.token_hex(5)
         self._counter = itertools.count(1)
+        self._finished = 0
 
     async def execute(self, running: Running) -> None:
         """The task of one announced message. Never raises, whatever its supervisor does."""
@@ -211,6 +214,9 @@ class Execution:
                 restored,
             )
         )
+        self._finished += 1
+        if self._finished % EARLY == 0:
+            self._outgoing.flush()
 
     # -- ends without a task ------------------------------------------------------------------------------------------
 
