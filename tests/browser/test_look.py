@@ -140,6 +140,29 @@ def test_the_button_goes_along_where_one_scrolls(visitor: Visitor) -> None:
     expect(page.locator("html.is-scrolled")).to_have_count(0)
 
 
+def test_the_page_stands_still_wherever_it_is_scrolled_to(visitor: Visitor) -> None:
+    page = visitor("/", viewport={"width": 1280, "height": 900})
+    settled(page)
+    restless = page.evaluate(
+        """async () => {
+          const frame = () => new Promise((done) => requestAnimationFrame(done));
+          const restless = [];
+          for (let top = 0; top < document.documentElement.scrollHeight - innerHeight; top += 25) {
+            scrollTo(0, top);
+            for (let count = 0; count < 3; count += 1) await frame();
+            const seen = new Set();
+            for (let count = 0; count < 6; count += 1) {
+              await frame();
+              seen.add(document.documentElement.className);
+            }
+            if (seen.size > 1) restless.push(top);
+          }
+          return restless;
+        }"""
+    )
+    assert restless == []
+
+
 def test_keys_lead_everywhere_and_r_then_enter_rolls_back(visitor: Visitor, remote: Remote) -> None:
     page = visitor("/")
     settled(page)
