@@ -27,17 +27,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", nargs="*", choices=sorted(ROWS), default=list(ROWS), help="default: all")
     parser.add_argument("--rounds", type=int, default=7, help="measured slices of each server and point")
     parser.add_argument("--slice", type=float, default=1.0, dest="slice_s", help="seconds, 0.3 to 1.5")
+    parser.add_argument("--cells", type=int, default=1, help="serve with so many cells (row throughput)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON")
     return parser.parse_args()
 
 
-async def measure(rows: list[str], rounds: int, slice_s: float) -> list[Result]:
+async def measure(rows: list[str], rounds: int, slice_s: float, cells: int) -> list[Result]:
     results: list[Result] = []
     for name in rows:
         print(f"{name}: {ROWS[name].WHAT}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="crossfade-bench-") as folder:
             async with asyncio.timeout(LIMIT_S):
-                async for result in ROWS[name].run(Bench(Path(folder), rounds, slice_s)):
+                async for result in ROWS[name].run(Bench(Path(folder), rounds, slice_s, cells)):
                     results.append(result)
                     print(as_table([result]).splitlines()[1], file=sys.stderr, flush=True)
     return results
@@ -48,7 +49,7 @@ def main() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
     try:
-        results = asyncio.run(measure(chosen.rows, chosen.rounds, chosen.slice_s))
+        results = asyncio.run(measure(chosen.rows, chosen.rounds, chosen.slice_s, chosen.cells))
     except (BenchError, TimeoutError) as error:
         print(f"bench: {error or 'ran out of time'}", file=sys.stderr)
         return 1

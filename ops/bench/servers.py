@@ -68,7 +68,7 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def crossfade(folder: Path, *, pinned: str = "", **settings: str) -> AsyncIterator[Running]:
+async def crossfade(folder: Path, *, pinned: str = "", cells: str = "1", **settings: str) -> AsyncIterator[Running]:
     """`crossfade serve` with the limits out of the way, at `PERCENTAGE` % on v3; `settings` by field name.
 
     With `pinned`, this user alone is on v3.
@@ -83,7 +83,7 @@ async def crossfade(folder: Path, *, pinned: str = "", **settings: str) -> Async
         **{f"CROSSFADE_{name.upper()}": value for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "app.cli"]
-    async with running([*command, "serve"], folder / "crossfade.log", port, environ) as process:
+    async with running([*command, "serve", "--cells", cells], folder / "crossfade.log", port, environ) as process:
         wanted = ["pin", pinned, "v3"] if pinned else ["set", str(PERCENTAGE)]
         await _say([*command, *wanted, "--url", f"http://127.0.0.1:{port}"], environ)
         yield Running("crossfade", f"ws://127.0.0.1:{port}/ws?user={{user}}", f"http://127.0.0.1:{port}", process)

@@ -20,6 +20,8 @@ class Bench(Struct, frozen=True):
     folder: Path
     rounds: int
     slice_s: float
+    cells: int = 1
+    """Gateways of the service under test, where a row measures throughput."""
 
 
 class Row(Protocol):

@@ -35,7 +35,7 @@ OURS, PEER, PEER_ONE = "crossfade", "nginx + 2 backends", "the same, one event"
 
 async def run(bench: Bench) -> AsyncIterator[Result]:
     """Five slices or more a point and server."""
-    async with crossfade(bench.folder) as ours, nginx_split(bench.folder) as peer:
+    async with crossfade(bench.folder, cells=str(bench.cells)) as ours, nginx_split(bench.folder) as peer:
         urls = {OURS: ours.url, PEER: peer.url, PEER_ONE: f"{peer.url}&events=1"}
         of_peer = Cost(peer)
         costs = {OURS: Cost(ours), PEER: of_peer, PEER_ONE: of_peer}
@@ -44,7 +44,7 @@ async def run(bench: Bench) -> AsyncIterator[Result]:
                 for name, url in urls.items():
                     await client.ask("connect", name, url=url, sockets=point.sockets)
                 slices = await alternate(client, bench, point, costs)
-            for result in results(point, slices):
+            for result in results(point, slices, bench.cells):
                 yield result
 
 
@@ -53,9 +53,10 @@ class Cost:
 
     def __init__(self, server: Running) -> None:
         children: list[psutil.Process] = server.process.children(recursive=True)  # type: ignore[no-untyped-call]
-        # nginx serves in children of its own; ours runs the paths in them.
-        self._front = [server.process, *children] if server.workers else [server.process]
-        self._behind = list(server.workers) or children
+        # nginx serves in children of its own; ours runs the paths in those that have none themselves.
+        leaves = [child for child in children if not child.children()]  # type: ignore[no-untyped-call]
+        self._behind = list(server.workers) or leaves
+        self._front = [each for each in (server.process, *children) if each not in self._behind]
 
     def so_far_s(self) -> dict[str, float]:
         """Seconds until now."""
@@ -83,11 +84,11 @@ async def alternate(
     return slices
 
 
-def results(point: Point, slices: dict[str, list[dict[str, float]]]) -> list[Result]:
+def results(point: Point, slices: dict[str, list[dict[str, float]]], cells: int = 1) -> list[Result]:
     """Five lines against the peer with three events, one against the peer with one."""
     where = f"{point.sockets} x {point.inflight}"
     cpu = max(figures["client_cpu"] for each in slices.values() for figures in each)
-    note = f"client at most {cpu * 100:.0f} % of a core"
+    note = f"cells: {cells}; client at most {cpu * 100:.0f} % of a core"
 
     def pairs(peer: str, figure: str) -> list[tuple[float, float]]:
         return [(a[figure], b[figure]) for a, b in zip(slices[OURS], slices[peer], strict=True)]
