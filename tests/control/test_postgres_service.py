@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import pytest
 from app.cli.target import OPERATOR_TOKEN
 from app.control.lockfile import NAME
 from app.control.store.sql import SqlStore
+from ops.chaos.outage import Way, away
 from ops.chaos.postgres import PostgresServer
 from tests.cli.test_real_service import Terminal
 from tests.control.stores import opened
@@ -99,21 +98,9 @@ async def verbs(store: SqlStore) -> list[str]:
     return [entry.what.split()[0] for entry in (await store.load_audit()).items]
 
 
-@asynccontextmanager
-async def away(postgres: PostgresServer, how: str) -> AsyncIterator[None]:
-    """Without PostgreSQL until the block ends."""
-    if how == "hung":
-        with postgres.hung():
-            yield
-    else:
-        await asyncio.to_thread(postgres.stop, signal.SIGQUIT)
-        yield
-        await postgres.start()
-
-
-@pytest.mark.parametrize("how", ["stopped", "hung"])
+@pytest.mark.parametrize("how", ["killed", "hung"])
 async def test_postgres_is_away_under_load_and_comes_back(
-    terminal: Terminal, postgres: PostgresServer, postgres_url: str, tmp_path: Path, how: str
+    terminal: Terminal, postgres: PostgresServer, postgres_url: str, tmp_path: Path, how: Way
 ) -> None:
     ann, lock = Operator(terminal), tmp_path / "data" / NAME
     load = terminal.start("loadtest", "--clients", str(CLIENTS), "--seconds", str(SECONDS), "--json")
