@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from dashboards import words
 from dashboards.contexts import Chart, ChartRow, ChartsSection, SpanLink
-from dashboards.views import PathSeries, SeriesView, Span
+from rollout.views import PathSeries, SeriesView, Span
 
 SPANS: dict[Span, str] = {"15m": "15 min", "1h": "1 h", "24h": "24 h", "30d": "30 d"}
 ROWS = 15

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from dashboards.search import Search
-from dashboards.views import Path
+from rollout.names import Path
 
 Tone: TypeAlias = Literal["good", "bad", "warn", "plain", "none"]
 """How a fact is coloured. `none` is grey: no data, which is neither good nor bad."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dashboards import words
 from dashboards.contexts import Control, ControlsSection, NotNow
 from dashboards.ports import ROLES, Person, Role, Verb
-from dashboards.views import Preview, RolloutView
+from rollout.views import Preview, RolloutView
 
 PRESETS = (0, 10, 100)
 _LEAST: dict[Verb, Role] = {

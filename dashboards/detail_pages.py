@@ -33,8 +33,9 @@ from dashboards.overview import history_page
 from dashboards.plan_page import plan_page
 from dashboards.records import charts_end, receipt_charts, receipt_page
 from dashboards.search import search_of
-from dashboards.views import AuditPage, Path, ReceiptView, Span
 from dashboards.visit import VISIT, NotThere, TheVisit, Visit, page
+from rollout.names import Path
+from rollout.views import AuditPage, ReceiptView, Span
 
 SHOWN = 100
 """Sessions on one page."""

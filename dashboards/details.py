@@ -29,7 +29,7 @@ from dashboards.contexts import (
 from dashboards.controls import why_not_role
 from dashboards.overview import SILENT_S, chrome, top
 from dashboards.ports import Person
-from dashboards.views import (
+from rollout.views import (
     CellState,
     ErrorGroup,
     ErrorsView,

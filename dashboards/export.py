@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from dashboards import words
-from dashboards.views import AuditEntry, AuditPage
+from rollout.views import AuditEntry, AuditPage
 
 Kind = Literal["csv", "jsonl"]
 MEDIA_TYPES: Mapping[Kind, str] = {"csv": "text/csv", "jsonl": "application/jsonl"}

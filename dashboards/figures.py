@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from dashboards import words
 from dashboards.contexts import Bar, Figure, FiguresSection, Row, Tone
 from dashboards.state import figures_of
-from dashboards.views import PathFigures, RolloutView, Verdict
+from rollout.views import PathFigures, RolloutView, Verdict
 
 COUNTED = "Verdicts are from plain counts, no evidence yet."
 FEW = 50

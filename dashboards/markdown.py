@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from dashboards.contexts import Figure, Row
 from dashboards.figures import plain_figures
-from dashboards.views import ReceiptView, Rollback
+from rollout.views import ReceiptView, Rollback
 
 NOT_THEN = ("Open sessions", "Users")
 """Where everybody was is counted when the sessions have begun to move; `sessions moved` says how many there were."""

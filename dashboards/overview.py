@@ -27,7 +27,7 @@ from dashboards.figures import figures
 from dashboards.ports import Person, Verb
 from dashboards.search import NOTHING, Search
 from dashboards.state import rollback, state
-from dashboards.views import AuditEntry, AuditPage, Preview, RolloutView
+from rollout.views import AuditEntry, AuditPage, Preview, RolloutView
 
 SILENT_S = 3.0
 """A cell that has not been heard for so long is called silent in the top line."""

@@ -39,8 +39,8 @@ from dashboards.render import STATIC, partial, render, render_section
 from dashboards.security import secured
 from dashboards.sign_in import SignIn, send_to_sign_in
 from dashboards.streams import changed_sections
-from dashboards.views import Span
 from dashboards.visit import PROBLEMS, SOURCE, VISIT, NotSignedIn, TheVisit, Visit, page
+from rollout.views import Span
 
 __all__ = ["OVERVIEW_SECTIONS", "SOURCE", "TRY_SECTIONS", "make_router"]
 

@@ -9,9 +9,9 @@ from dashboards.contexts import Message, Moment, PlanCheck, PlanPage, PlanSectio
 from dashboards.controls import why_not_role
 from dashboards.overview import chrome, top
 from dashboards.ports import Person
-from dashboards.views import RolloutView
 from rollout.plan import Plan
 from rollout.plan_writer import dump_toml, duration
+from rollout.views import RolloutView
 
 
 def plan_page(

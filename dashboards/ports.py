@@ -13,13 +13,14 @@ from litestar import Request
 from litestar.datastructures import State
 from msgspec import Struct
 
-from dashboards.views import (
+from rollout.names import Path
+from rollout.plan import Plan
+from rollout.views import (
     EVERYTHING,
     AuditFilter,
     AuditPage,
     ErrorsView,
     HealthView,
-    Path,
     Preview,
     ReceiptView,
     RolloutView,
@@ -28,7 +29,6 @@ from dashboards.views import (
     Span,
     UserView,
 )
-from rollout.plan import Plan
 
 Role: TypeAlias = Literal["viewer", "oncall", "manager"]
 Verb: TypeAlias = Literal["start", "set", "promote", "pause", "resume", "rollback", "undo", "unlock"]

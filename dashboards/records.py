@@ -21,7 +21,7 @@ from dashboards.markdown import figures_then
 from dashboards.overview import chrome, entry_of, top
 from dashboards.ports import Person
 from dashboards.state import receipt as receipt_of
-from dashboards.views import ReceiptView, RolloutView, SeriesView
+from rollout.views import ReceiptView, RolloutView, SeriesView
 
 AFTER_S = 300.0
 """The charts of a receipt end so long after the rollback."""

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from msgspec import Struct, structs
 
-from dashboards.views import AuditFilter
+from rollout.views import AuditFilter
 
 
 class Search(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from dashboards import words
 from dashboards.contexts import Fact, Icon, Receipt, RollbackSection, Share, StateSection, Tone
-from dashboards.views import PathFigures, Rollback, RolloutView
+from rollout.views import PathFigures, Rollback, RolloutView
 
 IN_FORCE = "In force, not verified yet"
 _OF_PHASE: dict[str, tuple[str, Icon, Tone]] = {

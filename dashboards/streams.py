@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dashboards.controls import PRESETS
 from dashboards.ports import Source
 from dashboards.render import partial
-from dashboards.views import Preview
+from rollout.views import Preview
 
 HEARTBEAT_S = 1.0
 """The page counts down, so it is rendered at least so often; the script calls the page stale after five of these."""

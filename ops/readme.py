@@ -13,9 +13,9 @@ import rich_click as click
 from prometheus_client.metrics_core import Metric
 
 from app.cli.root import crossfade
+from app.metrics.prometheus import LedgerCollector
 from app.settings import describe
 from app.supervisor.faults import NO_FAULTS
-from app.telemetry import LedgerCollector
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 

@@ -18,11 +18,11 @@ from litestar.datastructures import Cookie
 from msgspec import Struct
 
 from app.api.known_tokens import KnownTokens
-from app.control.store.port import Store, Token, TokenKind, TokenRole
-from app.control.tokens import digest_of, make_code
 from app.errors import StoreUnavailable
-from app.gateway.limits import Networks, client_address, parse_networks, within
+from app.gateway.rate_limits import Networks, client_address, parse_networks, within
 from app.settings import Settings
+from app.store.port import Store, Token, TokenKind, TokenRole
+from app.store.tokens import digest_of, make_code
 
 COOKIE: Final = "crossfade_session"
 SESSION_S: Final = 12 * 3600

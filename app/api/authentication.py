@@ -15,7 +15,7 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 
 from app.api.access import Connection, Visitor
 from app.api.services import provide_services
-from app.control.store.port import TokenRole
+from app.store.port import TokenRole
 
 _RANK: Final[dict[TokenRole, int]] = {"viewer": 0, "oncall": 1, "manager": 2}
 

@@ -14,7 +14,7 @@ from app.api.commands import REASON_CHARACTERS
 from app.api.problems import COMMANDED
 from app.api.rollout import MANAGER, shown
 from app.api.services import TheServices, VisitorRequest, actor_of
-from dashboards.views import RolloutView
+from rollout.views import RolloutView
 
 NAME_CHARACTERS = 300
 """A letter, `@`, and a host with its port."""

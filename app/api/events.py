@@ -16,9 +16,9 @@ from litestar.response import Stream
 from app.api.problems import LOOKED
 from app.api.rollout import VIEWER
 from app.api.services import TheServices, VisitorRequest
-from app.control.store.sql import PAGE
+from app.store.sql import PAGE
 from dashboards.export import MEDIA_TYPES, PIECE, Kind, export
-from dashboards.views import AuditFilter, AuditPage
+from rollout.views import AuditFilter, AuditPage
 
 FILES: Mapping[str, Kind] = {media_type: kind for kind, media_type in MEDIA_TYPES.items()}
 SOUGHT_CHARACTERS = 200

@@ -25,9 +25,9 @@ from app.api.commands import (
     StartBody,
     Words,
 )
-from dashboards.views import CellState, PathFigures, PlanView, RolloutView, StageView, Verdict
 from rollout.plan import QUICK_PLAN
 from rollout.plan_writer import dump_toml
+from rollout.views import CellState, PathFigures, PlanView, RolloutView, StageView, Verdict
 
 NOW: Final = 1_790_000_000.0
 

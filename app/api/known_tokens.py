@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from app.control.store.port import Store, Token
 from app.errors import StoreUnavailable
+from app.store.port import Store, Token
 
 FRESH_S: Final = 1.0
 """A token looked up so recently is not looked up again; a revocation takes so long at most."""

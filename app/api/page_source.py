@@ -12,16 +12,19 @@ from app.api.commands import REASON_CHARACTERS, command_of
 from app.control.controller import Controller
 from app.control.health import health_view
 from app.control.history import History
-from app.control.overview import rollout_view
+from app.control.views import rollout_view
 from app.errors import StoreUnavailable
 from dashboards.ports import Outcome, PageRequest, Person, Unavailable, Verb
-from dashboards.views import (
+from rollout.errors import Refused, StaleRevision
+from rollout.events import Actor, ApplyPlan
+from rollout.names import Path
+from rollout.plan import Plan
+from rollout.views import (
     EVERYTHING,
     AuditFilter,
     AuditPage,
     ErrorsView,
     HealthView,
-    Path,
     Preview,
     ReceiptView,
     RolloutView,
@@ -30,9 +33,6 @@ from dashboards.views import (
     Span,
     UserView,
 )
-from rollout.errors import Refused, StaleRevision
-from rollout.events import Actor, ApplyPlan
-from rollout.plan import Plan
 
 NO_ROLE = (
     "the proxy in front of this service says who you are, but not with a role that is known here "

@@ -15,7 +15,7 @@ from app.api.commands import LoadBody
 from app.api.problems import COMMANDED
 from app.api.rollout import MANAGER
 from app.api.services import TheServices, VisitorRequest, actor_of
-from app.control.ports import Loaded
+from rollout.views import Loaded
 
 
 @post(

@@ -19,8 +19,8 @@ from app.api.rollout import MANAGER, VIEWER
 from app.api.services import TheServices, VisitorRequest, actor_of
 from app.api.user_ids import UserId, user_id_of
 from app.control.receipt import Receipt, to_markdown
-from dashboards.views import ErrorGroup, SessionView, UserView
 from rollout.names import Path
+from rollout.views import ErrorGroup, SessionView, UserView
 
 SESSIONS = 20_000
 MISSING = "Crossfade-Missing-Cells"

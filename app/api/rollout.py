@@ -27,11 +27,11 @@ from app.api.commands import (
 from app.api.problems import COMMANDED, LOOKED
 from app.api.services import Services, TheServices, VisitorRequest, actor_of
 from app.control.controller import Change
-from app.control.overview import plan_view, rollout_view
-from dashboards.views import Preview, RolloutView, StageView
+from app.control.views import plan_view, rollout_view
 from rollout.events import ApplyPlan, Rollback
 from rollout.plan_reader import parse_toml
 from rollout.plan_writer import dump_toml
+from rollout.views import Preview, RolloutView, StageView
 
 IfMatch = Annotated[
     str | None,

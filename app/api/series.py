@@ -13,7 +13,7 @@ from litestar.params import QueryParameter
 from app.api.problems import LOOKED
 from app.api.rollout import VIEWER
 from app.api.services import TheServices
-from dashboards.views import SeriesView, Span
+from rollout.views import SeriesView, Span
 
 
 @get(

@@ -16,7 +16,7 @@ from litestar.params import SkipValidation
 from app.api.access import Access, Visitor
 from app.control.controller import Controller
 from app.control.history import History
-from app.telemetry import Metrics
+from app.metrics.prometheus import Metrics
 from rollout.events import Actor
 
 STATE: Final = "api"

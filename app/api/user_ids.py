@@ -14,7 +14,7 @@ from litestar.exceptions import ValidationException
 from litestar.params import PathParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from app.gateway.door import USER_ID_CHARACTERS
+from app.gateway.admission import USER_ID_CHARACTERS
 
 USERS: Final = "/api/users/"
 _SLASH: Final = re.compile("%2f", re.IGNORECASE)

@@ -10,7 +10,8 @@ import rich_click as click
 from app.cli import words
 from app.cli.options import Desk, speaks_to_service
 from app.cli.service import quoted
-from dashboards.views import RolloutView
+from app.cli.terminal import printable
+from rollout.views import RolloutView
 
 
 @click.command()
@@ -22,4 +23,4 @@ def forget(desk: Desk, cell: str, reason: str) -> None:
     body = desk.service.change("DELETE", f"/api/cells/{quoted(cell)}?reason={quoted(reason)}")
     view = desk.service.decode(body, RolloutView)
     left = ", ".join(each.name for each in view.cells)
-    desk.say(f"{words.printable(cell)} is given up; cells: {words.printable(left)}\n{words.sentence(view)}", body)
+    desk.say(f"{printable(cell)} is given up; cells: {printable(left)}\n{words.sentence(view)}", body)

@@ -13,7 +13,7 @@ from click import get_current_context
 from app.cli import words
 from app.cli.exits import Ending, Unverified
 from app.cli.options import Desk, speaks_to_service
-from dashboards.views import RolloutView
+from rollout.views import RolloutView
 
 ROLLBACK = "/api/rollout/rollback"
 VERIFY_S = 10.0

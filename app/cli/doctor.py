@@ -19,6 +19,7 @@ import rich_click as click
 from app.cli import words
 from app.cli.exits import Refused
 from app.cli.target import settings_or_end
+from app.cli.terminal import table
 from app.settings import Settings, describe, variable_of
 
 ENOUGH_FILES = 4096
@@ -43,8 +44,8 @@ def doctor(as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode({"checks": findings, "settings": {name: value for name, value, _ in rows}}))
     else:
-        click.echo(words.table(("check", "result", ""), [(f.check, f.result, f.words) for f in findings]))
-        click.echo("\n" + words.table(("setting", "value", "meaning"), rows))
+        click.echo(table(("check", "result", ""), [(f.check, f.result, f.words) for f in findings]))
+        click.echo("\n" + table(("setting", "value", "meaning"), rows))
     bad = [finding for finding in findings if finding.result == "bad"]
     if bad:
         raise Refused("not good: " + "; ".join(f"{finding.check}: {finding.words}" for finding in bad))

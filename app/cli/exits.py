@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import rich_click as click
 
-from app.cli.words import printable
+from app.cli.terminal import printable
 
 
 class Ending(Exception):

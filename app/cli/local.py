@@ -15,8 +15,8 @@ from app.cli.target import settings_or_end
 from app.errors import CrossfadeError
 
 if TYPE_CHECKING:
-    from app.control.store.port import TokenRole
     from app.settings import Settings
+    from app.store.port import TokenRole
 
 ONCALL_DAYS = 30.0
 """Whoever is on call signs in again after so long, unless told otherwise."""
@@ -35,10 +35,10 @@ def serve(cells: int) -> None:
         # Users are served without it; a person needs CROSSFADE_TOKEN then.
         click.echo(f"no token for the commands on this host: {error}", err=True)
     if cells > 1:
-        from app.cells.host import run_cells
+        from app.serve.parent import run_cells
 
         sys.exit(run_cells(settings, cells))
-    from app.server import run
+    from app.serve.server import run
 
     sys.exit(run(settings))
 

@@ -15,14 +15,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from msgspec import Struct
-
+from app.cli.known_token import KnownToken
 from app.cli.target import operator_token_file
-from app.control.store.port import Store, Token, TokenRole
-from app.control.tokens import digest_of, make_token
+from app.serve.service import make_store
 from app.settings import Settings
-from app.wiring import make_store
-from dashboards.views import AuditEntry
+from app.store.port import Store, Token, TokenRole
+from app.store.tokens import digest_of, make_token
+from rollout.views import AuditEntry
 
 T = TypeVar("T")
 
@@ -42,19 +41,6 @@ def add_token(settings: Settings, role: TokenRole, name: str, days: float | None
         return secret
 
     return _with_store(settings, add)
-
-
-class KnownToken(Struct, frozen=True):
-    """What may be shown of a token; times in Unix seconds."""
-
-    id: str
-    name: str
-    role: TokenRole
-    created_at: float
-    expires_at: float | None
-    state: Literal["good", "expired", "revoked"]
-    kind: Literal["token", "browser"] = "token"
-    """`browser`: the session that a sign-in link began."""
 
 
 def list_tokens(settings: Settings) -> list[KnownToken]:

@@ -15,7 +15,7 @@ from app.cli.control import percentage_type, reason_option, reason_or_command
 from app.cli.exits import Misused
 from app.cli.options import Desk, speaks_to_service
 from app.cli.service import quoted
-from dashboards.views import AuditPage, ErrorGroup, Preview, SessionView, UserView
+from rollout.views import AuditPage, ErrorGroup, Preview, SessionView, UserView
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 EVENTS = "/api/rollout/events"

@@ -13,7 +13,7 @@ import rich_click as click
 
 from app.cli.service import Service
 from app.cli.target import find_target
-from app.cli.words import printable
+from app.cli.terminal import printable
 
 
 class Desk:

@@ -15,7 +15,7 @@ import msgspec
 
 from app.cli.exits import Misused, Refused, Unreachable
 from app.cli.target import Target
-from dashboards.views import RolloutView
+from rollout.views import RolloutView
 
 if TYPE_CHECKING:
     import httpx

@@ -5,11 +5,13 @@ It must not fetch anything or know how a command ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dashboards.views import (
+from app.cli.terminal import table
+from dashboards.words import plural
+from rollout.views import (
     AuditEntry,
     CellState,
     ErrorGroup,
@@ -20,28 +22,13 @@ from dashboards.views import (
     SessionView,
     UserView,
 )
-from dashboards.words import plural
 
 if TYPE_CHECKING:
-    from app.cli.local_store import KnownToken
+    from app.cli.known_token import KnownToken
 
 NO_DATA = "no data"
 SILENT_S = 5
 """A cell that was not heard for so long is named as silent."""
-
-
-def printable(text: str) -> str:
-    """For a terminal: what somebody else typed may hold signs that would steer it, or turn the line around."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their longest cell, two spaces apart, so that `grep` and `awk` can read them too."""
-    lines = [list(heads), *([" ".join(cell.splitlines()) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
 
 
 def sentence(view: RolloutView) -> str:

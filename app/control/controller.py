@@ -16,31 +16,31 @@ from dataclasses import replace
 import msgspec
 import structlog
 
-from app.control.asking import Asking
-from app.control.bus import Bus, NoBus
-from app.control.desk import Desk, log_notice
-from app.control.enforcement import Enforcer
-from app.control.everyone import Everyone
-from app.control.exchange import Exchange
-from app.control.flags import Flags
-from app.control.fleet import Fleet
+from app.control.deploy import Loads
+from app.control.enforcer import Enforcer
 from app.control.following import Follower
 from app.control.forgetting import Forgetting
-from app.control.keeper import Keeper
-from app.control.lease import Lease, OnlyCell
-from app.control.ledger import Ledger
-from app.control.loads import Loads
 from app.control.lockfile import LockFile
-from app.control.overview import Known, users_on, verdicts
-from app.control.ports import Cell, Guard, Loaded, NoGuard
-from app.control.questions import Abandon, Adopt, Prepare, Question
+from app.control.ports import Cell, Guard, NoGuard
+from app.control.queries import Everyone
 from app.control.receipt import Receipt
 from app.control.record import audit_in
-from app.control.registry import Registry
-from app.control.rollbacks import ANSWER_S, Rollbacks
-from app.control.store.port import RevisionTaken, Store
+from app.control.register import Registry
+from app.control.repository import Keeper
+from app.control.rollback import ANSWER_S, Rollbacks
+from app.control.state import Desk, log_notice
+from app.control.sync import Exchange
+from app.control.views import Known, users_on, verdicts
 from app.errors import StoreUnavailable
+from app.flags import Flags
+from app.fleet.bus import Bus, NoBus
+from app.fleet.lease import Lease, OnlyCell
+from app.fleet.members import Fleet
+from app.fleet.queries import Abandon, Adopt, Prepare, Question
+from app.fleet.rpc import Asking
+from app.metrics.counters import Ledger
 from app.settings import Settings
+from app.store.port import RevisionTaken, Store
 from rollout.errors import NoWayBack, Refused, StaleRevision
 from rollout.events import (
     EVIDENCE,
@@ -66,6 +66,7 @@ from rollout.machine import advance
 from rollout.names import CANARY, STABLE, Path
 from rollout.permissions import check_load, require_role
 from rollout.state import UNDO_S, Rollout
+from rollout.views import Loaded
 
 Change = Start | SetPercentage | Promote | Pause | Resume | Undo | Unlock | ApplyPlan
 """Every command but a rollback."""

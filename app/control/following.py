@@ -9,10 +9,10 @@ import time
 
 import structlog
 
-from app.control.bus import Changed
-from app.control.desk import Desk
-from app.control.rollbacks import Rollbacks
-from app.control.store.port import StoredRecord
+from app.control.rollback import Rollbacks
+from app.control.state import Desk
+from app.fleet.bus import Changed
+from app.store.port import StoredRecord
 from rollout.names import CANARY
 from rollout.state import Rollout
 

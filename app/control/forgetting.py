@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from app.control.desk import Desk
-from app.control.store.port import Store
+from app.control.state import Desk
 from app.errors import CellStillThere, UnknownCell
-from dashboards.views import AuditFilter, GivenUp, Rollback
+from app.store.port import Store
 from rollout.errors import ReasonMissing
 from rollout.events import Actor, Audit
 from rollout.permissions import require_role
+from rollout.views import AuditFilter, GivenUp, Rollback
 
 SILENT_S: Final = 30.0
 """How long a cell must not have been heard of. One that lives and only lost the store serves v2 after 10 s of that

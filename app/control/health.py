@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from app.control.overview import Known
-from app.control.ports import PathState
+from app.control.views import Known
+from app.pool.state import PathState
 from app.settings import Settings, describe, variable_of
-from dashboards.views import HealthView, SettingView, WorkerView
 from rollout.names import PATHS, Path
+from rollout.views import HealthView, SettingView, WorkerView
 
 SECRETS: Final = frozenset({"secret", "jwt_key", "unleash_token", "unleash_admin_token", "notify"})
 """Shown as set or unset; the targets of notifications carry keys in their addresses."""

@@ -14,16 +14,16 @@ from time import time
 import msgspec
 import structlog
 
-from app.control.fleet import Fleet
-from app.control.keeper import Keeper
-from app.control.ledger import Ledger
 from app.control.ports import Cell
-from app.control.series import SPAN_S, TIERS, Gauges, SavedSlots, Series
-from app.control.store.port import SeriesChunk, Store
-from app.control.summing import per_session_bytes
+from app.control.repository import Keeper
 from app.errors import StoreUnavailable
-from dashboards.views import AuditEntry, Mark, SeriesView, Span
+from app.fleet.aggregate import per_session_bytes
+from app.fleet.members import Fleet
+from app.metrics.counters import Ledger
+from app.metrics.series import SPAN_S, TIERS, Gauges, SavedSlots, Series
+from app.store.port import SeriesChunk, Store
 from rollout.names import PATHS
+from rollout.views import AuditEntry, Mark, SeriesView, Span
 
 LOOK_S = 1.0
 SAVE_S = 10

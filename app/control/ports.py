@@ -6,75 +6,14 @@ Whoever implements `Cell` needs nothing else of `app.control`; it must not know 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from msgspec import Struct
-
-from dashboards.views import SessionView, Verdict
+from app.gateway.ports import BucketRow
+from app.gateway.sweep import Sweep, SweepReport
+from app.pool.state import PathState
 from rollout.assign import View
 from rollout.names import Path
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """What one change of the view set in motion in a cell, when `Cell.apply` returned. Times are monotonic seconds."""
-
-    id: int
-    """Counts the sweeps of this cell; a later one overtakes the earlier."""
-    at: float
-    """When the view was set: no session is admitted by the old one after this."""
-    rollback: bool
-    decided: int
-    """Sessions that were decided again."""
-    to_move: int
-    """Sessions whose decision differs from where they are: moved at once, paced, or at the end of their message."""
-    moved: int
-    """Of these, the ones that were idle and stand on their new path already."""
-
-
-@dataclass(frozen=True, slots=True)
-class SweepReport:
-    """What a cell observed of a rollback's sweep; never an estimate. The clocks start at `Sweep.at`."""
-
-    new_stopped_ms: float
-    """Until the last admission to v3; after it there was none."""
-    existing_moved_ms: float
-    """Until the registry was empty of v3 and v3's worker had answered a later barrier with zero (or was dead)."""
-    sessions_moved: int
-    closed: int
-    """Client sockets that were closed because of it; the promise is zero."""
-    interrupted: int
-    """Running messages that were cancelled at the deadline."""
-    verified: bool
-    """False: a later sweep overtook this one before all of it was seen."""
-
-
-class BucketRow(NamedTuple):
-    """One user of this cell, for previews: where the hash puts them, and where they are."""
-
-    user_id: str
-    bucket: int
-    path: Path
-    sessions: int
-
-
-@dataclass(frozen=True, slots=True)
-class PathState:
-    """One path of a cell as its host sees it now; None: not known (yet)."""
-
-    available: bool
-    reason: str | None
-    """Why it is not available, for a person; None when it is."""
-    build: str | None
-    sessions: int
-    users: int
-    memory_bytes: int | None
-    session_memory_bytes: float | None
-    restarts: int
-    uptime_s: float | None
-    exports_state: bool | None = None
-    """Whether its sessions take their state along when they leave it."""
+from rollout.views import Loaded, SessionView, Verdict
 
 
 class Cell(Protocol):
@@ -112,20 +51,6 @@ class Cell(Protocol):
     def moving(self) -> int:
         """Sessions that still wait for the end of a message, or for their turn, to be handed over."""
         ...
-
-
-class Loaded(Struct, frozen=True, kw_only=True):
-    """What a load of v3 did."""
-
-    build: str
-    previous_build: str | None
-    sessions_moved: int
-    seconds: float
-    """From the new worker being checked to the old one being empty."""
-    cells: list[str] = []
-    """That serve it now."""
-    missing_cells: list[str] = []
-    """Of other hosts, which have files of their own; or that have not said yet that they serve it."""
 
 
 class Builds(Protocol):

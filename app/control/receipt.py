@@ -1,6 +1,6 @@
 """The receipt of a rollback as the control loop writes it and the store keeps it, added up from what cells observed.
 
-Pure; how it reads is for the pages, and who observes what, and when it is verified, for `app.control.watch`.
+Pure; how it reads is for the pages, and who observes what, and when it is verified, for `app.control.verification`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.control import error_groups
-from app.control.bus import Part
+from app.fleet.bus import Part
+from app.metrics import error_groups
 from dashboards.markdown import to_markdown
-from dashboards.views import PathFigures, Rollback
-from dashboards.views import ReceiptView as Receipt
 from rollout.names import CANARY
 from rollout.state import LastRollback
+from rollout.views import PathFigures, Rollback
+from rollout.views import ReceiptView as Receipt
 
 __all__ = ["Receipt", "add_up", "begin_receipt", "to_markdown"]
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.control.store.port import StoredRecord
-from dashboards.views import AuditEntry, PathFigures
+from app.store.port import StoredRecord
 from rollout.events import Audit, Effect
 from rollout.record import from_dict, to_dict
 from rollout.state import Rollout
+from rollout.views import AuditEntry, PathFigures
 
 MOMENT = (
     "build",

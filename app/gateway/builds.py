@@ -9,14 +9,14 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from app.control.ports import Loaded
 from app.errors import FactoryError, StateIncompatible
 from app.gateway.cell import Cell
 from rollout.names import CANARY, STABLE
+from rollout.views import Loaded
 
 if TYPE_CHECKING:
-    from app.paths.handle import WorkerHandle
-    from app.paths.hosts import PathHosts
+    from app.pool.handle import WorkerHandle
+    from app.pool.pools import PathHosts
 
 LOOK_S = 0.02
 

@@ -12,21 +12,22 @@ from dataclasses import dataclass, replace
 from time import monotonic, time
 from typing import Literal, Protocol
 
-from app.control.ledger import Ledger
-from app.control.ports import BucketRow, PathState, Sweep, SweepReport
 from app.errors import IllegalTransition
 from app.gateway.codec import JsonCodec
-from app.gateway.handover import RunningSweep
-from app.gateway.limits import Buckets
-from app.gateway.ports import Charge, HandoverOutcome, Socket, Timer, Worker
-from app.gateway.registry import Registry
-from app.gateway.session import Message, Session, State
-from app.paths.frames import Done, Event, Started
-from app.paths.ports import Death, Traffic
+from app.gateway.message import Message
+from app.gateway.ports import BucketRow, Charge, HandoverOutcome, Socket, Timer, Worker
+from app.gateway.rate_limits import Buckets
+from app.gateway.session import Session, State
+from app.gateway.session_index import Registry
+from app.gateway.sweep import RunningSweep, Sweep, SweepReport
+from app.link.frames import Done, Event, Started, Traffic
+from app.metrics.counters import Ledger
+from app.pool.death import Death
+from app.pool.state import PathState
 from app.settings import Settings
-from dashboards.views import SessionView
 from rollout.assign import View, assign
 from rollout.names import Path
+from rollout.views import SessionView
 
 ABUSE = 10
 """So many times the message rate a client may send of anything (pings, refused frames) before it is closed (1008)."""

@@ -5,7 +5,8 @@ Knows a session's identity, no rules: when something is said is the session's bu
 
 from __future__ import annotations
 
-from app.gateway.session import Message, Session
+from app.gateway.message import Message
+from app.gateway.session import Session
 from app.messages import (
     ErrorCode,
     Inbound,

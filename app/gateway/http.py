@@ -15,8 +15,8 @@ from litestar import Request, Response, post
 from litestar.datastructures import State
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from app.gateway.door import Caller, Refused
-from app.gateway.entrance import Entrance
+from app.gateway.admission import Caller, Refused
+from app.gateway.resume import Entrance
 from app.gateway.session import Session
 
 STATUS_OF_REFUSAL = {

@@ -10,13 +10,12 @@ from collections import deque
 from enum import Enum
 from typing import Literal
 
-from msgspec import Struct
-
 from app.errors import IllegalTransition
-from app.gateway.outcomes import Recent
+from app.gateway.message import Message
 from app.gateway.ports import Charge, Codec, HandoverOutcome, Limits, Meter, Socket, Surroundings, Timer, Worker
+from app.gateway.recent import Recent
+from app.link.frames import Cancel, Close, Done, Open, Run
 from app.messages import ErrorCode, Inbound, Refusal
-from app.paths.frames import Cancel, Close, Done, Open, Run
 from rollout.names import Path
 
 # A worker that was told to cancel answers within a turn; one that does not is busy or gone, and is fenced.
@@ -36,24 +35,6 @@ class State(Enum):
     """Its socket is gone: the running message finishes, then the session ends (or a resume takes it up)."""
     ENDED = "ended"
     """Forgotten here and in its worker; whatever it is told now changes nothing."""
-
-
-class Message(Struct, eq=False, gc=False):
-    """One accepted message."""
-
-    number: int
-    message_id: str
-    body: bytes
-    accepted_at: float
-    dispatched_at: float = 0.0
-    path: Path = "v2"
-    started: bool = False
-    events: int = 0
-    """Events of it handed to the transport."""
-    stopping: bool = False
-    """The client asked for its end."""
-    cancelled: bool = False
-    """Its worker was told to stop it for a handover."""
 
 
 class Session:
@@ -108,8 +89,8 @@ class Session:
         reason: str,
         bucket: int,
         socket: Socket,
-        codec: Codec,
-        cell: Surroundings,
+        codec: Codec[Session],
+        cell: Surroundings[Session],
         limits: Limits,
         rate: Meter,
         conduct: Meter,

@@ -9,7 +9,7 @@ import msgspec
 
 from app.loadtest.options import LoadOptions
 from app.loadtest.report import Share
-from dashboards.views import RolloutView, SessionView
+from rollout.views import RolloutView, SessionView
 
 
 def share_of(options: LoadOptions, view: RolloutView, sessions: list[SessionView]) -> Share:

@@ -22,7 +22,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from app.cli.words import table
+from app.cli.terminal import table
 from ops.bench.aborts import Aborted, abort
 from ops.bench.processes import ROOT, BenchError, free_port, running
 from ops.chaos.service import chaos_service

@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from app.cli.words import table
+from app.cli.terminal import table
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

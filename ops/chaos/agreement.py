@@ -12,8 +12,8 @@ from typing import Literal
 from msgspec import Struct
 
 from app.control.record import place_of
-from dashboards.views import AuditEntry
 from rollout.state import Rollout
+from rollout.views import AuditEntry
 
 Verb = Literal["percentage", "rollback", "undo", "unlock"]
 

@@ -10,8 +10,8 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import count
 
-from dashboards.views import SessionView
 from ops.chaos.client import ChaosClient
+from rollout.views import SessionView
 
 AT_ONCE = 2
 """Sockets that are being opened at a time and address: enough to find every cell, and little enough to stay quick."""

@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from app.loadtest.documents import Answer, DocumentedHistory
 from app.loadtest.history import Finished, Frame
-from app.loadtest.wire import Wire, connect
+from ops.chaos.documents import Answer, DocumentedHistory
+from ops.chaos.wire import Wire, connect
 
 WITHIN_S = 20.0
 TRACE = 200

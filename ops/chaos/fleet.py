@@ -19,10 +19,10 @@ import httpx
 import msgspec
 import psutil
 
-from app.cells.names import cell_names
+from app.serve.names import cell_names
 from app.settings import Settings, variable_of
-from dashboards.views import AuditPage, Rollback, RolloutView, SessionView
 from ops.bench.processes import ROOT, BenchError, free_port
+from rollout.views import AuditPage, Rollback, RolloutView, SessionView
 
 START_S = 60.0
 WITHIN_S = 20.0

@@ -18,8 +18,7 @@ import psutil
 
 from app.control.lockfile import LockFile
 from app.control.record import place_of, read_record
-from app.control.store.sql import SqlStore, sqlite_store
-from dashboards.views import AuditEntry
+from app.store.sql import SqlStore, sqlite_store
 from ops.bench.processes import BenchError
 from ops.chaos.agreement import Given, Verb, contradictions
 from ops.chaos.client import ChaosClient
@@ -28,6 +27,7 @@ from ops.chaos.fleet import Fleet, fleet, until
 from ops.chaos.service import FACTORIES
 from rollout.cohort import bucket
 from rollout.state import Lock, Rollout
+from rollout.views import AuditEntry
 
 FLAG = "USE_WEBSOCKET_SUPERVISOR_V3"
 CELLS = 2

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import httpx
 
-from app.control.store.sql import postgres_store
+from app.store.sql import postgres_store
 from ops.bench.processes import BenchError
 from ops.chaos.figures import Figure, equal, held, timed
 from ops.chaos.fleet import Fleet, fleet, until

@@ -20,9 +20,9 @@ import msgspec
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from dashboards.views import Rollback, RolloutView, SessionView
 from ops.bench.processes import ROOT, BenchError, free_port, running
 from ops.chaos.verification import Sighting
+from rollout.views import Rollback, RolloutView, SessionView
 
 FACTORIES = Path(__file__).with_name("factories")
 UNLIMITED = "1000000000"

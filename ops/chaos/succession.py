@@ -12,8 +12,8 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from app.control.lease import NAME, TTL_S
-from app.control.store.sql import sqlite_store
+from app.fleet.lease import NAME, TTL_S
+from app.store.sql import sqlite_store
 from ops.bench.processes import BenchError
 from ops.chaos.figures import Figure, held, timed
 from ops.chaos.fleet import CellDesk, Fleet, fleet, until

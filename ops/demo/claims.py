@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.loadtest.report import Report
-from dashboards.views import Rollback
+from rollout.views import Rollback
 
 BY_ITSELF = "evidence"
 

@@ -13,8 +13,8 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from dashboards.views import ErrorGroup, PathFigures, RolloutView
 from ops.demo.processes import DemoError, Running
+from rollout.views import ErrorGroup, PathFigures, RolloutView
 
 LOOK_S = 0.02
 """How often it looks, and so how exact the times are that it saw."""

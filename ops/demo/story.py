@@ -9,11 +9,11 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from dashboards.views import Rollback, RolloutView
 from ops.demo.claims import Seen
 from ops.demo.operating import LOOK_S, Operator, canary
 from ops.demo.processes import Crowd, DemoError
 from ops.demo.script import PERCENTAGES, Script
+from rollout.views import Rollback, RolloutView
 
 MOVED_S = 10.0
 FAIL_S = 30.0

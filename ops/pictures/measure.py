@@ -22,11 +22,11 @@ import msgspec
 import psutil
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
-from app.control.series import Point, SavedSlots, Slot
-from app.control.store.port import SeriesChunk
-from app.control.store.sql import sqlite_store
-from dashboards.views import AuditEntry
+from app.metrics.series import Point, SavedSlots, Slot
+from app.store.port import SeriesChunk
+from app.store.sql import sqlite_store
 from ops.pictures.stage import Remote, Stage, launch, staged
+from rollout.views import AuditEntry
 
 CELL = "a"
 CONNECT_S = 240.0

@@ -19,9 +19,9 @@ from app.api.routes import UNROUTED, openapi_config, operators_router
 from app.api.services import STATE, Services
 from app.api.user_ids import keep_slashes
 from app.control.history import History
-from app.control.store.port import TokenRole
-from app.control.tokens import make_token
-from app.telemetry import CellFigures, Metrics
+from app.metrics.prometheus import CellFigures, Metrics
+from app.store.port import TokenRole
+from app.store.tokens import make_token
 from dashboards.pages import SOURCE, make_router
 from rollout.names import PATHS
 from tests.control.world import World

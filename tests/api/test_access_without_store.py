@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest_asyncio
 
 from app.api.access import Access, Visitor
-from app.control.store.port import Token
-from app.control.store.sql import SqlStore, sqlite_store
-from app.control.tokens import make_token
+from app.store.port import Token
+from app.store.sql import SqlStore, sqlite_store
+from app.store.tokens import make_token
 
 
 class HangingStore(SqlStore):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
-from app.control.store import tables
-from app.control.store.port import StoredCell
+from app.store import tables
+from app.store.port import StoredCell
 from tests.api.service import Service
 
 FAR = "c@far.example:8000"

@@ -11,8 +11,8 @@ import pytest
 
 from app.errors import StoreUnavailable
 from dashboards.export import PIECE, export
-from dashboards.views import AuditEntry
 from rollout.events import Actor
+from rollout.views import AuditEntry
 from tests.api.service import Service
 
 ADA = Actor("ada", "manager")

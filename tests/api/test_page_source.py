@@ -7,8 +7,8 @@ import pytest
 from app.api.page_source import PageSource
 from app.control.history import History
 from dashboards.ports import Person, Unavailable
-from dashboards.views import AuditFilter
 from rollout.plan import DEFAULT_PLAN, QUICK_PLAN
+from rollout.views import AuditFilter
 from tests.api.service import Service
 
 ADA = Person("ada", "manager")

@@ -9,8 +9,8 @@ from sqlalchemy import update
 
 from app.api.access import COOKIE, SESSION_S, Access
 from app.api.csrf import CSRF_COOKIE, HEADER
-from app.control.store import tables
-from app.control.tokens import make_token
+from app.store import tables
+from app.store.tokens import make_token
 from tests.api.service import SECRET, Service
 
 A_SECOND = 1.0

@@ -7,11 +7,11 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from dashboards.views import AuditEntry, SessionView
 from ops.chaos.agreement import Given, contradictions
 from ops.chaos.arrivals import admitted_to, last_by_old_rule_ms
 from ops.chaos.figures import equal, held, said, timed
 from rollout.state import Lock, Rollout
+from rollout.views import AuditEntry, SessionView
 
 IDLE = {"phase": "idle", "percentage": 0, "stage": None}
 HALF = {"phase": "paused", "percentage": 50, "stage": None}

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from app.loadtest.documents import DocumentedHistory
 from app.loadtest.history import Rule
+from ops.chaos.documents import DocumentedHistory
 from ops.chaos.verification import Sighting, said_too_early
 
 Wire = list[dict[str, object]]

@@ -14,7 +14,7 @@ import uvicorn
 from litestar import Litestar, Request, Response, route
 from litestar.datastructures import State
 
-from dashboards.views import CellState, Lock, PathFigures, PlanView, Rollback, RolloutView, StageView, Verdict
+from rollout.views import CellState, Lock, PathFigures, PlanView, Rollback, RolloutView, StageView, Verdict
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 from app.cli import control
 from app.cli.words import what_next
-from dashboards.views import PlanView, StageView
+from rollout.views import PlanView, StageView
 from tests.cli.conftest import Run
 from tests.cli.fake_service import FakeService, rolled_back, view
 

@@ -15,7 +15,8 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from app.loadtest.options import LoadOptions
 from app.loadtest.share import share_of
-from dashboards.views import Path, SessionView
+from rollout.names import Path
+from rollout.views import SessionView
 from tests.cli.conftest import Run
 from tests.cli.fake_service import view
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from app.cli.local_store import keep_operator_token
-from app.control.store.port import Token
-from app.control.store.sql import sqlite_store
-from app.control.tokens import digest_of
 from app.settings import Settings
-from dashboards.views import AuditEntry
+from app.store.port import Token
+from app.store.sql import sqlite_store
+from app.store.tokens import digest_of
+from rollout.views import AuditEntry
 from tests.cli.conftest import Run
 
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from app.cli.exits import Misused
 from app.cli.target import find_target
 from app.cli.words import preview
-from dashboards.views import AuditEntry, AuditPage, ErrorGroup, Preview, SessionView, UserView
+from rollout.views import AuditEntry, AuditPage, ErrorGroup, Preview, SessionView, UserView
 from tests.cli.conftest import Run
 from tests.cli.fake_service import FakeService, view
 
@@ -257,6 +257,6 @@ def test_with_url_and_token_given_a_wrong_setting_is_in_nobodys_way() -> None:
 
 def test_help_imports_nothing_slow() -> None:
     """`crossfade --help` must answer in a blink, on slow machines too: what costs time is imported when needed."""
-    slow = ("httpx", "litestar", "uvicorn", "sqlalchemy", "websockets", "app.server", "app.loadtest.run")
+    slow = ("httpx", "litestar", "uvicorn", "sqlalchemy", "websockets", "app.serve.server", "app.loadtest.run")
     code = f"import sys, app.cli; print([name for name in {slow} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"

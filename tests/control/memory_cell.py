@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from time import monotonic
 
-from app.control.ports import BucketRow, PathState, Sweep, SweepReport
-from dashboards.views import SessionView
+from app.gateway.ports import BucketRow
+from app.gateway.sweep import Sweep, SweepReport
+from app.pool.state import PathState
 from rollout.assign import View, assign
 from rollout.cohort import bucket
 from rollout.names import Path
+from rollout.views import SessionView
 
 GROUP = "USE_WEBSOCKET_SUPERVISOR_V3"
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from app.control.overview import own_census, rollout_view, user_view
 from app.control.ports import NoGuard
+from app.control.views import own_census, rollout_view, user_view
 from app.errors import StoreUnavailable
-from dashboards.views import Verdict
 from rollout.errors import NotAllowed, StaleRevision
 from rollout.events import Actor, ApplyPlan, Pause, Promote, Rollback, SetPercentage, Start, Undo, Unlock
 from rollout.plan import Plan, Stage
+from rollout.views import Verdict
 from tests.control.world import World
 
 ANN = Actor("ann", "manager")

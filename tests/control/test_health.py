@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from app.control.health import SECRETS, health_view, settings_view, shown
-from app.control.lease import Lease, holder_of
 from app.errors import StoreUnavailable
+from app.fleet.lease import Lease, holder_of
 from app.settings import Settings, describe
 from tests.control.world import World
 

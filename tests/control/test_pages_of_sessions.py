@@ -10,11 +10,11 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from app.control.asking import Asking
-from app.control.bus import Answer
-from app.control.everyone import Everyone
-from app.control.questions import Question, SessionKey
-from dashboards.views import SessionView
+from app.control.queries import Everyone
+from app.fleet.bus import Answer
+from app.fleet.queries import Question, SessionKey
+from app.fleet.rpc import Asking
+from rollout.views import SessionView
 from tests.control.world import World
 
 

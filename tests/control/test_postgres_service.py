@@ -16,11 +16,11 @@ import pytest
 
 from app.cli.target import OPERATOR_TOKEN
 from app.control.lockfile import NAME
-from app.control.store.sql import SqlStore
+from app.store.sql import SqlStore
 from ops.chaos.outage import Way, away
 from ops.chaos.postgres import PostgresServer
 from tests.cli.test_real_service import Terminal
-from tests.control.stores import opened
+from tests.store.stores import opened
 
 pytestmark = pytest.mark.slow
 

@@ -19,9 +19,9 @@ from typing import Literal, TypeVar
 import msgspec
 import pytest
 
-from dashboards.views import AuditEntry
 from ops.bench.processes import ROOT
 from ops.chaos.fleet import Fleet, fleet, until
+from rollout.views import AuditEntry
 from tests.control.operator_process import Outcome
 
 pytestmark = pytest.mark.slow

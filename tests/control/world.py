@@ -8,21 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.control.bus import Bus
 from app.control.controller import Controller
-from app.control.flags.embedded import EmbeddedFlags
-from app.control.ledger import Ledger
 from app.control.lockfile import LockFile
 from app.control.ports import Guard
 from app.control.record import read_record
-from app.control.store.port import StoredRecord, StoredRollback
-from app.control.store.sql import SqlStore, sqlite_store
 from app.errors import StoreUnavailable
+from app.flags.embedded import EmbeddedFlags
+from app.fleet.bus import Bus
+from app.metrics.counters import Ledger
 from app.settings import Settings
-from dashboards.views import AuditEntry, Rollback
+from app.store.port import StoredRecord, StoredRollback
+from app.store.sql import SqlStore, sqlite_store
 from rollout.cohort import bucket
 from rollout.events import Notify
 from rollout.state import Lock, Rollout
+from rollout.views import AuditEntry, Rollback
 from tests.control.memory_cell import GROUP, MemoryCell
 
 USERS = 100

@@ -13,7 +13,7 @@ import uvicorn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from dashboards.views import CellState, RolloutView
+from rollout.views import CellState, RolloutView
 from tests.dashboards.memory import NO_FIGURES, VERBS, MemorySource, make_app, no_verdicts, path, receipt, rollout
 
 STATES: dict[str, Callable[[], RolloutView]] = {

@@ -19,7 +19,9 @@ from dashboards.details import errors
 from dashboards.overview import overview_page
 from dashboards.pages import SOURCE, make_router
 from dashboards.ports import Outcome, PageRequest, Person, Role, Unavailable, Verb
-from dashboards.views import (
+from rollout.names import PATHS
+from rollout.plan import QUICK_PLAN, Plan
+from rollout.views import (
     EVERYTHING,
     AuditEntry,
     AuditFilter,
@@ -47,8 +49,6 @@ from dashboards.views import (
     Verdict,
     WorkerView,
 )
-from rollout.names import PATHS
-from rollout.plan import QUICK_PLAN, Plan
 
 NOW = 1_790_000_000.0
 VERBS: tuple[Verb, ...] = ("start", "set", "promote", "pause", "resume", "rollback", "undo", "unlock")

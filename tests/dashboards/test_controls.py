@@ -6,7 +6,7 @@ import pytest
 
 from dashboards.controls import controls, effect, why_not
 from dashboards.ports import Person, Role, Verb
-from dashboards.views import Preview
+from rollout.views import Preview
 from tests.dashboards.memory import receipt, rollout
 
 

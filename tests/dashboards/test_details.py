@@ -17,7 +17,7 @@ from litestar.testing import TestClient
 from markupsafe import escape
 
 from dashboards.ports import Role
-from dashboards.views import EVERYTHING, AuditFilter, RolloutView, UserView
+from rollout.views import EVERYTHING, AuditFilter, RolloutView, UserView
 from tests.dashboards.memory import (
     NOW,
     MemorySource,

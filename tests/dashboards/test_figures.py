@@ -6,7 +6,7 @@ import pytest
 
 from dashboards.contexts import Figure
 from dashboards.figures import MARK, bar, figures
-from dashboards.views import RolloutView, Verdict
+from rollout.views import RolloutView, Verdict
 from tests.dashboards.memory import NO_FIGURES, no_verdicts, path, rollout
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.control.ledger import Ledger
-from app.control.ports import PathState
-from app.telemetry import CellFigures, Metrics
+from app.metrics.counters import Ledger
+from app.metrics.prometheus import CellFigures, Metrics
+from app.pool.state import PathState
 from dashboards.render import HERE
 
 FILE = Path(HERE / "grafana" / "crossfade.json")

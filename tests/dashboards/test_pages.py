@@ -15,7 +15,7 @@ from litestar.testing import TestClient
 from dashboards.overview import SILENT_S
 from dashboards.pages import OVERVIEW_SECTIONS, TRY_SECTIONS
 from dashboards.ports import Role
-from dashboards.views import RolloutView
+from rollout.views import RolloutView
 from tests.dashboards.memory import (
     NO_FIGURES,
     MemorySource,

@@ -14,10 +14,10 @@ from litestar.testing import TestClient
 
 from dashboards import plans
 from dashboards.ports import Role
-from dashboards.views import RolloutView
 from rollout.plan import DEFAULT_PLAN, QUICK_PLAN, Plan, Query, Stage
 from rollout.plan_writer import dump_toml
 from rollout.schedule import FreezeOnce, FreezeWeekly
+from rollout.views import RolloutView
 from tests.dashboards.memory import NOW, MemorySource, make_app, rollout
 
 FIRST, TENTH, ALL = DEFAULT_PLAN.stages

@@ -12,7 +12,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from dashboards.markdown import to_markdown
-from dashboards.views import ReceiptView
+from rollout.views import ReceiptView
 from tests.dashboards.memory import NOW, MemorySource, entry, group, make_app, path, receipt, rollout
 
 

@@ -7,7 +7,7 @@ import pytest
 from dashboards.contexts import Fact
 from dashboards.overview import top
 from dashboards.state import rollback, state
-from dashboards.views import CellState, StageView
+from rollout.views import CellState, StageView
 from tests.dashboards.memory import NO_FIGURES, NOW, path, receipt, rollout
 
 

@@ -14,16 +14,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from app.control.ledger import MESSAGES, Ledger
+from app.gateway.admission import Door
 from app.gateway.cell import Cell, Identity
-from app.gateway.door import Door
-from app.gateway.entrance import Departures, Entrance, NoDepartures
 from app.gateway.framing import Receiver
+from app.gateway.message import Message
 from app.gateway.ports import Charge, Socket
-from app.gateway.session import Message, Session
+from app.gateway.resume import Departures, Entrance, NoDepartures
+from app.gateway.session import Session
+from app.link.frames import Cancel, Close, Done, Event, Open, Run, Started, ToWorker, Traffic
 from app.messages import render
-from app.paths.frames import Cancel, Close, Done, Event, Open, Run, Started, ToWorker
-from app.paths.ports import Death, DownReason, Traffic
+from app.metrics.counters import MESSAGES, Ledger
+from app.pool.death import Death, DownReason
 from app.settings import Settings
 from rollout.assign import FlagRule, View
 from rollout.names import Path

@@ -7,11 +7,10 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from app.control.ledger import ADMISSIONS
-from app.control.ports import SweepReport
-from app.gateway import handover
-from app.gateway.handover import SLICE_S
+from app.gateway import sweep as sweep_module
 from app.gateway.session import CANCEL_GRACE_S, Session, State
+from app.gateway.sweep import SLICE_S, SweepReport
+from app.metrics.counters import ADMISSIONS
 from rollout.assign import View
 from tests.gateway.harness import HandCell, flag, frame, with_settings
 
@@ -46,7 +45,7 @@ async def test_a_sweep_of_ten_thousand_never_holds_the_loop_longer_than_its_slic
         return decide(session)
 
     decide = cell._decide
-    monkeypatch.setattr(handover, "monotonic", lambda: now)
+    monkeypatch.setattr(sweep_module, "monotonic", lambda: now)
     monkeypatch.setattr(cell, "_decide", decided)
     sweep = cell.apply(LOCKED, rollback=True)
     assert 0 < sweep.decided < 10_000
@@ -66,7 +65,7 @@ async def test_new_sessions_and_messages_follow_the_new_view_before_the_sweep_re
 ) -> None:
     cell = HandCell(percentage=100)
     sessions = crowd(cell, 1000)
-    monkeypatch.setattr(handover, "SLICE_S", -1.0)
+    monkeypatch.setattr(sweep_module, "SLICE_S", -1.0)
     cell.apply(LOCKED, rollback=True)
     last = sessions[-1]
     assert last.path == "v3", "its turn has not come"

@@ -18,11 +18,11 @@ from uvicorn.server import ServerState
 from websockets.asyncio.client import connect
 from websockets.frames import Frame, Opcode
 
-from app.gateway.entrance import Entrance
 from app.gateway.framing import BINARY, EXTENSION, Connection, FramedSocket, Held
+from app.gateway.resume import Entrance
 from tests.gateway.harness import HandCell, entrance_of, frame, with_settings
 from tests.gateway.serving import PATIENCE_S, Serving, handshake, raw, serve, text
-from tests.gateway.test_entrance import ANN
+from tests.gateway.test_resume import ANN
 
 MAX_BYTES = 2000
 

@@ -16,14 +16,14 @@ import websockets
 from litestar import Litestar
 from websockets.asyncio.client import connect
 
-from app.control.ledger import ADMISSIONS
-from app.gateway.door import Door
-from app.gateway.entrance import Entrance, NoDepartures
+from app.gateway.admission import Door
 from app.gateway.framing import Connection, Upgradable
+from app.gateway.handshake import open_websocket
 from app.gateway.http import post_message
 from app.gateway.ports import Timer
-from app.gateway.websocket import open_websocket
-from app.paths.frames import Run, ToWorker
+from app.gateway.resume import Entrance, NoDepartures
+from app.link.frames import Run, ToWorker
+from app.metrics.counters import ADMISSIONS
 from rollout.names import Path
 from tests.gateway.harness import HandCell, HandWorker, frame, with_settings
 from tests.gateway.serving import PATIENCE_S, serve

@@ -8,8 +8,7 @@ import pytest
 
 from app.errors import IllegalTransition
 from app.gateway.session import Session, State
-from app.paths.frames import Close
-from app.paths.ports import Traffic
+from app.link.frames import Close, Traffic
 from tests.gateway.harness import Client, HandCell, HandWorker, frame, numbers, with_settings
 
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from app.errors import IllegalTransition
+from app.gateway.message import Message
 from app.gateway.ports import Charge
-from app.gateway.session import Message, Session
-from app.paths.frames import Done
+from app.gateway.session import Session
+from app.link.frames import Done
 from rollout.names import Path
 from tests.gateway.world import Broken, World
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.control.ledger import HANDOVERS
 from app.gateway.session import CANCEL_GRACE_S, Session, State
-from app.paths.frames import Cancel, Close, Run
+from app.link.frames import Cancel, Close, Run
+from app.metrics.counters import HANDOVERS
 from rollout.assign import View
 from tests.gateway.harness import Client, HandCell, flag, frame, with_settings
 

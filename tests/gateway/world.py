@@ -11,8 +11,8 @@ from typing import Any, get_args
 
 from app.gateway.cell import Identity
 from app.gateway.session import CANCEL_GRACE_S, Session, State
+from app.link.frames import Cancel, Open, Run, ToWorker
 from app.messages import Terminal
-from app.paths.frames import Cancel, Open, Run, ToWorker
 from rollout.assign import View
 from rollout.names import Path
 from tests.gateway.harness import Client, HandCell, HandWorker, entrance_of, flag, frame, with_settings

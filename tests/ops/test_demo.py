@@ -17,12 +17,12 @@ import psutil
 import pytest
 
 from app.loadtest.report import Report, Share
-from dashboards.views import Rollback
 from ops.demo import story
 from ops.demo.claims import Seen, claims_of
 from ops.demo.processes import ROOT
 from ops.demo.run import BROKEN, HELD, demo
 from ops.demo.script import FAULTS, BadSetting, Script, read_script
+from rollout.views import Rollback
 
 CHANCE = random.Random(1)
 SHORT = Script(7, warm_s=0.5, earliest_s=3.0, latest_s=4.0, calm_s=0.2, hold_s=0.3, slack_s=20.0)

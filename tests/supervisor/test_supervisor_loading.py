@@ -271,7 +271,7 @@ async def test_a_context_fits_the_transport(package: Package) -> None:
         ("{name}.new:factory", "{name}.new has no 'factory'; it has: create_supervisor, helper"),
         ("{name}.new:VALUE", "'VALUE' is of type int and cannot be called"),
         (
-            "app.supervisor.own:Message",
+            "app.supervisor.adapter:Message",
             "'app' is a package of Crossfade itself; a factory lives in a package of another",
         ),
         ("rollout.x:f", "'rollout' is a package of Crossfade itself"),

@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from app.control.flags.document import render
-from app.control.flags.embedded import EmbeddedEngine, EmbeddedFlags
-from app.control.ledger import Ledger
+from app.flags.document import render
+from app.flags.embedded import EmbeddedEngine, EmbeddedFlags
 from app.gateway.cell import Cell, Identity
+from app.metrics.counters import Ledger
+from app.serve.service import bucket_of
 from app.settings import Settings
 from app.supervisor.contract import Opening
 from app.supervisor.document import PathName
 from app.supervisor.loading import BUILTIN, load_path
-from app.wiring import bucket_of
 from ops.bench.report import Result, compare
 from ops.bench.rows import Bench
 from rollout.assign import View

@@ -1,0 +1,135 @@
+"""All cells of the host as one, for whoever asks any of them: sessions, a user, a preview, errors.
+
+What a cell answers for itself stands here too; must not know HTTP. Whom an answer does not speak of is named in it:
+cells of this host that stand still, and of other hosts all but for previews, which their reports in the store allow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from heapq import merge, nsmallest
+from itertools import chain, islice
+from typing import TypeVar
+
+import msgspec
+
+from app.control import views
+from app.control.views import Known
+from app.fleet import census
+from app.fleet.census import Census
+from app.fleet.members import Fleet
+from app.fleet.queries import CensusOf, ErrorsOf, Question, SessionKey, SessionsOf, SessionsOfUser
+from app.fleet.rpc import Asking
+from app.metrics import error_groups
+from app.metrics.error_groups import GroupCount
+from rollout.names import CANARY, STABLE, Path
+from rollout.views import ErrorsView, Preview, SessionsView, SessionView, UserView
+
+ANSWER_S = 1.0
+"""A cell that has not answered a question by then is left out."""
+T = TypeVar("T")
+
+
+class Everyone:
+    """All cells of this host, asked by one of them."""
+
+    def __init__(self, fleet: Fleet, asking: Asking, known: Callable[[], Known]) -> None:
+        self._fleet = fleet
+        self._asking = asking
+        self._known = known
+
+    async def sessions(
+        self, path: Path | None, limit: int, search: str = "", after: SessionKey | None = None
+    ) -> SessionsView:
+        """Open sessions of all cells by user, at most `limit`; `search` is part of a user id."""
+        found = await self._all(SessionsOf(path, limit, search, after), SessionsView)
+        return SessionsView(
+            items=list(islice(merge(*(each.items for each in found.values()), key=_key), limit)),
+            before=sum(each.before for each in found.values()),
+            matching=sum(each.matching for each in found.values()),
+            total=sum(each.total for each in found.values()),
+            missing_cells=self._missing(found),
+        )
+
+    async def user(self, user_id: str) -> UserView:
+        """Where a user is, or would be on connecting, and why."""
+        found = await self._all(SessionsOfUser(user_id), list[SessionView])
+        view = views.user_view(self._known(), user_id, list(chain.from_iterable(found.values())))
+        return msgspec.structs.replace(view, missing_cells=self._missing(found))
+
+    async def preview(self, percentage: int) -> Preview:
+        """What a percentage would move in all cells; those of other hosts as they were a second ago."""
+        return (await self.previews([percentage]))[percentage]
+
+    async def previews(self, percentages: Collection[int]) -> Mapping[int, Preview]:
+        """The same for several percentages, for which everybody is counted once."""
+        found = await self._all(CensusOf(), Census)
+        for name, figures in self._fleet.others().items():
+            if name not in found and figures.census is not None:
+                found[name] = figures.census
+        everybody, missing = census.together(found.values()), self._missing(found)
+        return {percentage: self._preview(everybody, percentage, missing) for percentage in percentages}
+
+    def _preview(self, everybody: Census, percentage: int, missing: list[str]) -> Preview:
+        preview = everybody.preview(percentage)
+        known, without = self._known(), 0
+        if views.exports_state(known, STABLE) is False:
+            without += preview.sessions_to_v3
+        if views.exports_state(known, CANARY) is False:
+            without += preview.sessions_to_v2
+        return msgspec.structs.replace(preview, sessions_without_state=without, missing_cells=missing)
+
+    async def errors(self) -> ErrorsView:
+        """The error groups of all cells."""
+        found = await self._all(ErrorsOf(), list[GroupCount])
+        return ErrorsView(items=error_groups.merge(found.values()), missing_cells=self._missing(found))
+
+    async def _all(self, question: Question, kind: type[T]) -> dict[str, T]:
+        """Answers by cell, this one's first."""
+        asked = asyncio.ensure_future(self._asking.ask(question, ANSWER_S))
+        found = {self._fleet.name: msgspec.convert(self.answer(question), kind)}
+        for name, answer in (await asked).items():
+            if not answer.refusal:
+                found[name] = msgspec.msgpack.decode(answer.body, type=kind)
+        return found
+
+    def _missing(self, found: Collection[str]) -> list[str]:
+        return [name for name in self._fleet.names() if name not in found]
+
+    def answer(self, question: Question) -> object:
+        """For this cell alone. Raises `LookupError` for what is no question about people or errors."""
+        known = self._known()
+        match question:
+            case SessionsOf():
+                return _sessions(known, question)
+            case SessionsOfUser(user_id=user_id):
+                return known.cell.sessions_of(user_id)
+            case CensusOf():
+                return views.own_census(known)
+            case ErrorsOf():
+                return known.ledger.errors.counts()
+            case _:
+                raise LookupError(question)
+
+
+def _sessions(known: Known, question: SessionsOf) -> SessionsView:
+    wanted = question.search.casefold()
+    every = list(known.cell.sessions())
+    found = [
+        session
+        for session in every
+        if (question.path is None or session.path == question.path) and wanted in session.user_id.casefold()
+    ]
+    after = question.after
+    rest = found if after is None else [session for session in found if _key(session) > after]
+    return SessionsView(
+        items=nsmallest(question.limit, rest, _key),
+        before=len(found) - len(rest),
+        matching=len(found),
+        total=len(every),
+    )
+
+
+def _key(session: SessionView) -> SessionKey:
+    return session.user_id, session.connection_id

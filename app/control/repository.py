@@ -1,0 +1,157 @@
+"""The store as the control loop sees it: which record it holds, whether it answers, and what it still has to be told.
+
+Knows nothing of cells, locks or verbs; what could not be written waits here and is written when the store is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import msgspec
+import structlog
+
+from app.control.receipt import Receipt
+from app.control.record import read_record, write_record
+from app.errors import StoreUnavailable
+from app.fleet.lease import NAME as LEASE
+from app.fleet.lease import cell_of
+from app.store.port import RevisionTaken, Store, StoredRecord, StoredRollback
+from rollout.names import Path
+from rollout.state import Rollout
+from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
+
+WAITING = 1000
+"""Audit entries kept while the store is down; the oldest are then lost, and the log still has them."""
+log = structlog.get_logger()
+
+
+class Keeper:
+    """One store and what is known of it. All calls raise `StoreUnavailable` unless they say otherwise."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.stored: Rollout | None = None
+        """The record as it stands in the store, as far as known; None: there is none yet."""
+        self.loaded = False
+        """Whether it was read at all."""
+        self.down = False
+        self.on_saved: Callable[[StoredRecord], None] = lambda record: None
+        """Called with every record that was saved here."""
+        self._flushing = asyncio.Lock()
+        self._entries: deque[AuditEntry] = deque(maxlen=WAITING)
+        self._receipts: dict[str, Receipt] = {}
+
+    async def load(self) -> bool:
+        """Read the record; whether it is another one than before."""
+        with self._watched():
+            record = await self._store.load_record()
+        before, known = self.stored, self.loaded
+        self.loaded = True
+        if record is None:
+            return not known
+        if before is None or before.revision != record.revision or not known:
+            self.stored = read_record(record)
+            return True
+        return False
+
+    def learn(self, record: StoredRecord) -> bool:
+        """Another cell has saved this record; whether it is newer than what is known. Raises `UnreadableRecord`."""
+        if not self.loaded or (self.stored is not None and record.revision <= self.stored.revision):
+            return False
+        self.stored = read_record(record)
+        return True
+
+    async def save(self, rollout: Rollout, entry: AuditEntry) -> None:
+        """Replace the record and write the entry, both or neither. Raises `RevisionTaken` if it is another one."""
+        expected = None if self.stored is None else self.stored.revision
+        record = write_record(rollout)
+        with self._watched():
+            await self._store.save_record(record, expected, entry)
+        self.stored = rollout
+        self.on_saved(record)
+
+    async def append(self, entry: AuditEntry) -> None:
+        """Write an audit entry now."""
+        with self._watched():
+            await self._store.append_audit(entry)
+
+    def wait(self, entry: AuditEntry) -> None:
+        """Let an entry wait for the next `flush`."""
+        log.info("audit", who=entry.who, what=entry.what, reason=entry.reason, revision=entry.revision)
+        self._entries.append(entry)
+
+    async def keep(self, receipt: Receipt) -> None:
+        """Write a receipt now, or when the store is back. Raises nothing."""
+        self.hold(receipt)
+        await self.flush()
+
+    def hold(self, receipt: Receipt) -> None:
+        """Let a receipt wait for the next `flush`."""
+        self._receipts[receipt.rollback.id] = receipt
+
+    async def flush(self) -> None:
+        """Write what waits, as far as the store lets it. Raises nothing."""
+        try:
+            async with self._flushing:
+                await self._flush()
+        except StoreUnavailable:
+            return
+
+    async def _flush(self) -> None:
+        with self._watched():
+            while self._entries:
+                await self._store.append_audit(self._entries[0])
+                self._entries.popleft()
+            for receipt in list(self._receipts.values()):
+                text = msgspec.json.encode(receipt).decode()
+                await self._store.save_rollback(StoredRollback(receipt.rollback.id, receipt.rollback.at, text))
+                if self._receipts.get(receipt.rollback.id) is receipt:
+                    del self._receipts[receipt.rollback.id]
+
+    async def receipt(self, id: str | None = None) -> Receipt | None:
+        """The receipt of a rollback, or of the last one."""
+        if id in self._receipts:
+            return self._receipts[id]
+        with self._watched():
+            found = await self._store.load_rollback(id)
+        return None if found is None else msgspec.json.decode(found.text, type=Receipt)
+
+    async def leader(self) -> str:
+        """The cell that takes the steps that nobody commands; empty: none just now."""
+        with self._watched():
+            holder = await self._store.load_lease(LEASE)
+        return "" if holder is None else cell_of(holder)
+
+    async def events(self, before: int | None = None, limit: int = 50, wanted: AuditFilter = EVERYTHING) -> AuditPage:
+        """A page of the audit, or of what is wanted of it, the newest first."""
+        with self._watched():
+            return await self._store.load_audit(before, limit, wanted)
+
+    async def pins(self) -> Mapping[str, Path]:
+        """All pins."""
+        with self._watched():
+            return await self._store.load_pins()
+
+    async def save_pin(self, user_id: str, path: Path | None, entry: AuditEntry) -> None:
+        """Pin or (None) unpin a user, with its audit entry."""
+        with self._watched():
+            await self._store.save_pin(user_id, path, entry)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreUnavailable as error:
+            if not self.down:
+                log.warning("the store is down", error=str(error))
+            self.down = True
+            raise
+        except RevisionTaken:
+            self.down = False
+            raise
+        if self.down:
+            log.info("the store is back")
+        self.down = False

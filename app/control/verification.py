@@ -1,0 +1,315 @@
+"""Watches a rollback until it was seen complete in every cell, and writes down what was observed.
+
+Each cell observes itself and tells the others its part; one cell leads and puts the parts together. It reports nothing
+that no cell has observed; must not know how a rollback is ordered or kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, time
+
+import msgspec
+import structlog
+
+from app.control.ports import Cell
+from app.control.receipt import Receipt, add_up, begin_receipt
+from app.fleet.bus import Part, ReceiptSeen
+from app.fleet.members import SILENT_S, Fleet
+from app.gateway.sweep import Sweep
+from app.metrics.error_groups import GroupCount
+from rollout.names import CANARY
+from rollout.state import LastRollback
+from rollout.views import PathFigures, Rollback
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Told:
+    """A cell's part, and when it was heard (monotonic seconds) to be in force there, and to be done."""
+
+    part: Part
+    in_force_at: float
+    done_at: float | None = None
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What this cell does about the rollback in force."""
+
+    leader: str
+    """The cell that was given the command; empty: it is gone, or not known here."""
+    commanded_at: float | None
+    """Monotonic seconds of this cell; None: it was not this cell, so there are no clocks."""
+    before: Rollback
+    """What was known of it when the watch began; an earlier process may have counted more."""
+    sweep: Sweep
+
+
+class RollbackWatch:
+    """The last rollback, as far as this cell knows. `sweep_again` starts another sweep when the last was overtaken."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        fleet: Fleet,
+        sweep_again: Callable[[], Sweep],
+        keep: Callable[[Receipt], None],
+        changed: Callable[[], None],
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self._cell = cell
+        self._fleet = fleet
+        self._sweep_again = sweep_again
+        self._keep = keep
+        self._changed = changed
+        self._clock = clock
+        self._watched: _Watched | None = None
+        self._told: dict[str, _Told] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.receipt: Receipt | None = None
+        self.on_part: Callable[[], None] = lambda: None
+        """Called when this cell has observed more."""
+
+    @property
+    def own_part(self) -> Part | None:
+        """What this cell has observed of the rollback that it watches."""
+        told = self._told.get(self._fleet.name)
+        return None if told is None else told.part
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing that other cells have to be heard about."""
+        return self._watched is None or self.receipt is None or self.receipt.rollback.verified_at is not None
+
+    def restore(self, receipt: Receipt) -> None:
+        """Take up what an earlier process knew of the last rollback."""
+        self.receipt = receipt
+
+    def begin(
+        self,
+        last: LastRollback,
+        sweep: Sweep,
+        commanded_at: float | None,
+        *,
+        to_move: int,
+        leader: str,
+        figures: list[PathFigures],
+        errors: list[GroupCount],
+    ) -> None:
+        """Watch this rollback from `sweep` on; `commanded_at` (monotonic seconds) starts its clocks, None: no clocks.
+
+        `to_move` is how many sessions were on v3 here when it came, `errors` all groups of this cell. The same
+        rollback again (it is idempotent) goes on with its first receipt.
+        """
+        receipt = self.receipt
+        if receipt is None or receipt.rollback.id != last.id:
+            receipt = self.receipt = begin_receipt(last, figures)
+        same = self._watched is not None and self._watched.before.id == last.id
+        if self._watched is not None and same:
+            self._watched.sweep = sweep
+        else:
+            self._watched = _Watched(leader, commanded_at, receipt.rollback, sweep)
+        if receipt.rollback.verified_at is not None:
+            return
+        if not same:
+            self._tell(Part(last.id, to_move, 0, 0, 0, False, errors, leader), sweep.at)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._observe(to_move))
+
+    def rename(self, last: LastRollback | None) -> None:
+        """The rollback got its final id and beginning, because something was saved before it."""
+        receipt, watched = self.receipt, self._watched
+        if last is None or receipt is None or receipt.rollback.at != last.at:
+            return
+        if (receipt.rollback.id, receipt.from_percentage) == (last.id, last.place.percentage):
+            return
+        rollback = msgspec.structs.replace(receipt.rollback, id=last.id)
+        self.receipt = msgspec.structs.replace(receipt, rollback=rollback, from_percentage=last.place.percentage)
+        if watched is not None:
+            watched.before = msgspec.structs.replace(watched.before, id=last.id)
+        own = self._told.get(self._fleet.name)
+        if own is not None:
+            own.part = msgspec.structs.replace(own.part, rollback=last.id)
+            self._fleet.bus.tell(own.part)
+        self._put_together()
+
+    async def stop(self) -> None:
+        """Watch no longer: the rollback was lifted, or the service ends. What was not seen stays unverified."""
+        task, self._task = self._task, None
+        self._watched = None
+        self._told.clear()
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    # -- what other cells say -----------------------------------------------------------------------------------------
+
+    def hear(self, cell: str, part: Part) -> None:
+        """Another cell's part."""
+        told = self._told.get(cell)
+        if told is not None and told.part == part:
+            return
+        watched = self._watched
+        if watched is not None and not watched.leader and part.rollback == watched.before.id:
+            watched.leader = part.leader if part.leader in self._fleet.names() else ""
+        self._note(cell, part, monotonic())
+        self._put_together()
+
+    def hear_receipt(self, sender: str, receipt: Receipt) -> None:
+        """What the leader has put together so far."""
+        mine = self.receipt
+        if self._leads() and self._watched is not None:
+            return
+        if mine is None or mine.rollback.id != receipt.rollback.id or mine.rollback.verified_at is None:
+            self.receipt = receipt
+            self._changed()
+
+    def present(self) -> None:
+        """Cells came or went: whoever leads now has to know every part."""
+        there = self._fleet.names()
+        watched = self._watched
+        if watched is None:
+            return
+        if watched.leader not in there:
+            watched.leader = ""
+        own = self._told.get(self._fleet.name)
+        if own is not None and self.receipt is not None and self.receipt.rollback.verified_at is None:
+            own.part = msgspec.structs.replace(own.part, leader=watched.leader)
+            self._fleet.bus.tell(own.part)
+        self._put_together()
+
+    # -- what a page is told ------------------------------------------------------------------------------------------
+
+    def rollback(self) -> Rollback | None:
+        """The last rollback; until it is verified, with the cells that have it and those that are waited for."""
+        if self.receipt is None:
+            return None
+        rollback = self.receipt.rollback
+        if rollback.verified_at is not None or self._watched is None:
+            return rollback
+        names = self._fleet.names()
+        parts = self._parts()
+        leader = self._watched.leader or names[0]
+        waited = [
+            name
+            for name in names
+            if name not in parts
+            or ((name == leader or not parts[name].part.done) and self._fleet.silent_s(name) > SILENT_S)
+        ]
+        return msgspec.structs.replace(
+            rollback,
+            sessions_to_move=max(
+                rollback.sessions_to_move, sum(self._to_move(name, parts.get(name)) for name in names)
+            ),
+            sessions_moved=max(rollback.sessions_moved, sum(self._left_v3(name, parts[name].part) for name in parts)),
+            cells=[name for name in names if name in parts],
+            silent_cells=waited,
+        )
+
+    def _to_move(self, cell: str, told: _Told | None) -> int:
+        """Sessions on v3 when the rollback came; of a cell that is not heard, those that it reported last."""
+        if told is not None:
+            return told.part.to_move
+        figures = self._fleet.others().get(cell)
+        return 0 if figures is None or figures.locked else figures.paths[CANARY].sessions
+
+    def _left_v3(self, cell: str, part: Part) -> int:
+        """Of the sessions that it had to move, those that were seen to be on v3 no longer."""
+        if part.done:
+            return part.moved
+        if cell == self._fleet.name:
+            return max(0, part.to_move - self._cell.path_state(CANARY).sessions)
+        figures = self._fleet.others().get(cell)
+        if figures is None or not figures.locked:
+            return 0  # what it said last was before the rollback
+        return max(0, part.to_move - figures.paths[CANARY].sessions)
+
+    # -- this cell's part ---------------------------------------------------------------------------------------------
+
+    async def _observe(self, to_move: int) -> None:
+        moved = closed = interrupted = 0
+        in_force_at: float | None = None
+        while True:
+            watched = self._watched
+            assert watched is not None  # `begin` set it, and `stop` ends this first
+            sweep = watched.sweep
+            report = await self._cell.verify(sweep)
+            # An admission after a later sweep's beginning would show in that sweep's own clock.
+            if report.new_stopped_ms > 0 or in_force_at is None:
+                in_force_at = sweep.at + report.new_stopped_ms / 1000
+            moved += report.sessions_moved
+            closed += report.closed
+            interrupted += report.interrupted
+            if report.verified:
+                break
+            if watched.sweep is sweep:
+                watched.sweep = self._sweep_again()
+            await asyncio.sleep(0)
+        begun = self._told.pop(self._fleet.name).part
+        part = msgspec.structs.replace(
+            begun, to_move=max(to_move, moved), moved=moved, closed=closed, interrupted=interrupted, done=True
+        )
+        self._tell(part, in_force_at, sweep.at + report.existing_moved_ms / 1000)
+
+    def _tell(self, part: Part, in_force_at: float, done_at: float | None = None) -> None:
+        self._fleet.bus.tell(part)
+        self._note(self._fleet.name, part, in_force_at, done_at)
+        self.on_part()
+        self._put_together()
+
+    def _note(self, cell: str, part: Part, in_force_at: float, done_at: float | None = None) -> None:
+        told = self._told.get(cell)
+        if told is None or told.part.rollback != part.rollback:
+            told = self._told[cell] = _Told(part, in_force_at)
+        told.part = part
+        if part.done and told.done_at is None:
+            told.done_at = in_force_at if done_at is None else done_at
+
+    # -- all parts together -------------------------------------------------------------------------------------------
+
+    def _parts(self) -> dict[str, _Told]:
+        receipt = self.receipt
+        if receipt is None:
+            return {}
+        return {cell: told for cell, told in self._told.items() if told.part.rollback == receipt.rollback.id}
+
+    def _leads(self) -> bool:
+        """Whether this cell puts the parts together: the one that was given the command, or the first that is left."""
+        names = self._fleet.names()
+        leader = self._watched.leader if self._watched is not None else ""
+        return (leader or names[0]) == self._fleet.name
+
+    def _put_together(self) -> None:
+        watched, receipt = self._watched, self.receipt
+        if watched is None or receipt is None or receipt.rollback.verified_at is not None:
+            return
+        self._changed()
+        if not self._leads():
+            return
+        names, parts = self._fleet.names(), self._parts()
+        verified = all(name in parts and parts[name].part.done for name in names)
+        cells = [name for name in names if name in parts]
+        added = add_up(receipt, watched.before, [each.part for each in parts.values()], cells)
+        if verified:
+            rollback = msgspec.structs.replace(
+                added.rollback,
+                new_stopped_ms=self._clock_ms(watched, [each.in_force_at for each in parts.values()]),
+                existing_moved_ms=self._clock_ms(watched, [each.done_at or 0.0 for each in parts.values()]),
+                verified_at=self._clock(),
+                silent_cells=[],
+            )
+            added = msgspec.structs.replace(added, rollback=rollback)
+        self.receipt = added
+        self._fleet.bus.tell(ReceiptSeen(msgspec.json.encode(self.receipt)))
+        if verified:
+            took_ms = added.rollback.existing_moved_ms
+            log.info("rollback verified", id=added.rollback.id, cells=names, existing_moved_ms=took_ms)
+            self._keep(added)
+
+    @staticmethod
+    def _clock_ms(watched: _Watched, at: list[float]) -> float | None:
+        return None if watched.commanded_at is None else (max(at) - watched.commanded_at) * 1000

@@ -1,0 +1,97 @@
+"""A cell's end of the host bus: messages into posts for the parent, posts into messages.
+
+It must not know what a message leads to.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+import structlog
+
+from app.errors import LinkError
+from app.fleet.bus import Figures, Message
+from app.fleet.frames import CanaryBuild, Post, Present, Serving, ToCell
+from app.link.link import Link
+
+log = structlog.get_logger()
+
+
+class HostBus:
+    """Implements `app.fleet.bus.Bus`. `open` it in the event loop; until then nothing is said or heard."""
+
+    def __init__(self, name: str, connected: socket.socket) -> None:
+        self.on_message: Callable[[str, Message], None] = lambda sender, message: None
+        self.on_present: Callable[[], None] = lambda: None
+        self.on_greet: Callable[[], None] = lambda: None
+        self._name = name
+        self._connected = connected
+        self._others: tuple[str, ...] = ()
+        self._heard_at = time.monotonic()
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+        self._link: Link[ToCell] | None = None
+
+    def open(self) -> None:
+        """Hear from now on, and what was said since the process was started."""
+        self._link = Link(self._connected, ToCell, on_frames=self._hear, on_closed=self._closed)
+
+    def others(self) -> Iterable[str]:
+        return self._others
+
+    def tell(self, message: Message, to: str = "") -> None:
+        # Also when no other cell serves yet: one that is being started has to hear of a lock.
+        self._say(Post(self._name, to, self._encoder.encode(message), not isinstance(message, Figures)))
+
+    def serving(self) -> None:
+        """This cell accepts sockets from now on."""
+        self._say(Serving())
+
+    def loaded(self, factory: str, python: str, build: str) -> None:
+        """v3 runs from this since now; a cell that is started later does too."""
+        self._say(CanaryBuild(factory, python, build))
+
+    def read(self) -> None:
+        if self._link is not None:
+            self._link.read()
+
+    def silent_s(self) -> float:
+        return time.monotonic() - self._heard_at
+
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+
+    def _say(self, frame: Post | Serving | CanaryBuild) -> None:
+        if self._link is not None:
+            self._link.send(frame)
+            self._link.flush()
+
+    def _hear(self, frames: list[ToCell]) -> None:
+        self._heard_at = time.monotonic()
+        for frame in frames:
+            try:
+                match frame:
+                    case Post():
+                        self.on_message(frame.sender, self._decoder.decode(frame.body))
+                    case Present():
+                        self._present(frame)
+                    case _:
+                        self.on_greet()
+            except Exception:
+                # One message that cannot be dealt with must not keep the next one, which may be a lock, from being.
+                log.exception("a message of the host bus was not understood")
+
+    def _present(self, present: Present) -> None:
+        others = tuple(name for name in present.names if name != self._name)
+        if others != self._others:
+            self._others = others
+            self.on_present()
+
+    def _closed(self, error: LinkError | None) -> None:
+        """The parent is gone, and this process is about to be."""
+        if error is not None:
+            log.error("the host bus is broken", error=str(error))

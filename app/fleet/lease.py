@@ -1,0 +1,77 @@
+"""Which of several cells takes the steps that nobody commands: the one that holds the store's lease.
+
+It must not know what a step is.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from time import monotonic
+
+import structlog
+
+from app.errors import StoreUnavailable
+from app.store.port import Store
+
+NAME = "control loop"
+TTL_S = 3.0
+"""Renewed once a second; when its holder dies, another has it within this and a second."""
+log = structlog.get_logger()
+
+
+def holder_of(cell: str) -> str:
+    """Of one process of a cell: a restarted cell is another holder."""
+    return f"{cell}/{secrets.token_hex(4)}"
+
+
+def cell_of(holder: str) -> str:
+    """The cell that a holder is a process of."""
+    return holder.rpartition("/")[0]
+
+
+class Lease:
+    """The lease as one cell sees it; `holder` as `holder_of` makes it."""
+
+    def __init__(self, store: Store, holder: str, clock: Callable[[], float] = monotonic) -> None:
+        self._store = store
+        self._holder = holder
+        self._clock = clock
+        self._until = 0.0
+
+    @property
+    def held(self) -> bool:
+        """Whether this cell leads; no longer than the store can have granted it, whatever became of this process."""
+        return self._clock() < self._until
+
+    async def keep(self) -> None:
+        """Renew it, or take it if it is free. Raises nothing."""
+        begun_at, before = self._clock(), self.held
+        try:
+            got = await self._store.acquire_lease(NAME, self._holder, TTL_S)
+        except StoreUnavailable:
+            return
+        self._until = begun_at + TTL_S if got else 0.0
+        if got != before:
+            log.info("this cell takes the automatic steps" if got else "another cell takes the automatic steps")
+
+    async def release(self) -> None:
+        """Let another cell have it at once. Raises nothing."""
+        if self.held:
+            self._until = 0.0
+            try:
+                await self._store.release_lease(NAME, self._holder)
+            except StoreUnavailable:
+                return
+
+
+class OnlyCell:
+    """There is nobody else."""
+
+    held = True
+
+    async def keep(self) -> None:
+        """Nothing to keep."""
+
+    async def release(self) -> None:
+        """Nobody waits for it."""

@@ -1,0 +1,142 @@
+"""What this cell knows of the others: who is there, what they said last, and for how long they have been silent.
+
+It decides nothing and asks nothing; must not know rollbacks, commands or sockets.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+from app.fleet.bus import Bus, Figures
+from app.metrics.counters import SLOTS
+from app.metrics.user_marks import Marks, unpack
+from rollout.names import Path
+
+SILENT_S = 2.0
+"""Every cell speaks once a second; one that has not for so long is silent."""
+
+
+class Fleet:
+    """This cell among the cells of its host and, as the register tells, of others. `clock` in monotonic seconds."""
+
+    def __init__(self, name: str, bus: Bus, clock: Callable[[], float] = monotonic) -> None:
+        self.name = name
+        self.bus = bus
+        self.process = secrets.token_hex(4)
+        """Of this start of the cell, for others to tell it from the next one."""
+        self.clock = clock
+        self._heard_at: dict[str, float] = {}
+        self._figures: dict[str, Figures] = {}
+        self._first: dict[str, list[int]] = {}
+        self._gone = [0] * SLOTS
+        self._marks: dict[str, dict[Path, frozenset[int]]] = {}
+        self._repeated: dict[Path, int] = {}
+        self._elsewhere: dict[str, float] = {}
+        """Cells of other hosts, and when they were heard last."""
+
+    def names(self) -> list[str]:
+        """Every cell that has to be heard before anything is called complete, this one included."""
+        return sorted({*self.names_here(), *self._elsewhere})
+
+    def names_here(self) -> list[str]:
+        """The cells of this host."""
+        return sorted({self.name, *self.bus.others()})
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other cell, here or elsewhere."""
+        return not self._elsewhere and not any(True for _ in self.bus.others())
+
+    @property
+    def on_several_hosts(self) -> bool:
+        return bool(self._elsewhere)
+
+    def elsewhere(self, silent_s: Mapping[str, float]) -> bool:
+        """The cells of other hosts, with how long the store has not heard of each; whether they are other ones now."""
+        changed = silent_s.keys() != self._elsewhere.keys()
+        now = self.clock()
+        self._elsewhere = {name: now - seconds for name, seconds in silent_s.items()}
+        if changed:
+            self.present()
+        return changed
+
+    def learn(self, cell: str, figures: Figures) -> None:
+        """What the register has of a cell elsewhere; how fresh it is, `elsewhere` says."""
+        self._count(cell, figures)
+
+    def hear(self, cell: str, figures: Figures | None = None) -> None:
+        """Something came from this cell just now."""
+        self._heard_at[cell] = self.clock()
+        if figures is not None:
+            self._count(cell, figures)
+            self._marks[cell] = {path: unpack(marks) for path, marks in figures.marks.items()}
+
+    def present(self) -> None:
+        """Others came or went: what is gone holds no sessions, and silence is counted from an arrival on."""
+        there = set(self.bus.others())
+        for name in set(self._figures) - there - set(self._elsewhere):
+            self._keep(name)
+            del self._figures[name]
+            self._marks.pop(name, None)
+        if not self._marks:
+            self._repeated = {}
+        self._heard_at = {name: self._heard_at.get(name, self.clock()) for name in there}
+
+    def others(self) -> Mapping[str, Figures]:
+        """What the others said last."""
+        return self._figures
+
+    def silent_s(self, cell: str) -> float:
+        """Seconds since this cell was heard; 0 for the one that is asked."""
+        if cell == self.name:
+            return 0.0
+        heard_at = self._heard_at.get(cell, self._elsewhere.get(cell))
+        return 0.0 if heard_at is None else self.clock() - heard_at
+
+    # -- users with sockets in two cells of this host: the first of these counts them ---------------------------------
+
+    def counted_elsewhere(self) -> dict[Path, set[int]]:
+        """The marks of users whom an earlier cell counts, by path, as it said last; empty: there is no earlier cell."""
+        found: dict[Path, set[int]] = {}
+        for name, by_path in self._marks.items():
+            if name < self.name:
+                for path, marks in by_path.items():
+                    found.setdefault(path, set()).update(marks)
+        return found
+
+    def compare(self, own: Mapping[Path, Marks]) -> None:
+        """Take down how many of this cell's users are counted elsewhere."""
+        elsewhere = self.counted_elsewhere()
+        self._repeated = {path: len(elsewhere[path] & unpack(own[path])) for path in elsewhere}
+
+    def repeated(self, path: Path) -> int:
+        """Users of this cell that an earlier one counts, as of the last `compare`."""
+        return self._repeated.get(path, 0)
+
+    # -- ledgers ------------------------------------------------------------------------------------------------------
+
+    def slots(self, own: list[int]) -> list[int]:
+        """This cell's ledger, and what the others have counted since they were heard first: it only grows.
+
+        What a cell counted before it died stays counted.
+        """
+        if not self._figures and not any(self._gone):
+            return own
+        total = [mine + gone for mine, gone in zip(own, self._gone, strict=True)]
+        for name, figures in self._figures.items():
+            for index, (last, first) in enumerate(zip(figures.slots, self._first[name], strict=True)):
+                total[index] += last - first
+        return total
+
+    def _count(self, cell: str, figures: Figures) -> None:
+        before = self._figures.get(cell)
+        if before is not None and before.process != figures.process:
+            self._keep(cell)
+        self._first.setdefault(cell, figures.slots)
+        self._figures[cell] = figures
+
+    def _keep(self, cell: str) -> None:
+        first, last = self._first.pop(cell), self._figures[cell].slots
+        self._gone = [gone + new - old for gone, new, old in zip(self._gone, last, first, strict=True)]

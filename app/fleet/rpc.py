@@ -1,0 +1,90 @@
+"""Questions to the other cells of a host: asked at once, answered within a time, and who was not heard.
+
+It carries questions and answers; must not know what they say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+
+from app.errors import CrossfadeError
+from app.fleet.bus import Answer, Ask
+from app.fleet.members import SILENT_S, Fleet
+from app.fleet.queries import Question
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Open:
+    """A question on its way."""
+
+    waited: set[str]
+    answers: dict[str, Answer] = field(default_factory=dict)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Asking:
+    """One cell's questions and its answers; `answer` makes one of a question and of the name of the cell that asks."""
+
+    def __init__(self, fleet: Fleet, answer: Callable[[Question, str], Awaitable[object]]) -> None:
+        self._fleet = fleet
+        self._answer = answer
+        self._last = 0
+        self._open: dict[int, _Open] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def ask(self, question: Question, limit_s: float) -> dict[str, Answer]:
+        """Answers by cell of this host; one that is silent, or not done in time, is missing. Raises nothing."""
+        waited = {name for name in self._fleet.bus.others() if self._fleet.silent_s(name) <= SILENT_S}
+        asked = _Open(set(waited))
+        self._last += 1
+        self._open[number := self._last] = asked
+        self._fleet.bus.tell(Ask(number, msgspec.msgpack.encode(question)))
+        try:
+            async with asyncio.timeout(limit_s if waited else 0):
+                await asked.done.wait()
+        except TimeoutError:
+            if waited:
+                log.warning("cells did not answer", cells=sorted(asked.waited))
+        finally:
+            del self._open[number]
+        return asked.answers
+
+    def hear_answer(self, cell: str, answer: Answer) -> None:
+        """An answer to a question of this cell; one that comes too late is dropped."""
+        asked = self._open.get(answer.number)
+        if asked is not None:
+            asked.answers[cell] = answer
+            self._came(asked, {cell})
+
+    def gone(self) -> None:
+        """Cells are gone: nobody waits for their answers."""
+        there = set(self._fleet.bus.others())
+        for asked in self._open.values():
+            self._came(asked, asked.waited - there)
+
+    @staticmethod
+    def _came(asked: _Open, cells: set[str]) -> None:
+        asked.waited -= cells
+        if not asked.waited:
+            asked.done.set()
+
+    def hear_question(self, cell: str, ask: Ask) -> None:
+        """Another cell asks."""
+        task = asyncio.create_task(self._reply(cell, ask))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reply(self, cell: str, ask: Ask) -> None:
+        try:
+            found = await self._answer(msgspec.msgpack.decode(ask.question, type=Question), cell)
+            answer = Answer(ask.number, msgspec.msgpack.encode(found))
+        except CrossfadeError as error:
+            answer = Answer(ask.number, b"", str(error))
+        self._fleet.bus.tell(answer, cell)

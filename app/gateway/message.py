@@ -1,0 +1,25 @@
+"""One accepted message, from its acceptance to its terminal event."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from rollout.names import Path
+
+
+class Message(Struct, eq=False, gc=False):
+    """One accepted message."""
+
+    number: int
+    message_id: str
+    body: bytes
+    accepted_at: float
+    dispatched_at: float = 0.0
+    path: Path = "v2"
+    started: bool = False
+    events: int = 0
+    """Events of it handed to the transport."""
+    stopping: bool = False
+    """The client asked for its end."""
+    cancelled: bool = False
+    """Its worker was told to stop it for a handover."""

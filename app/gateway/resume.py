@@ -1,0 +1,185 @@
+"""From an identity to a session: a new one, or the one that a resume token takes up again.
+
+Knows the cell, the door and where departed sessions are kept; it must not know the web framework.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from typing import Protocol
+
+import msgspec
+
+from app.gateway.admission import Door
+from app.gateway.cell import Cell, Identity
+from app.gateway.framing import Receiver
+from app.gateway.ports import Socket, Timer
+from app.gateway.session import Session, State
+
+Recovered = bool | str
+
+
+class Departed(msgspec.Struct, frozen=True):
+    """What is kept of a session for a client that comes back."""
+
+    user_id: str
+    thread_id: str
+    document: bytes | None
+    outcomes: dict[str, str | None]
+    """`Recent.history`: more than the client is told."""
+    last_number: int
+    expires_at: float
+    """Unix seconds."""
+    complete: bool
+    """False: saved while the session lived (write-behind); what came after it is not in it."""
+
+
+class ClientSocket(Socket, Protocol):
+    """A `Socket` whose messages go where they are sent from `attach` on; False: the client is gone already."""
+
+    def attach(self, receiver: Receiver) -> bool: ...
+
+
+class Departures(Protocol):
+    """Where departed sessions are kept beyond this cell. A store that is down loses nothing but resumes."""
+
+    def save(self, token: str, departed: Departed) -> None: ...
+    def forget(self, token: str) -> None: ...
+    async def load(self, token: str) -> Departed | None: ...
+
+
+class Entrance:
+    """One for the cell."""
+
+    def __init__(self, cell: Cell, door: Door, departures: Departures) -> None:
+        self.cell = cell
+        self.door = door
+        self._departures = departures
+        self._live: dict[str, Session] = {}
+        self._departed: OrderedDict[str, Departed] = OrderedDict()
+        self._changed: set[Session] = set()
+        self._expiry: Timer | None = None
+        cell.on_end = self._on_end
+        cell.on_commit = self._on_commit
+
+    def knows(self, token: str | None) -> bool:
+        """Whether this cell itself holds the session of a resume token."""
+        return token is not None and (token in self._live or token in self._departed)
+
+    async def welcome(self, identity: Identity, socket: ClientSocket, connection_id: str, token: str | None) -> Session:
+        """Open or resume a session on a socket whose handshake is done; its first event is `connection_ready`."""
+        departed = None
+        if token is not None and not self.knows(token):
+            departed = await self._departures.load(token)
+        return self.seat(identity, socket, connection_id, token, departed)
+
+    def seat(
+        self,
+        identity: Identity,
+        socket: ClientSocket,
+        connection_id: str,
+        token: str | None,
+        departed: Departed | None,
+    ) -> Session:
+        """The same without waiting: assign and register happen in one turn."""
+        recovered: Recovered = False
+        if token is not None and departed is None:
+            departed = self._departed.get(token)
+        session = self._live.get(token) if token is not None else None
+        if session is not None and session.user_id != identity.user_id:
+            session = token = None  # somebody else's token opens nothing, and stays good for its owner
+        if departed is not None and departed.user_id != identity.user_id:
+            departed = token = None
+        if session is not None:
+            if session.socket is not None:  # the old socket was half-open: nobody is there
+                session.socket.close(1008, "resumed elsewhere")
+                session.release_socket()
+            recovered = True
+            session.take_up(socket, connection_id, self.cell.wall_clock())
+            session.expires_at = identity.expires_at
+        else:
+            if departed is not None and departed.expires_at <= self.cell.wall_clock():
+                departed = None
+            if departed is not None:
+                identity = Identity(identity.user_id, departed.thread_id, identity.expires_at)
+                recovered = True if departed.complete else "stale"
+            session = self.cell.open(identity, socket, connection_id)
+            if departed is not None:
+                session.document = departed.document
+                session.last_number = departed.last_number
+                session.recent.restore(departed.outcomes)
+        self._retoken(session, token)
+        session.say(self.cell.codec.ready(session, self.cell.settings.heartbeat_s, recovered))
+        if not socket.attach(session):
+            session.on_detached()
+        elif recovered is True and session.state is State.ACTIVE:
+            session.pump()
+        return session
+
+    def _retoken(self, session: Session, used: str | None) -> None:
+        """A token is good for one resume; each connection gets a new one."""
+        if used is not None:
+            self._live.pop(used, None)
+            self._departed.pop(used, None)
+            self._departures.forget(used)
+        self._live.pop(session.resume_token, None)
+        session.resume_token = secrets.token_urlsafe(24)
+        self._live[session.resume_token] = session
+
+    def _on_end(self, session: Session) -> None:
+        token = session.resume_token
+        self._changed.discard(session)
+        if self._live.pop(token, None) is None:
+            return
+        departed = self._departure_of(session, complete=True)
+        self._departed[token] = departed
+        self._departures.save(token, departed)
+        if self._expiry is None:
+            self._expiry = self.cell.later(self.cell.settings.resume_s, self._expire)
+
+    def _expire(self) -> None:
+        """Forget what nobody came back for; they lie here oldest first."""
+        self._expiry = None
+        now = self.cell.wall_clock()
+        while self._departed and next(iter(self._departed.values())).expires_at <= now:
+            self._departed.popitem(last=False)
+        if self._departed:
+            left_s = next(iter(self._departed.values())).expires_at - now
+            self._expiry = self.cell.later(left_s, self._expire)
+
+    def _on_commit(self, session: Session) -> None:
+        self._changed.add(session)
+
+    def changed(self, most: int) -> list[tuple[str, Departed]]:
+        """Up to `most` living sessions whose document changed since they were asked for last."""
+        batch = [self._changed.pop() for _ in range(min(most, len(self._changed)))]
+        return [
+            (session.resume_token, self._departure_of(session, complete=False))
+            for session in batch
+            if session.resume_token in self._live
+        ]
+
+    def _departure_of(self, session: Session, complete: bool) -> Departed:
+        return Departed(
+            session.user_id,
+            session.thread_id,
+            session.document,
+            session.recent.history(),
+            session.last_number,
+            self.cell.wall_clock() + self.cell.settings.resume_s,
+            complete,
+        )
+
+
+class NoDepartures:
+    """Kept in this cell's memory only."""
+
+    def save(self, token: str, departed: Departed) -> None:
+        pass
+
+    def forget(self, token: str) -> None:
+        pass
+
+    async def load(self, token: str) -> Departed | None:
+        return None

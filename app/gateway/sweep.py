@@ -1,0 +1,177 @@
+"""Sweeps: after a change of the view every live session is decided again and handed over where it differs.
+
+A sweep runs in slices of a few milliseconds so that no message waits for it; nothing slips in between, because new
+sessions follow the new view already and every dispatch re-checks the lock. It knows no workers and no sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from time import monotonic
+
+from app.gateway.session import Session
+from rollout.names import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one change of the view set in motion in a cell, when `Cell.apply` returned. Times are monotonic seconds."""
+
+    id: int
+    """Counts the sweeps of this cell; a later one overtakes the earlier."""
+    at: float
+    """When the view was set: no session is admitted by the old one after this."""
+    rollback: bool
+    decided: int
+    """Sessions that were decided again."""
+    to_move: int
+    """Sessions whose decision differs from where they are: moved at once, paced, or at the end of their message."""
+    moved: int
+    """Of these, the ones that were idle and stand on their new path already."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """What a cell observed of a rollback's sweep; never an estimate. The clocks start at `Sweep.at`."""
+
+    new_stopped_ms: float
+    """Until the last admission to v3; after it there was none."""
+    existing_moved_ms: float
+    """Until the registry was empty of v3 and v3's worker had answered a later barrier with zero (or was dead)."""
+    sessions_moved: int
+    closed: int
+    """Client sockets that were closed because of it; the promise is zero."""
+    interrupted: int
+    """Running messages that were cancelled at the deadline."""
+    verified: bool
+    """False: a later sweep overtook this one before all of it was seen."""
+
+
+SLICE_S = 0.005
+"""Longest work in one turn of the loop; the promise is 10 ms."""
+
+Decide = Callable[[Session], tuple[Path, str]]
+
+
+class RunningSweep:
+    """One sweep under way: what is still to be decided or handed over, and what came of it."""
+
+    def __init__(
+        self,
+        number: int,
+        sessions: Iterable[Session],
+        decide: Decide,
+        *,
+        cancel_after_s: float | None,
+        per_second: int,
+        done: Callable[[], None],
+        look: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.at = monotonic()
+        self.number = number
+        self.rollback = cancel_after_s is not None
+        self.decided = 0
+        self.to_move = 0
+        self.moved = 0
+        self.interrupted = 0
+        self.closed = 0
+        self.overtaken = asyncio.Event()
+        self.emptied_ms: float | None = None
+        self._todo = deque(sessions)
+        self._paced: deque[Session] = deque()
+        self._decide = decide
+        self._cancel_after_s = cancel_after_s
+        self._per_second = 0 if self.rollback else per_second
+        self._done = done
+        self._look = look
+        """Called before a slice; it may overtake this sweep."""
+        self._timer: asyncio.Handle | None = None
+
+    def add(self, sessions: Iterable[Session]) -> None:
+        """Decide these (again) under the same sweep: what is in force has not changed, a worker came or went."""
+        self._todo.extend(sessions)
+        if self._timer is None:
+            self.run_slice()
+
+    def run_slice(self) -> None:
+        """Decide and move until the slice is over; go on in a later turn."""
+        self._timer = None
+        if not self.rollback:
+            self._look()
+        deadline = monotonic() + SLICE_S
+        todo, decide, cancel_after_s = self._todo, self._decide, self._cancel_after_s
+        for count in itertools.count(1):
+            if not todo:
+                break
+            session = todo.popleft()
+            path, reason = decide(session)
+            self.decided += 1
+            if path == session.path and session.target is None:
+                session.reason = reason
+            else:
+                if path != session.path:
+                    self.to_move += 1
+                if self._per_second and path != session.path:
+                    self._paced.append(session)
+                else:
+                    session.move(path, reason, cancel_after_s)
+            if count % 32 == 0 and monotonic() > deadline:
+                self._timer = asyncio.get_running_loop().call_soon(self.run_slice)
+                return
+        if self._paced:
+            self._run_paced()
+        else:
+            self._done()
+
+    def _run_paced(self) -> None:
+        """A tenth of a second's share, ten times a second."""
+        self._timer = None
+        self._look()
+        for _ in range(max(1, self._per_second // 10)):
+            if not self._paced:
+                break
+            session = self._paced.popleft()
+            session.move(*self._decide(session))  # again: a path may have gone down meanwhile
+        if self._paced:
+            delay = 0.1 if self._per_second >= 10 else 1 / self._per_second
+            self._timer = asyncio.get_running_loop().call_later(delay, self._run_paced)
+        else:
+            self._done()
+
+    @property
+    def waiting(self) -> int:
+        """Sessions whose turn has not come."""
+        return len(self._todo) + len(self._paced)
+
+    def overtake(self) -> None:
+        """A later change decides from now on."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._todo.clear()
+        self._paced.clear()
+        self.overtaken.set()
+
+    def snapshot(self) -> Sweep:
+        return Sweep(
+            id=self.number,
+            at=self.at,
+            rollback=self.rollback,
+            decided=self.decided,
+            to_move=self.to_move,
+            moved=self.moved,
+        )
+
+    def report(self, *, last_admission_at: float, verified: bool) -> SweepReport:
+        return SweepReport(
+            new_stopped_ms=max(0.0, last_admission_at - self.at) * 1000,
+            existing_moved_ms=(monotonic() - self.at) * 1000,
+            sessions_moved=self.moved,
+            closed=self.closed,
+            interrupted=self.interrupted,
+            verified=verified,
+        )

@@ -1,0 +1,111 @@
+"""Errors by what they have in common, bounded in number and in memory: which occur, how often, for how many users.
+
+It keeps codes, fingerprints and references, never a message's text; it must not know where errors come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from app.metrics.user_marks import Marks, count_users, mark_of, pack_marks
+from rollout.names import CANARY, STABLE, Path
+from rollout.views import ErrorGroup
+
+GROUPS = 200
+"""More kinds of errors than this: the one not seen for longest is forgotten."""
+USERS = 1000
+"""Distinct users counted per group; more are not told apart."""
+
+
+class GroupCount(Struct, frozen=True, array_like=True):
+    """One group in one cell; times in Unix seconds."""
+
+    path: Path
+    code: str
+    fingerprint: str
+    count: int
+    users: Marks
+    first_at: float
+    last_at: float
+    reference: str
+
+
+@dataclass(slots=True)
+class _Group:
+    first_at: float
+    last_at: float
+    reference: str
+    count: int = 0
+    users: set[int] = field(default_factory=set)
+
+
+class ErrorGroups:
+    """The groups of one cell, keyed by path, code and fingerprint."""
+
+    __slots__ = ("_groups",)
+
+    def __init__(self) -> None:
+        # In the order of their last error, oldest first: a group that is hit moves to the end.
+        self._groups: dict[tuple[Path, str, str], _Group] = {}
+
+    def add(self, path: Path, code: str, fingerprint: str, reference: str, user_id: str, *, now: float) -> None:
+        """Count one error; `now` in Unix seconds."""
+        key = (path, code, fingerprint)
+        group = self._groups.pop(key, None) or _Group(now, now, reference)
+        group.count += 1
+        group.last_at = now
+        group.reference = reference
+        if len(group.users) < USERS:
+            group.users.add(mark_of(user_id))
+        if len(self._groups) >= GROUPS:
+            del self._groups[next(iter(self._groups))]
+        self._groups[key] = group
+
+    def counts(self) -> list[GroupCount]:
+        """All groups, to be added to those of other cells."""
+        return [
+            GroupCount(
+                path,
+                code,
+                fingerprint,
+                group.count,
+                pack_marks(group.users),
+                group.first_at,
+                group.last_at,
+                group.reference,
+            )
+            for (path, code, fingerprint), group in self._groups.items()
+        ]
+
+
+def merge(of_cells: Iterable[Sequence[GroupCount]]) -> list[ErrorGroup]:
+    """The groups of all cells, those only on v3 first: what no cell has seen on v2."""
+    groups: dict[tuple[Path, str, str], list[GroupCount]] = {}
+    for count in (count for cell in of_cells for count in cell):
+        groups.setdefault((count.path, count.code, count.fingerprint), []).append(count)
+    stable = {key[1:] for key in groups if key[0] == STABLE}
+    merged = [_merged(counts, only_on_v3=key[0] == CANARY and key[1:] not in stable) for key, counts in groups.items()]
+    return sorted(merged, key=lambda group: (not group.only_on_v3, -group.count))
+
+
+def users_harmed(of_cells: Iterable[Sequence[GroupCount]]) -> int:
+    """Distinct users with an error on v3, as far as the groups tell them apart."""
+    return count_users(count.users for cell in of_cells for count in cell if count.path == CANARY)
+
+
+def _merged(counts: Sequence[GroupCount], *, only_on_v3: bool) -> ErrorGroup:
+    last = max(counts, key=lambda count: count.last_at)
+    return ErrorGroup(
+        code=last.code,
+        fingerprint=last.fingerprint,
+        path=last.path,
+        count=sum(count.count for count in counts),
+        users=count_users(count.users for count in counts),
+        only_on_v3=only_on_v3,
+        first_at=min(count.first_at for count in counts),
+        last_at=last.last_at,
+        reference=last.reference,
+    )

@@ -1,0 +1,270 @@
+"""What happened over time, for the charts: both paths by the second, by ten seconds and by the minute, in fixed memory.
+
+It keeps figures that others hand over once a second; must not know of a store, of sessions or of a rollout.
+
+A slot without a finished message has no error rate and no latency, and a slot in which nobody was looking (the service
+was down) has nothing at all: both are gaps, never zeros.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from app.metrics.counters import BUCKETS, HISTOGRAM, MESSAGES, TRANSPORTS, quantile_ms
+from rollout.names import PATHS, Path
+from rollout.views import PathSeries, SeriesView, Span
+
+TIERS: tuple[tuple[int, int], ...] = ((1, 3600), (10, 24 * 3600), (60, 30 * 24 * 3600))
+"""Seconds of a slot, and how many seconds back it is kept."""
+# What a span is drawn from: seconds of the tier's slots, and how many of them make one point.
+_SPANS: Mapping[Span, tuple[int, int, int]] = {
+    "15m": (900, 1, 5),
+    "1h": (3600, 10, 1),
+    "24h": (24 * 3600, 60, 1),
+    "30d": (30 * 24 * 3600, 60, 30),
+}
+SPAN_S: Mapping[Span, int] = {span: seconds for span, (seconds, _, _) in _SPANS.items()}
+
+
+class Gauges(NamedTuple):
+    """What one path looks like at one moment; None: not known."""
+
+    sessions: int
+    session_memory_bytes: float | None
+    memory_bytes: int | None
+
+
+class Point(Struct, frozen=True, array_like=True):
+    """One path in one slot."""
+
+    messages: int
+    """Finished ones: `ok` and `error`."""
+    errors: int
+    p50_ms: float | None
+    p99_ms: float | None
+    sessions: int
+    session_memory_bytes: float | None
+    memory_bytes: int | None
+
+
+class Slot(Struct, frozen=True, array_like=True):
+    """Both paths from `number * step_s` (Unix seconds) on."""
+
+    number: int
+    points: dict[Path, Point]
+
+
+class SavedSlots(Struct, frozen=True, array_like=True):
+    """Slots of one tier that were finished since the last time, for the store."""
+
+    step_s: int
+    slots: list[Slot]
+
+
+_NONE = math.nan
+_FIELDS = Point.__struct_fields__
+_COLUMNS = len(_FIELDS)
+_MESSAGES, _ERRORS, _P50, _P99, _SESSIONS, _PER_SESSION, _MEMORY = range(_COLUMNS)
+
+
+class _Ring:
+    """The last slots of one tier in flat arrays; a place knows which slot it holds."""
+
+    def __init__(self, step_s: int, keep_s: int) -> None:
+        self.step_s = step_s
+        self.size = keep_s // step_s
+        self._numbers = array("q", [-1]) * self.size
+        self._values = {path: array("d", [_NONE]) * (self.size * _COLUMNS) for path in PATHS}
+
+    def put(self, slot: Slot) -> None:
+        place = slot.number % self.size
+        if slot.number < self._numbers[place]:
+            return  # older than what is kept
+        self._numbers[place] = slot.number
+        for path in PATHS:
+            point = slot.points.get(path)
+            row = [_NONE] * _COLUMNS if point is None else [_to_float(getattr(point, name)) for name in _FIELDS]
+            self._values[path][place * _COLUMNS : (place + 1) * _COLUMNS] = array("d", row)
+
+    def has(self, number: int) -> bool:
+        return self._numbers[number % self.size] == number
+
+    def get(self, path: Path, number: int) -> Sequence[float] | None:
+        """One row, None for a gap."""
+        if not self.has(number):
+            return None
+        place = number % self.size
+        return self._values[path][place * _COLUMNS : (place + 1) * _COLUMNS]
+
+
+@dataclass(slots=True)
+class _Open:
+    """A slot that is being filled."""
+
+    number: int
+    counts: dict[Path, list[int]]
+    """Finished messages and errors."""
+    histograms: dict[Path, dict[int, int]]
+
+
+class Series:
+    """The time series of one cell. `sample` once a second; reading and `finished` at any time."""
+
+    def __init__(self, slots: Sequence[int]) -> None:
+        self._rings = {step_s: _Ring(step_s, keep_s) for step_s, keep_s in TIERS}
+        self._before = array("q", slots)
+        self._open: dict[int, _Open] = {}
+        self._gauges: Mapping[Path, Gauges] = {}
+        self._unsaved: dict[int, list[Slot]] = {step_s: [] for step_s, _ in TIERS}
+
+    def sample(self, now: float, slots: Sequence[int], gauges: Mapping[Path, Gauges]) -> None:
+        """One look at the ledger's slots; what happened since the last one belongs to the second of `now` (Unix)."""
+        current = array("q", slots)
+        for step_s in self._rings:
+            self._turn(step_s, int(now // step_s))
+        self._gauges = gauges
+        if current != self._before:
+            for path in PATHS:
+                self._count(path, current)
+            self._before = current
+
+    def _turn(self, step_s: int, number: int) -> None:
+        """Close the slot of a tier when its time is over, and begin the one of now."""
+        opened = self._open.get(step_s)
+        if opened is not None and opened.number >= number:
+            return
+        if opened is not None:
+            slot = self._close(opened)
+            self._rings[step_s].put(slot)
+            self._unsaved[step_s].append(slot)
+        self._open[step_s] = _Open(number, {path: [0, 0] for path in PATHS}, {path: {} for path in PATHS})
+
+    def _count(self, path: Path, current: Sequence[int]) -> None:
+        before = self._before
+        done = [
+            sum(current[slot] - before[slot] for slot in (MESSAGES[path, way, outcome] for way in TRANSPORTS))
+            for outcome in ("ok", "error")
+        ]
+        base = HISTOGRAM[path]
+        new, old = current[base : base + BUCKETS], before[base : base + BUCKETS]
+        changed = {index: new[index] - old[index] for index in range(BUCKETS) if new[index] != old[index]}
+        for opened in self._open.values():
+            opened.counts[path][0] += sum(done)
+            opened.counts[path][1] += done[1]
+            histogram = opened.histograms[path]
+            for index, more in changed.items():
+                histogram[index] = histogram.get(index, 0) + more
+
+    def _close(self, opened: _Open) -> Slot:
+        points: dict[Path, Point] = {}
+        for path, gauges in self._gauges.items():
+            messages, errors = opened.counts[path]
+            histogram = [0] * BUCKETS
+            for index, count in opened.histograms[path].items():
+                histogram[index] = count
+            points[path] = Point(messages, errors, quantile_ms(histogram, 0.5), quantile_ms(histogram, 0.99), *gauges)
+        return Slot(opened.number, points)
+
+    # -- the store ------------------------------------------------------------------------------------------------
+
+    def finished(self) -> list[SavedSlots]:
+        """Slots that were closed since the last call, by tier; whoever calls has to keep them if saving fails."""
+        found = [SavedSlots(step_s, slots) for step_s, slots in self._unsaved.items() if slots]
+        self._unsaved = {step_s: [] for step_s, _ in TIERS}
+        return found
+
+    def restore(self, saved: Iterable[SavedSlots]) -> None:
+        """Take up what an earlier process saw; what this one has seen meanwhile stays."""
+        for chunk in saved:
+            if (ring := self._rings.get(chunk.step_s)) is None:
+                continue
+            for slot in chunk.slots:
+                if not ring.has(slot.number):
+                    ring.put(slot)
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def view(self, span: Span, until: float) -> SeriesView:
+        """The points of a span that ends at `until` (Unix seconds), the oldest first; marks are left empty.
+
+        A point of several slots adds messages and errors, shows the highest p99, the p50 weighted by messages and the
+        last of everything else.
+        """
+        length_s, step_s, group = _SPANS[span]
+        point_s = step_s * group
+        last = int(until // point_s)
+        first = last - length_s // point_s + 1
+        numbers = range(first, last + 1)
+        return SeriesView(
+            span=span,
+            start=float(first * point_s),
+            step_s=point_s,
+            points=len(numbers),
+            paths={path: self._path(path, step_s, numbers, group) for path in PATHS},
+            marks=[],
+        )
+
+    def _path(self, path: Path, step_s: int, numbers: Iterable[int], group: int) -> PathSeries:
+        ring, opened = self._rings[step_s], self._open.get(step_s)
+        live = None if opened is None or path not in self._gauges else self._row(opened, path)
+        rows: list[list[float] | None] = []
+        for number in numbers:
+            parts = [
+                live if live is not None and opened is not None and opened.number == part else ring.get(path, part)
+                for part in range(number * group, (number + 1) * group)
+            ]
+            rows.append(_together([part for part in parts if part is not None]))
+        return PathSeries(
+            messages=[_whole(row, _MESSAGES) for row in rows],
+            errors=[_whole(row, _ERRORS) for row in rows],
+            p50_ms=[_rounded(row, _P50) for row in rows],
+            p99_ms=[_rounded(row, _P99) for row in rows],
+            sessions=[_whole(row, _SESSIONS) for row in rows],
+            session_memory_bytes=[_whole(row, _PER_SESSION) for row in rows],
+            memory_bytes=[_whole(row, _MEMORY) for row in rows],
+        )
+
+    def _row(self, opened: _Open, path: Path) -> list[float]:
+        point = self._close(opened).points[path]
+        return [_to_float(getattr(point, name)) for name in _FIELDS]
+
+
+def _together(rows: Sequence[Sequence[float]]) -> list[float] | None:
+    """Several rows of one path as one; None when there is none."""
+    if len(rows) <= 1:
+        return list(rows[0]) if rows else None
+    row = list(rows[-1])
+    row[_MESSAGES] = math.fsum(part[_MESSAGES] for part in rows)
+    row[_ERRORS] = math.fsum(part[_ERRORS] for part in rows)
+    timed = [part for part in rows if not math.isnan(part[_P99]) and part[_MESSAGES] > 0]
+    if timed:
+        row[_P99] = max(part[_P99] for part in timed)
+        row[_P50] = math.fsum(part[_P50] * part[_MESSAGES] for part in timed) / math.fsum(p[_MESSAGES] for p in timed)
+    for column, value in _last_known(rows):
+        row[column] = value
+    return row
+
+
+def _last_known(rows: Sequence[Sequence[float]]) -> Iterator[tuple[int, float]]:
+    for column in (_PER_SESSION, _MEMORY):
+        values = [part[column] for part in rows if not math.isnan(part[column])]
+        if values:
+            yield column, values[-1]
+
+
+def _to_float(value: float | None) -> float:
+    return _NONE if value is None else float(value)
+
+
+def _whole(row: Sequence[float] | None, column: int) -> int | None:
+    return None if row is None or math.isnan(row[column]) else round(row[column])
+
+
+def _rounded(row: Sequence[float] | None, column: int) -> float | None:
+    return None if row is None or math.isnan(row[column]) else round(row[column], 2)

@@ -1,0 +1,36 @@
+"""The end of a process: being told of it in any event loop, and saying in words what it was.
+
+It must not know what the process was for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+
+
+def watch_exit(process: subprocess.Popen[bytes], on_exit: Callable[[int], None]) -> None:
+    """Call `on_exit(status)` in the running event loop once the process has ended and was waited for.
+
+    By the process's descriptor, because asyncio's child watchers are not the same in uvloop; else by a thread.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+
+        def wait() -> None:
+            loop.call_soon_threadsafe(on_exit, process.wait())
+
+        threading.Thread(target=wait, name=f"wait-{process.pid}", daemon=True).start()
+        return
+
+    def readable() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        on_exit(process.wait())
+
+    loop.add_reader(descriptor, readable)

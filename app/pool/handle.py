@@ -1,0 +1,281 @@
+"""One worker process as its gateway holds it: started, watched, spoken to, ended, and its death explained.
+
+Knows a single process; must not know whether it serves, is a candidate or was replaced, nor what happens after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from app.errors import CrossfadeError, FactoryError, LinkError
+from app.link.config import WorkerConfig
+from app.link.frames import (
+    Barrier,
+    BarrierPassed,
+    Check,
+    Checked,
+    Failed,
+    FromWorker,
+    Ping,
+    Pong,
+    Ready,
+    ToWorker,
+    Traffic,
+)
+from app.link.link import Link
+from app.pool.death import Death, DownReason, explain
+from app.pool.exits import watch_exit
+from app.pool.launch import launch
+from app.pool.liveness import Heartbeat
+from app.pool.memory import Figures, Share, read_rss, read_share
+
+MEMORY_S = 0.25
+SHARE_S = 5.0
+LINGER_S = 1.0
+"""A worker that closed its link may take so long to end."""
+Answer = TypeVar("Answer")
+_CONTROL = frozenset({Ready, Failed, Pong, BarrierPassed, Checked})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker may do before it is ended; times in seconds, memory in resident bytes (0: no limit)."""
+
+    start_s: float
+    ping_s: float
+    hang_s: float
+    unstarted_s: float
+    memory_bytes: int
+
+
+class WorkerHandle:
+    """See the module. Its callbacks are `on_frames(frames)` and, once and last, `on_gone(worker, death)`."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        python: str,
+        limits: Limits,
+        *,
+        on_frames: Callable[[list[Traffic]], None],
+        on_gone: Callable[[WorkerHandle, Death], None],
+        oldest_unstarted_s: Callable[[WorkerHandle], float],
+    ) -> None:
+        """Start the process; call it in the thread of the event loop. Raises `FactoryError` when there is none."""
+        self.config = config
+        self.python = python
+        self.restarts = 0
+        """How many workers of this path were started after a death, this one included."""
+        self.sessions = 0
+        """As the last answer to a ping said."""
+        self.memory = Figures()
+        self.death: Death | None = None
+        """Why it is gone, or is about to be."""
+        self._limits = limits
+        self._on_frames = on_frames
+        self._on_gone = on_gone
+        self._oldest_unstarted_s = oldest_unstarted_s
+        self._loop = asyncio.get_running_loop()
+        self._told: Ready | None = None
+        self._settled = asyncio.Event()
+        """Ready, or gone."""
+        self._gone = asyncio.Event()
+        self._ready_at: float | None = None
+        self._heartbeat = Heartbeat(limits.ping_s, limits.hang_s, limits.unstarted_s)
+        self._counter = itertools.count(1)
+        self._barriers: dict[int, asyncio.Future[int]] = {}
+        self._checks: dict[int, asyncio.Future[Checked]] = {}
+        try:
+            self._process, connected = launch(config, python)
+        except OSError as error:
+            raise FactoryError(f"{config.path}: cannot start {python or 'the interpreter'}: {error.strerror}") from None
+        self.pid = self._process.pid
+        self._link: Link[FromWorker] = Link(connected, FromWorker, on_frames=self._hear, on_closed=self._link_ended)
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        watch_exit(self._process, self._exited)
+        self._watch_memory()
+
+    # -- what its owner may ask ---------------------------------------------------------------------------------------
+
+    @property
+    def build(self) -> str:
+        return self._told.build if self._told else ""
+
+    @property
+    def exports_state(self) -> bool:
+        return self._told is not None and self._told.exports_state
+
+    @property
+    def sample(self) -> bytes | None:
+        """A state document made after a short exchange, for `check` on the other path."""
+        return self._told.sample if self._told else None
+
+    @property
+    def alive(self) -> bool:
+        return not self._gone.is_set()
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since it was ready; 0 before."""
+        return 0.0 if self._ready_at is None else self._loop.time() - self._ready_at
+
+    async def ready(self) -> None:
+        """Wait until it serves. Raises `FactoryError` with the reason when it does not in time; it is gone then."""
+        try:
+            async with asyncio.timeout(self._limits.start_s):
+                await self._settled.wait()
+        except TimeoutError:
+            self.kill("start_failed", f"not ready within {self._limits.start_s:g} s")
+        except asyncio.CancelledError:
+            self.kill("replaced", "its start was called off")
+            raise
+        if self.death is not None:
+            await self._gone.wait()
+            raise FactoryError(f"{self.config.path}: {self.death.detail}")
+
+    def send(self, frame: ToWorker) -> None:
+        """Queue one frame; those of one loop turn leave together. Does nothing when the worker is gone."""
+        self._link.send(frame)
+
+    async def barrier(self, timeout_s: float) -> int:
+        """Sessions the worker still held after all that was sent before. Raises `TimeoutError`, `ConnectionError`."""
+        count = next(self._counter)
+        return await self._ask(self._barriers, count, Barrier(count), timeout_s)
+
+    async def check(self, document: bytes, timeout_s: float = 10.0) -> Checked:
+        """Whether this worker can go on from that document. Raises `TimeoutError`, `ConnectionError`."""
+        count = next(self._counter)
+        return await self._ask(self._checks, count, Check(count, document), timeout_s)
+
+    def kill(self, reason: DownReason, detail: str) -> None:
+        """End it at once; the first reason given stands. What it had said by then is still handed over."""
+        if self.death is None:
+            self.death = Death(reason, detail)
+        if self.alive:
+            self._process.kill()
+
+    async def stop(self, grace_s: float) -> None:
+        """End it: SIGTERM, SIGKILL after the grace. Returns when it is gone."""
+        if self.death is None:
+            self.death = Death("replaced", "stopped")
+        if self.alive:
+            self._process.terminate()
+            try:
+                async with asyncio.timeout(grace_s):
+                    await self._gone.wait()
+            except TimeoutError:
+                self._process.kill()
+        await self._gone.wait()
+
+    # -- what it says -------------------------------------------------------------------------------------------------
+
+    def _hear(self, frames: list[FromWorker]) -> None:
+        self._heartbeat.heard()
+        control = [frame for frame in frames if type(frame) in _CONTROL]
+        traffic = frames if not control else [frame for frame in frames if type(frame) not in _CONTROL]
+        if traffic:
+            try:
+                self._on_frames(cast("list[Traffic]", traffic))
+            except CrossfadeError as error:
+                self.kill("crashed", f"broke the protocol: {error}")
+        for frame in control:
+            self._obey(frame)
+
+    def _obey(self, frame: FromWorker) -> None:
+        if isinstance(frame, Pong):
+            self.sessions = frame.sessions
+        elif isinstance(frame, BarrierPassed):
+            _answer(self._barriers, frame.count, frame.sessions)
+        elif isinstance(frame, Checked):
+            _answer(self._checks, frame.count, frame)
+        elif isinstance(frame, Ready):
+            if self._told is None:
+                self._told = frame
+                self._settled.set()
+                self._ready_at = self._loop.time()
+                self.memory.rss_bytes = read_rss(self.pid)
+                self._later("tick", self._limits.ping_s, self._tick)
+                self._watch_share()
+        elif isinstance(frame, Failed):
+            self.kill("start_failed", frame.reason)
+
+    def _link_ended(self, error: LinkError | None) -> None:
+        if error is not None:
+            self.kill("crashed", str(error))
+        else:
+            self._later("linger", LINGER_S, lambda: self.kill("crashed", "closed its link"))
+
+    async def _ask(
+        self, asked: dict[int, asyncio.Future[Answer]], count: int, question: ToWorker, timeout_s: float
+    ) -> Answer:
+        if not self.alive:
+            raise ConnectionError(f"the worker of {self.config.path} is gone")
+        answer = asked[count] = self._loop.create_future()
+        self._link.send(question)
+        try:
+            async with asyncio.timeout(timeout_s):
+                answered: Answer = await answer
+                return answered
+        finally:
+            del asked[count]
+
+    # -- what is watched ----------------------------------------------------------------------------------------------
+
+    def _later(self, name: str, seconds: float, call: Callable[[], None]) -> None:
+        if self.alive:
+            self._timers[name] = self._loop.call_later(seconds, call)
+
+    def _tick(self) -> None:
+        self._link.read()  # nobody is judged by bytes that were only not read yet
+        verdict = self._heartbeat.tick(self._loop.time(), self._oldest_unstarted_s(self))
+        if verdict is not None:
+            self.kill("hung", verdict)
+            return
+        self._link.send(Ping(next(self._counter)))
+        self._later("tick", self._limits.ping_s, self._tick)
+
+    def _watch_memory(self) -> None:
+        resident = self.memory.rss_bytes = read_rss(self.pid)
+        limit = self._limits.memory_bytes
+        if limit and resident is not None and resident > limit:
+            self.kill("memory", f"{resident} resident bytes (limit {limit})")
+        self._later("memory", MEMORY_S, self._watch_memory)
+
+    def _watch_share(self) -> None:
+        def measured(reading: asyncio.Future[Share | None]) -> None:
+            if reading.cancelled() or reading.exception() is not None or reading.result() is None:
+                return
+            self.memory.share = reading.result()
+            self.memory.baseline = self.memory.baseline or reading.result()
+
+        self._loop.run_in_executor(None, read_share, self.pid).add_done_callback(measured)
+        self._later("share", SHARE_S, self._watch_share)
+
+    def _exited(self, status: int) -> None:
+        self._link.read()  # the kernel keeps what a dead process has said
+        self._link.close()
+        for timer in self._timers.values():
+            timer.cancel()
+        gone = ConnectionError(f"the worker of {self.config.path} is gone")
+        for sessions in self._barriers.values():
+            if not sessions.done():
+                sessions.set_exception(gone)
+        for checked in self._checks.values():
+            if not checked.done():
+                checked.set_exception(gone)
+        if self.death is None:
+            death = explain(status)
+            self.death = death if self._told else Death("start_failed", f"{death.detail} before it was ready")
+        self._gone.set()
+        self._settled.set()
+        self._on_gone(self, self.death)
+
+
+def _answer(asked: dict[int, asyncio.Future[Answer]], count: int, answer: Answer) -> None:
+    waiting = asked.get(count)  # none: its asker has given up
+    if waiting is not None and not waiting.done():
+        waiting.set_result(answer)

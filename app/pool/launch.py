@@ -1,0 +1,66 @@
+"""Starts the process of a worker: its command, its environment and its end of the link.
+
+It must not know what becomes of the worker afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.link.config import WorkerConfig, write_config
+
+BOOTSTRAP = Path(__file__).parent.parent / "worker" / "bootstrap.py"
+BUILTIN = "builtin"
+SOCKET_BYTES = 4 * 1024 * 1024
+_STDERR = 2
+
+
+def launch(config: WorkerConfig, python: str = "") -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """The process, and our end of its link. `python`: the interpreter, empty for this one. Raises `OSError`.
+
+    Call it in the thread of the event loop: on Linux a worker ends with the thread that started it.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        for end in (ours, theirs):
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                with contextlib.suppress(OSError):
+                    end.setsockopt(socket.SOL_SOCKET, option, SOCKET_BYTES)
+        try:
+            write_config(ours, config)
+            process = subprocess.Popen(
+                command_of(config, theirs.fileno(), python),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=_STDERR,  # what people's code prints must not run into a command's own output
+                env=environment_of(os.environ, python),
+                process_group=0,  # Ctrl-C in a terminal is for the gateway, which ends its workers in order
+            )
+        except BaseException:
+            ours.close()
+            raise
+    return process, ours
+
+
+def command_of(config: WorkerConfig, descriptor: int, python: str) -> list[str]:
+    """The command line; it holds no secret. People's packages are also found in the working directory."""
+    first = "" if config.factory == BUILTIN else str(Path.cwd())
+    return [python or sys.executable, str(BOOTSTRAP), str(descriptor), first]
+
+
+def environment_of(environ: Mapping[str, str], python: str) -> dict[str, str]:
+    """The environment of a worker: without our settings, whose secrets are no business of a supervisor.
+
+    With another interpreter also without what would bend that one to ours.
+    """
+    theirs = {name: value for name, value in environ.items() if not name.startswith("CROSSFADE_")}
+    if python and Path(python) != Path(sys.executable):
+        for name in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"):
+            theirs.pop(name, None)
+    return theirs

@@ -1,0 +1,191 @@
+"""The worker of one path over its lives: the first start, restarts with a back-off, the swap to another build.
+
+Knows workers and the rules of `judging`; must not know of sessions, of percentages or of the other path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+import msgspec
+
+from app.errors import FactoryError
+from app.link.config import WorkerConfig
+from app.link.frames import Faults, Traffic
+from app.pool.death import Death
+from app.pool.handle import Limits, WorkerHandle
+from app.pool.liveness import Restarts
+from app.pool.ports import PathEvents
+
+STOP_S = 2.0
+
+_log = logging.getLogger("crossfade.host")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When a path stays down: after `crash_limit` deaths in the window (seconds); None: it never does."""
+
+    crash_limit: int | None
+    crash_window_s: float
+
+
+class PathHost:
+    """One path. Everything in it happens in the event loop's thread; `events` hears of what changes."""
+
+    def __init__(self, config: WorkerConfig, python: str, limits: Limits, rules: Rules, events: PathEvents) -> None:
+        self.path = config.path
+        self.restarts = 0
+        """Workers started after a death."""
+        self.unavailable: str | None = "not started"
+        """Why nobody serves this path now, for a person; None: somebody does."""
+        self._config = config
+        self._python = python
+        self._limits = limits
+        self._rules = rules
+        self._events = events
+        self._restart_rule = Restarts(rules.crash_limit, rules.crash_window_s)
+        self._serving: WorkerHandle | None = None
+        self._handles: set[WorkerHandle] = set()
+        self._up: set[WorkerHandle] = set()
+        self._restarting: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def worker(self) -> WorkerHandle | None:
+        """The worker that serves the path now."""
+        return self._serving
+
+    async def start(self) -> None:
+        """Start the first worker. Raises `FactoryError` with the reason; nothing is tried again by itself then."""
+        try:
+            worker = await self._start(self._config, self._python)
+        except FactoryError as error:
+            self.unavailable = str(error)
+            raise
+        self._serve(worker)
+
+    async def stop(self, grace_s: float = STOP_S) -> None:
+        """End all workers of the path: SIGTERM, and SIGKILL after the grace. `events` hears nothing of it."""
+        self._stopping = True
+        self.unavailable = "stopped"
+        if self._restarting is not None:
+            self._restarting.cancel()
+        await asyncio.gather(*(worker.stop(grace_s) for worker in list(self._handles)))
+        self._serving = None
+
+    def reset(self) -> None:
+        """A person wants it tried again: forget its deaths and start it now, unless it serves."""
+        self._restart_rule.reset()
+        if self._serving is None and not self._stopping:
+            self._restart_after(0.0)
+
+    # -- another build beside the one that serves ---------------------------------------------------------------------
+
+    async def spawn_candidate(self, factory: str = "", python: str = "", build: str | None = None) -> WorkerHandle:
+        """A second worker, ready, that serves nobody yet: `check` it, then `adopt` it or `stop_worker` it.
+
+        What is not given is as in the worker that serves now. Raises `FactoryError` with the reason.
+        """
+        config = msgspec.structs.replace(self._config, factory=factory or self._config.factory, build=build)
+        return await self._start(config, python or self._python)
+
+    def adopt(self, candidate: WorkerHandle) -> WorkerHandle | None:
+        """Let it serve the path from now on, restarts included; returns the one that did.
+
+        The old one lives on, so that its sessions can be handed over, until `stop_worker`. Raises `FactoryError`
+        when the candidate died meanwhile.
+        """
+        if not candidate.alive or candidate.death is not None:
+            raise FactoryError(f"{self.path}: the new worker is gone: {candidate.death and candidate.death.detail}")
+        if self._restarting is not None:
+            self._restarting.cancel()
+        self._config, self._python = candidate.config, candidate.python
+        self._restart_rule.reset()
+        old, self._serving = self._serving, None
+        self._serve(candidate)
+        return old
+
+    async def stop_worker(self, worker: WorkerHandle, grace_s: float = STOP_S) -> None:
+        """End a candidate or an old worker; of an old one `events` hears that it was replaced."""
+        if worker is self._serving:
+            raise ValueError("that worker serves the path; adopt another first, or kill it")
+        await worker.stop(grace_s)
+
+    def set_faults(self, faults: dict[str, float | int | str | bool]) -> None:
+        """Replace the faults of the path (drills), for later workers too."""
+        self._config = msgspec.structs.replace(self._config, faults=faults)
+        if self._serving is not None:
+            self._serving.send(Faults(faults))
+
+    # -- lives --------------------------------------------------------------------------------------------------------
+
+    async def _start(self, config: WorkerConfig, python: str) -> WorkerHandle:
+        worker = WorkerHandle(
+            config,
+            python,
+            self._limits,
+            on_frames=self._deliver,
+            on_gone=self._gone,
+            oldest_unstarted_s=self._oldest_unstarted_s,
+        )
+        self._handles.add(worker)
+        await worker.ready()
+        return worker
+
+    def _deliver(self, frames: list[Traffic]) -> None:
+        self._events.path_frames(self.path, frames)
+
+    def _oldest_unstarted_s(self, worker: WorkerHandle) -> float:
+        return self._events.oldest_unstarted_s(self.path) if worker is self._serving else 0.0
+
+    def _serve(self, worker: WorkerHandle) -> None:
+        worker.restarts = self.restarts
+        self._serving = worker
+        self._up.add(worker)
+        self.unavailable = None
+        self._events.path_up(self.path, worker)
+
+    def _gone(self, worker: WorkerHandle, death: Death) -> None:
+        self._handles.discard(worker)
+        if self._stopping or worker not in self._up:
+            return
+        self._up.discard(worker)
+        if worker is self._serving:
+            self._serving = None
+            wait_s = self._judge(death, worker.uptime_s)
+            if wait_s is not None:
+                self._restart_after(wait_s)
+        _log.warning("worker gone: %s %s pid=%d: %s", self.path, death.reason, worker.pid, death.detail)
+        self._events.path_down(self.path, worker, death)
+
+    def _judge(self, death: Death, uptime_s: float) -> float | None:
+        """Seconds until the next start; None: it stays down, and `unavailable` says why."""
+        self.unavailable = death.detail
+        wait_s = self._restart_rule.died(self._loop.time(), uptime_s)
+        if wait_s is None:
+            limit, window_s = self._rules.crash_limit, self._rules.crash_window_s
+            self.unavailable = f"died {limit} times in {window_s:g} s, the last time: {death.detail}"
+        return wait_s
+
+    def _restart_after(self, wait_s: float) -> None:
+        if self._restarting is not None:
+            self._restarting.cancel()
+        self._restarting = self._loop.create_task(self._restart(wait_s))
+
+    async def _restart(self, first_wait_s: float) -> None:
+        wait_s: float | None = first_wait_s
+        while wait_s is not None:
+            await asyncio.sleep(wait_s)
+            try:
+                worker = await self._start(self._config, self._python)
+            except FactoryError as error:
+                _log.warning("worker not restarted: %s", error)
+                wait_s = self._judge(Death("start_failed", str(error)), 0.0)
+            else:
+                self.restarts += 1
+                self._serve(worker)
+                return

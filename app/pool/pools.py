@@ -1,0 +1,113 @@
+"""Both paths of a cell, made from the settings, and what the pages show of them.
+
+It must not know how a worker is started or judged, nor what the gateway does with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+import msgspec
+
+from app.errors import FactoryError
+from app.link.config import WorkerConfig
+from app.pool.handle import Limits, WorkerHandle
+from app.pool.pool import STOP_S, PathHost, Rules
+from app.pool.ports import PathEvents
+from app.pool.state import PathState
+from app.settings import Settings
+from app.supervisor.faults import plans_of_setting
+from rollout.names import CANARY, PATHS, STABLE, Path
+
+_log = logging.getLogger("crossfade.host")
+_Faults = dict[str, dict[str, float | int | str | bool]]
+
+
+class PathHosts:
+    """The hosts of `v2` and `v3`. Make it in the running event loop's thread."""
+
+    def __init__(
+        self, settings: Settings, thread_secret: bytes, events: PathEvents, canary_build: str | None = None
+    ) -> None:
+        """`canary_build` names v3's build; None: the worker does. Raises `SettingError` for faults there are not."""
+        self._hosts = {path: _host_of(path, settings, thread_secret, events, canary_build) for path in PATHS}
+
+    def __getitem__(self, path: Path) -> PathHost:
+        return self._hosts[path]
+
+    async def start(self) -> None:
+        """Start both at once. Raises `FactoryError` when v2 does not start; without v3 the cell serves v2."""
+        stable, canary = await asyncio.gather(
+            self._hosts[STABLE].start(), self._hosts[CANARY].start(), return_exceptions=True
+        )
+        if isinstance(canary, FactoryError):
+            _log.error("v3 is unavailable: %s", canary)
+        elif canary is not None:
+            raise canary
+        if stable is not None:
+            raise stable
+
+    async def stop(self, grace_s: float = STOP_S) -> None:
+        """End all workers."""
+        await asyncio.gather(*(host.stop(grace_s) for host in self._hosts.values()))
+
+    def state_of(self, path: Path) -> PathState:
+        """A path as its host sees it; `sessions` as the worker counted them last, `users` are not known here."""
+        host = self._hosts[path]
+        worker = host.worker
+        if worker is None:
+            return PathState(False, host.unavailable, None, 0, 0, None, None, host.restarts, None)
+        return _state_of(host, worker)
+
+
+def _state_of(host: PathHost, worker: WorkerHandle) -> PathState:
+    share = worker.memory.share
+    return PathState(
+        available=True,
+        reason=None,
+        build=worker.build,
+        sessions=worker.sessions,
+        users=0,
+        memory_bytes=share.pss_bytes if share else worker.memory.rss_bytes,
+        session_memory_bytes=worker.memory.session_bytes(worker.sessions),
+        restarts=host.restarts,
+        uptime_s=worker.uptime_s,
+        exports_state=worker.exports_state,
+    )
+
+
+def _host_of(
+    path: Path, settings: Settings, thread_secret: bytes, events: PathEvents, canary_build: str | None
+) -> PathHost:
+    canary = path == CANARY
+    config = WorkerConfig(
+        path=path,
+        factory=settings.paths_v3 if canary else settings.paths_v2,
+        agent=settings.agent,
+        thread_secret=thread_secret,
+        parent_pid=os.getpid(),
+        build=canary_build if canary else None,
+        faults=faults_of(path, settings.faults),
+        message_timeout_s=settings.message_timeout_s,
+        nice=settings.worker_nice_v3 if canary else 0,
+        log_level=settings.log_level,
+    )
+    limits = Limits(
+        start_s=settings.start_s,
+        ping_s=settings.ping_s,
+        hang_s=settings.hang_v3_s if canary else settings.hang_v2_s,
+        unstarted_s=settings.unstarted_s,
+        memory_bytes=settings.worker_memory_bytes,
+    )
+    rules = Rules(settings.crash_limit if canary else None, settings.crash_window_s)
+    return PathHost(config, settings.paths_v3_python if canary else settings.paths_v2_python, limits, rules, events)
+
+
+def faults_of(path: Path, setting: str) -> dict[str, float | int | str | bool]:
+    """The faults of one path in the setting. Raises `SettingError`."""
+    if not setting:
+        return {}
+    plans_of_setting(setting)
+    return msgspec.json.decode(setting, type=_Faults).get(path, {})

@@ -1,0 +1,44 @@
+"""The Litestar application of one cell: sockets, messages, control API and pages over an assembled `Service`.
+
+It registers; what the parts do is theirs.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from litestar import Litestar
+from litestar.config.compression import CompressionConfig
+
+from app.api.csrf import csrf_middleware
+from app.api.routes import UNROUTED, openapi_config, operators_router
+from app.api.services import STATE, Services
+from app.api.user_ids import keep_slashes
+from app.gateway.handshake import open_websocket
+from app.gateway.http import post_message
+from app.serve.service import Service
+from dashboards.pages import SOURCE, make_router
+
+# A stream's events are small and must leave at once; a compressor would hold them back.
+COMPRESSION = CompressionConfig(
+    backend="gzip", gzip_compress_level=5, minimum_size=1000, exclude=["^/stream/", "^/api/messages", "^/ws"]
+)
+
+
+def create_app(service: Service) -> Litestar:
+    """The application; its lifespan starts and stops the service."""
+    app = Litestar(
+        route_handlers=[open_websocket, post_message, operators_router(make_router())],
+        middleware=[csrf_middleware(service.secret.decode())],
+        compression_config=COMPRESSION,
+        exception_handlers=UNROUTED,
+        openapi_config=openapi_config(version("crossfade")),
+        logging_config=None,  # `telemetry.configure_logging` has done it, for our log and the libraries
+        on_startup=[service.start],
+        on_shutdown=[service.stop],
+    )
+    app.asgi_handler = keep_slashes(app.asgi_handler)
+    app.state.entrance = service.entrance
+    app.state[STATE] = Services(service.controller, service.access, service.metrics, service.history)
+    app.state[SOURCE] = service.page_source
+    return app

@@ -1,0 +1,48 @@
+"""The process of one cell of several: takes its settings, its end of the bus and the shared socket from the parent.
+
+What it serves is `app.serve.server`'s; it must not know the other cells.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+
+from app.errors import CrossfadeError
+from app.fleet.host_bus import HostBus
+from app.link.parent_death import die_with
+from app.logs import configure_logging
+from app.serve.cell_config import read_config
+from app.serve.server import greet, serve
+from app.serve.service import Service
+
+
+def main(listener_descriptor: int, link_descriptor: int) -> int:
+    """Be a cell until SIGTERM, or until the parent is gone. Returns the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    listener = socket.socket(fileno=listener_descriptor)
+    link = socket.socket(fileno=link_descriptor)
+    for inherited in (listener, link):
+        os.set_inheritable(inherited.fileno(), False)
+    try:
+        config = read_config(link)
+    except EOFError:
+        return 1
+    if not die_with(config.parent_pid):
+        return 1
+    configure_logging(config.settings.log_level, cell=config.name)
+
+    bus = HostBus(config.name, link)
+
+    async def ready(service: Service) -> None:
+        bus.serving()
+
+    try:
+        service = Service(config.settings, config.name, bus=bus, build=config.build)
+    except (CrossfadeError, OSError) as error:
+        print(f"crossfade: cell {config.name}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    bus.on_greet = lambda: service.spawn(greet(service))
+    return serve(service, listener, ready)

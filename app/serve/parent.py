@@ -1,0 +1,188 @@
+"""The parent of a host's cells: binds the socket they share, starts them, starts again what died, ends them in order.
+
+It serves nobody itself and holds no state of the rollout; must not know what a cell does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from app.errors import CrossfadeError, LinkError
+from app.fleet.frames import CanaryBuild
+from app.fleet.hub import Hub
+from app.logs import configure_logging
+from app.secret import load_secret
+from app.serve.cell_config import CellConfig, write_config
+from app.serve.listening import bind
+from app.serve.names import cell_names
+from app.settings import Settings
+
+BOOTSTRAP = Path(__file__).with_name("cell_bootstrap.py")
+SOCKET_BYTES = 1024 * 1024
+ANNOUNCE_S = 1.0
+BACKOFF_S = 0.1
+BACKOFF_MOST_S = 5.0
+STEADY_S = 30.0
+"""A cell that lived so long is started again at once; one that did not waits longer every time."""
+GRACE_S = 20.0
+"""A cell that has not ended so long after its drain is killed."""
+log = structlog.get_logger()
+
+
+class CellHost:
+    """`run` returns the exit code; `ready` is called once, when every cell serves."""
+
+    def __init__(self, settings: Settings, cells: int, listener: socket.socket, ready: Callable[[], None]) -> None:
+        self._settings = settings
+        self._build = ""
+        self._listener = listener
+        self._ready = ready
+        self._names = cell_names(settings, cells)
+        self._hub = Hub(self._serves, self._loaded, self._broken)
+        self._served: set[str] = set()
+        self._greeted = False
+        self._failed = False
+        self._stopping = asyncio.Event()
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+
+    async def run(self) -> int:
+        """Until a signal ends it, or the first start of every cell failed."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        keepers = [asyncio.create_task(self._keep(name)) for name in self._names]
+        announcing = asyncio.create_task(self._announce())
+        try:
+            await asyncio.gather(*keepers)
+        finally:
+            announcing.cancel()
+            self._hub.close()
+        return 1 if self._failed and not self._served else 0
+
+    # -- the lives of a cell ------------------------------------------------------------------------------------------
+
+    async def _keep(self, name: str) -> None:
+        """One cell over its lives."""
+        wait_s = BACKOFF_S
+        while not self._stopping.is_set():
+            begun_at = time.monotonic()
+            process = await self._start(name)
+            self._processes[name] = process
+            if self._stopping.is_set():
+                self._signal(process, signal.SIGTERM)
+            status = await self._end_of(process)
+            del self._processes[name]
+            self._hub.disconnect(name)
+            if self._stopping.is_set():
+                return
+            if not self._served:
+                # Nobody has ever served: what keeps one cell from starting keeps them all, and was said by it.
+                self._failed = True
+                self._stop()
+                return
+            wait_s = BACKOFF_S if time.monotonic() - begun_at > STEADY_S else min(wait_s * 2, BACKOFF_MOST_S)
+            log.warning("a cell is gone and is started again", cell=name, status=status, wait_s=wait_s)
+            await self._pause(wait_s)
+
+    async def _start(self, name: str) -> asyncio.subprocess.Process:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            for end in (ours, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+            config = CellConfig(name=name, parent_pid=os.getpid(), settings=self._settings, build=self._build)
+            write_config(ours, config)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, str(BOOTSTRAP), name, str(self._listener.fileno()), str(theirs.fileno()),
+                pass_fds=[self._listener.fileno(), theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+                process_group=0,  # Ctrl-C in a terminal is for the parent, which ends its cells in order
+            )  # fmt: skip
+        self._hub.connect(name, ours)
+        return process
+
+    async def _end_of(self, process: asyncio.subprocess.Process) -> int:
+        """Wait for it; during a stop no longer than drain and grace allow."""
+        ended = asyncio.ensure_future(process.wait())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not ended.done():
+            await asyncio.wait((ended,), timeout=self._settings.shutdown_s + GRACE_S)
+            if not ended.done():
+                self._signal(process, signal.SIGKILL)
+        return await ended
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    def _stop(self) -> None:
+        """Ask every cell to drain and end; a second signal, as for one cell, ends it without."""
+        self._stopping.set()
+        for process in self._processes.values():
+            self._signal(process, signal.SIGTERM)
+            self._signal(process, signal.SIGCONT)  # one that stands still could not end
+
+    @staticmethod
+    def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+        if process.returncode is None:
+            process.send_signal(number)
+
+    # -- what cells say -----------------------------------------------------------------------------------------------
+
+    def _serves(self, name: str) -> None:
+        self._served.add(name)
+        if not self._greeted and self._served.issuperset(self._names):
+            self._greeted = True
+            self._hub.greet(self._names[0])
+            self._ready()
+
+    def _loaded(self, canary: CanaryBuild) -> None:
+        """A cell that is started from now on begins with what the others serve."""
+        self._build = canary.build
+        self._settings = msgspec.structs.replace(
+            self._settings,
+            paths_v3=canary.factory or self._settings.paths_v3,
+            paths_v3_python=canary.python or self._settings.paths_v3_python,
+        )
+
+    def _broken(self, name: str, error: LinkError) -> None:
+        """A cell that nobody can speak to may not go on serving by what it knew."""
+        log.error("a cell's bus is broken", cell=name, error=str(error))
+        if name in self._processes:
+            self._signal(self._processes[name], signal.SIGKILL)
+
+    async def _announce(self) -> None:
+        while True:
+            self._hub.announce()
+            await asyncio.sleep(ANNOUNCE_S)
+
+
+def run_cells(settings: Settings, cells: int, ready: Callable[[], None] = lambda: None) -> int:
+    """Serve with several cells until a signal ends them; `ready` is called when all serve. Returns the exit code."""
+    configure_logging(settings.log_level)
+    try:
+        listener = bind(settings)
+        load_secret(settings)  # made before two cells could each make one
+    except (CrossfadeError, OSError) as error:
+        print(f"crossfade: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    with listener:
+        return asyncio.run(_run(settings, cells, listener, ready))
+
+
+async def _run(settings: Settings, cells: int, listener: socket.socket, ready: Callable[[], None]) -> int:
+    return await CellHost(settings, cells, listener, ready).run()

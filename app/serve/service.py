@@ -1,0 +1,224 @@
+"""The only place that picks adapters: from the settings to one cell with its store, flags, workers and pages.
+
+Nothing is decided here, and nothing else makes these parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Coroutine
+from functools import partial
+from pathlib import Path
+
+import mmh3
+import structlog
+
+from app.api.access import Access, proxies_of
+from app.api.page_source import PageSource
+from app.control.controller import Controller
+from app.control.history import History
+from app.control.lockfile import LockFile
+from app.errors import StoreUnavailable
+from app.flags import Flags
+from app.flags.embedded import EmbeddedFlags
+from app.fleet.bus import Figures
+from app.fleet.host_bus import HostBus
+from app.fleet.lease import Lease, holder_of
+from app.gateway.admission import Door
+from app.gateway.builds import Builds
+from app.gateway.cell import Cell
+from app.gateway.resume import Entrance
+from app.gateway.resume_store import StoredDepartures
+from app.metrics.counters import Ledger
+from app.metrics.crashes import Crashes
+from app.metrics.prometheus import CellFigures, Metrics
+from app.pool.death import Death
+from app.pool.pools import PathHosts
+from app.secret import load_secret
+from app.serve.names import cell_names, host_name
+from app.settings import Settings
+from app.store.port import Store
+from app.store.sql import postgres_store, sqlite_store
+from app.supervisor.threads import new_thread_id, owns_thread
+from rollout.names import CANARY, PATHS
+from rollout.names import Path as PathName
+
+IDLE_CHECK_S = 5.0
+log = structlog.get_logger()
+
+
+def make_store(settings: Settings) -> Store:
+    """The store that the settings name. Raises `SettingError` for a URL that cannot be read."""
+    if settings.store == "sqlite":
+        return sqlite_store(Path(settings.data))
+    return postgres_store(settings.store)
+
+
+def make_lease(settings: Settings, store: Store, name: str, *, alone: bool) -> Lease | None:
+    """Who takes the automatic steps; None: on an embedded store a cell that is alone does."""
+    if alone and settings.store == "sqlite":
+        return None
+    return Lease(store, holder_of(name))
+
+
+def make_flags(settings: Settings) -> Flags:
+    """The flag's adapter: the engine in this process, without a server."""
+    return EmbeddedFlags(settings.flag)
+
+
+def bucket_of(group_id: str, user_id: str) -> int:
+    """Unleash's normalised hash, 1..100, in C; a test holds it equal to `rollout.cohort.bucket` and to the engine."""
+    return int(mmh3.hash(f"{group_id}:{user_id}", 0, signed=False)) % 100 + 1
+
+
+class Service:
+    """One cell, assembled. `start` and `stop` are called in its event loop."""
+
+    def __init__(
+        self, settings: Settings, name: str = "", bus: HostBus | None = None, build: str | None = None
+    ) -> None:
+        """`bus` is a cell's of several, `build` names what its v3 is loaded from. Raises `SettingError`."""
+        self.settings = settings
+        self.bus = bus
+        self._given_build = build or None
+        name = name or cell_names(settings, 1)[0]
+        self.secret = load_secret(settings)
+        self.host_name = socket.gethostname()
+        self.ledger = Ledger()
+        owns = partial(_owns_thread, self.secret)
+        self.cell = Cell(name, settings, self.ledger, owns, bucket_of)
+        self.door = Door(settings, self.cell, partial(_new_thread, self.secret), owns)
+        self.store = make_store(settings)
+        self.departures = StoredDepartures(self.store)
+        self.entrance = Entrance(self.cell, self.door, self.departures)
+        self.departures.living = self.entrance.changed
+        self.crashes = Crashes()
+        self.flags = make_flags(settings)
+        self.controller = Controller(
+            cell=self.cell,
+            store=self.store,
+            flags=self.flags,
+            lock_file=LockFile(Path(settings.data)),
+            ledger=self.ledger,
+            settings=settings,
+            guard=self.crashes,
+            bus=bus,
+            lease=make_lease(settings, self.store, name, alone=bus is None),
+            host="" if settings.store == "sqlite" else host_name(settings),
+        )
+        self.history = History(self.cell, self.ledger, self.store, fleet=self.controller.fleet)
+        self.access = Access(self.store, self.secret.decode(), proxies=proxies_of(settings))
+        self.metrics = Metrics(self.all_figures)
+        self.page_source = PageSource(self.controller, self.access, self.history)
+        self.hosts: PathHosts
+        self.builds: Builds
+        self._build: str | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Workers and store at the same time, then the record is put in force. Raises `FactoryError` without v2."""
+        if self.bus is not None:
+            self.bus.open()
+            self.cell.look = self.controller.exchange.look_around
+            self.controller.loads.on_loaded = self.bus.loaded
+        self.hosts = PathHosts(self.settings, self.secret, self.cell, self._given_build)
+        self.cell.host = self.hosts
+        self.builds = Builds(self.hosts, self.cell)
+        self.controller.loads.builds = self.builds
+        self.cell.on_available = self._on_available
+        await asyncio.gather(self.hosts.start(), self._open_store())
+        await self.controller.open()
+        self._tasks = [
+            asyncio.create_task(self.controller.run()),
+            asyncio.create_task(self.departures.run()),
+            asyncio.create_task(self.history.run()),
+            asyncio.create_task(self._close_idle()),
+        ]
+        if self.bus is not None or self.settings.store != "sqlite":
+            self.spawn(self._hear_store())
+
+    async def stop(self) -> None:
+        """The reverse; every session has ended by now."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.departures.write()
+        await self.history.save()
+        await self.controller.close()
+        await self.hosts.stop()
+        await self.flags.close()
+        await self.store.close()
+        if self.bus is not None:
+            self.bus.close()
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Do this beside everything else, until the service stops."""
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _hear_store(self) -> None:
+        """What other cells have saved; on one host the bus says it first."""
+        async with contextlib.aclosing(self.store.changes()) as changes:
+            async for revision in changes:
+                self.controller.exchange.store_changed(revision)
+
+    def all_figures(self) -> list[CellFigures]:
+        """What `/metrics` shows: every cell of this host, the others as they spoke of themselves last."""
+        others = self.controller.fleet.others().items()
+        return [self.figures(), *(figures_of(name, figures) for name, figures in others)]
+
+    def figures(self) -> CellFigures:
+        """What `/metrics` shows of this cell."""
+        state = self.controller.state
+        return CellFigures(
+            name=self.cell.name,
+            slots=self.ledger.slots,
+            paths={path: self.cell.path_state(path) for path in PATHS},
+            percentage=state.percentage,
+            phase=state.phase,
+            flag_age_s=self.controller.known().flag_age_s or 0.0,
+        )
+
+    async def _open_store(self) -> None:
+        try:
+            await self.store.open()
+            await self.access.open()
+        except StoreUnavailable as error:
+            log.error("the store does not answer; v2 is served until it does", error=str(error))
+
+    def _on_available(self, path: PathName, death: Death | None) -> None:
+        if path != CANARY:
+            return
+        if death is not None and death.reason != "replaced":
+            self.crashes.died()
+            self.controller.hurry()
+        build = self.cell.path_state(CANARY).build
+        if build is not None and build != self._build:
+            self._build = build
+            self.crashes.forget()  # of another build nothing is known yet
+
+    async def _close_idle(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_CHECK_S)
+            self.cell.close_idle()
+
+
+def figures_of(name: str, figures: Figures) -> CellFigures:
+    """Another cell, for `/metrics`."""
+    return CellFigures(
+        name=name,
+        slots=figures.slots,
+        paths=figures.paths,
+        percentage=figures.percentage,
+        phase=figures.phase,
+        flag_age_s=figures.flag_age_s,
+    )
+
+
+def _owns_thread(secret: bytes, user_id: str, thread_id: str) -> bool:
+    return owns_thread(user_id, thread_id, secret)
+
+
+def _new_thread(secret: bytes, user_id: str) -> str:
+    return new_thread_id(user_id, secret)

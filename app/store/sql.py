@@ -1,0 +1,244 @@
+"""The store on SQLAlchemy: the same statements on SQLite (two files) and PostgreSQL.
+
+`dialects` has what they do not share; it must not know what a record or a document means.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import cast
+
+import msgspec
+from sqlalchemy import ColumnElement, RowMapping, delete, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store import tables
+from app.store.dialects import insert_new, replace, tell
+from app.store.engines import GRACE_S, HURRY_S, postgres_engine, sqlite_engine
+from app.store.feed import NAME, read_revision
+from app.store.fleet import FleetStore
+from app.store.port import Resume, RevisionTaken, SeriesChunk, StoredRecord, StoredRollback, Token
+from rollout.names import Path
+from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
+
+_JSON_COLUMNS = ("before", "after", "figures")
+_TEXT_COLUMNS = ("who", "role", "source", "what", "reason")
+PAGE = 200
+"""Most audit entries in one answer."""
+
+
+class SqlStore(FleetStore):
+    """A `Store`; see `Connections` for its limits."""
+
+    # -- the record -----------------------------------------------------------------------------------------------
+
+    async def load_record(self) -> StoredRecord | None:
+        async with self._begin(self._control) as connection:
+            query = select(tables.rollout.c.revision, tables.rollout.c.record).where(tables.rollout.c.name == NAME)
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else StoredRecord(row.revision, row.record)
+
+    async def save_record(
+        self, record: StoredRecord, expected: int | None, entry: AuditEntry, rollback: StoredRollback | None = None
+    ) -> None:
+        table = tables.rollout
+        values = {"revision": record.revision, "record": record.text}
+        async with self._begin(self._control) as connection:
+            if expected is None:
+                if not await insert_new(connection, table, {"name": NAME, **values}):
+                    raise RevisionTaken("a record is there already")
+            else:
+                same = update(table).where(table.c.name == NAME, table.c.revision == expected).values(**values)
+                if (await connection.execute(same)).rowcount != 1:
+                    raise RevisionTaken(f"revision {expected} is no longer the stored one")
+            await _insert_audit(connection, entry)
+            if rollback is not None:
+                await _replace_rollback(connection, rollback)
+            await tell(connection, record.revision)
+
+    # -- audit and rollbacks --------------------------------------------------------------------------------------
+
+    async def append_audit(self, entry: AuditEntry) -> None:
+        async with self._begin(self._control) as connection:
+            await _insert_audit(connection, entry)
+
+    async def load_audit(
+        self, before: int | None = None, limit: int = 50, wanted: AuditFilter = EVERYTHING
+    ) -> AuditPage:
+        limit = max(1, min(limit, PAGE))
+        query = select(tables.audit).where(*_conditions(wanted)).order_by(tables.audit.c.id.desc()).limit(limit + 1)
+        if before is not None:
+            query = query.where(tables.audit.c.id < before)
+        async with self._begin(self._control) as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        items = [_read_audit(row) for row in rows[:limit]]
+        return AuditPage(items=items, next=items[-1].id if len(rows) > limit else None)
+
+    async def save_rollback(self, rollback: StoredRollback) -> None:
+        async with self._begin(self._control) as connection:
+            await _replace_rollback(connection, rollback)
+
+    async def load_rollback(self, id: str | None = None) -> StoredRollback | None:
+        table = tables.rollbacks
+        query = select(table).order_by(table.c.at.desc()).limit(1)
+        if id is not None:
+            query = query.where(table.c.id == id)
+        async with self._begin(self._control) as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else StoredRollback(row.id, row.at, row.receipt)
+
+    # -- pins and tokens ------------------------------------------------------------------------------------------
+
+    async def load_pins(self) -> Mapping[str, Path]:
+        async with self._begin(self._control) as connection:
+            rows = (await connection.execute(select(tables.pins))).all()
+        return {row.user_id: row.path for row in rows}
+
+    async def save_pin(self, user_id: str, path: Path | None, entry: AuditEntry) -> None:
+        async with self._begin(self._control) as connection:
+            if path is None:
+                await connection.execute(delete(tables.pins).where(tables.pins.c.user_id == user_id))
+            else:
+                await replace(connection, tables.pins, [{"user_id": user_id, "path": path}])
+            await _insert_audit(connection, entry)
+            await tell(connection, await read_revision(connection))
+
+    async def save_token(self, token: Token) -> None:
+        async with self._begin(self._control) as connection:
+            await connection.execute(insert(tables.tokens).values(**dataclasses.asdict(token)))
+
+    async def load_tokens(self) -> Sequence[Token]:
+        async with self._begin(self._control) as connection:
+            query = select(tables.tokens).where(tables.tokens.c.kind != "code")
+            rows = (await connection.execute(query)).mappings().all()
+        return [Token(**row) for row in rows]
+
+    async def find_token(self, digest: str) -> Token | None:
+        async with self._begin(self._control) as connection:
+            query = select(tables.tokens).where(tables.tokens.c.digest == digest)
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else Token(**row)
+
+    async def revoke_token(self, digest: str, now: float) -> bool:
+        table = tables.tokens
+        async with self._begin(self._control) as connection:
+            revoke = update(table).where(table.c.digest == digest, table.c.revoked_at.is_(None)).values(revoked_at=now)
+            return (await connection.execute(revoke)).rowcount == 1
+
+    # -- resume documents -----------------------------------------------------------------------------------------
+
+    async def save_resumes(self, resumes: Sequence[Resume]) -> None:
+        if not resumes:
+            return
+        # In one order, so that two cells that save the same ones wait for each other and not both for ever.
+        # By name: `asdict` copies deeply, and every session that was used in the last second comes along here.
+        rows = [
+            {
+                "digest": resume.digest,
+                "document": resume.document,
+                "outcomes": resume.outcomes,
+                "expires_at": resume.expires_at,
+            }
+            for _, resume in sorted({each.digest: each for each in resumes}.items())
+        ]
+        async with self._begin(self._sessions) as connection:
+            await replace(connection, tables.resumes, rows)
+
+    async def take_resume(self, digest: str, now: float) -> Resume | None:
+        table = tables.resumes
+        async with self._begin(self._sessions) as connection:
+            row = (
+                await connection.execute(delete(table).where(table.c.digest == digest).returning(table))
+            ).one_or_none()
+        if row is None or row.expires_at <= now:
+            return None
+        return Resume(row.digest, row.document, row.outcomes, row.expires_at)
+
+    async def delete_resumes(self, now: float) -> int:
+        async with self._begin(self._sessions) as connection:
+            gone = await connection.execute(delete(tables.resumes).where(tables.resumes.c.expires_at <= now))
+            return gone.rowcount
+
+    # -- time series ----------------------------------------------------------------------------------------------
+
+    async def save_series(self, chunks: Sequence[SeriesChunk], older_than: Mapping[int, int]) -> None:
+        table = tables.series
+        async with self._begin(self._sessions) as connection:
+            if chunks:
+                await replace(connection, table, [dataclasses.asdict(chunk) for chunk in chunks])
+            for step_s, before in older_than.items():
+                await connection.execute(delete(table).where(table.c.step_s == step_s, table.c.at < before))
+
+    async def load_series(self, cell: str) -> Sequence[SeriesChunk]:
+        query = select(tables.series).where(tables.series.c.cell == cell).order_by(tables.series.c.at)
+        async with self._begin(self._sessions) as connection:
+            rows = (await connection.execute(query)).all()
+        return [SeriesChunk(row.cell, row.step_s, row.at, row.data) for row in rows]
+
+
+def sqlite_store(folder: FilePath, limit_s: float = 5.0) -> SqlStore:
+    """The embedded store: `control.db` and `sessions.db` in `folder`, which is made when it is not there.
+
+    A control record that was answered for survives a power cut; a resume document need not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return SqlStore(
+        sqlite_engine(folder / "control.db", "FULL", limit_s),
+        sqlite_engine(folder / "sessions.db", "NORMAL", limit_s),
+        limit_s,
+    )
+
+
+def postgres_store(url: str, limit_s: float = 3.0) -> SqlStore:
+    """The store of a fleet, in one database; `url` as libpq reads it. The same promises as `sqlite_store`.
+
+    Raises `SettingError` for a URL that cannot be read. Two pools, so that a crowd of resume
+    documents never stands before a command.
+    """
+    statement_s = limit_s - GRACE_S
+    return SqlStore(
+        postgres_engine(url, statement_s, size=5, synchronous=True),
+        postgres_engine(url, statement_s, size=3, synchronous=False),
+        statement_s,
+        HURRY_S,
+    )
+
+
+async def _insert_audit(connection: AsyncConnection, entry: AuditEntry) -> None:
+    values = msgspec.structs.asdict(entry)
+    del values["id"]
+    for column in _JSON_COLUMNS:
+        values[column] = msgspec.json.encode(values[column]).decode()
+    for column in _TEXT_COLUMNS:
+        values[column] = _storable(values[column])
+    await connection.execute(insert(tables.audit).values(**values))
+
+
+def _storable(text: str) -> str:
+    """What a person typed must not keep a rollback out of the store; PostgreSQL knows no such character."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _conditions(wanted: AuditFilter) -> Iterator[ColumnElement[bool]]:
+    columns = tables.audit.c
+    everywhere = (columns.who, columns.what, columns.reason, columns.source)
+    for text, places in ((wanted.who, everywhere[:1]), (wanted.what, everywhere[1:2]), (wanted.text, everywhere)):
+        if text:
+            yield or_(*(place.icontains(_storable(text), autoescape=True) for place in places))
+    if wanted.since is not None:
+        yield columns.at >= wanted.since
+    if wanted.until is not None:
+        yield columns.at < wanted.until
+
+
+def _read_audit(row: RowMapping) -> AuditEntry:
+    values: dict[str, object] = {str(name): value for name, value in row.items()}
+    for column in _JSON_COLUMNS:
+        values[column] = msgspec.json.decode(cast("str", values[column]))
+    return msgspec.convert(values, AuditEntry)
+
+
+async def _replace_rollback(connection: AsyncConnection, rollback: StoredRollback) -> None:
+    await replace(connection, tables.rollbacks, [{"id": rollback.id, "at": rollback.at, "receipt": rollback.text}])

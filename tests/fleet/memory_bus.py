@@ -1,0 +1,56 @@
+"""A host bus within one process: messages lie there until somebody reads, and go through the wire's own encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from app.fleet.bus import Message
+
+
+class MemoryBus:
+    """Implements `app.fleet.bus.Bus`; all on the same `board` hear each other."""
+
+    def __init__(self, name: str, board: dict[str, MemoryBus]) -> None:
+        self.name = name
+        self.on_message: Callable[[str, Message], None] = lambda sender, message: None
+        self.on_present: Callable[[], None] = lambda: None
+        self.waiting: list[tuple[str, bytes]] = []
+        self.stopped = False
+        """Reads nothing, as a process that stands still."""
+        self.silence_s = 0.0
+        self._board = board
+        board[name] = self
+        for bus in board.values():
+            bus.on_present()
+
+    def others(self) -> Iterable[str]:
+        return [name for name in self._board if name != self.name]
+
+    def tell(self, message: Message, to: str = "") -> None:
+        body = msgspec.msgpack.encode(message)
+        for name, bus in self._board.items():
+            if name != self.name and to in ("", name):
+                bus.waiting.append((self.name, body))
+
+    def read(self) -> None:
+        while self.waiting and not self.stopped:
+            sender, body = self.waiting.pop(0)
+            self.on_message(sender, msgspec.msgpack.decode(body, type=Message))
+
+    def silent_s(self) -> float:
+        return self.silence_s
+
+    def leave(self) -> None:
+        """The process is gone."""
+        del self._board[self.name]
+        for bus in self._board.values():
+            bus.on_present()
+
+
+def deliver(board: dict[str, MemoryBus]) -> None:
+    """Let everybody hear what was said, and what is said to that."""
+    while any(bus.waiting and not bus.stopped for bus in board.values()):
+        for bus in list(board.values()):
+            bus.read()

@@ -1,0 +1,133 @@
+"""The parent's half of the bus: who hears what, who is there, and what becomes of one that does not read."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import pytest_asyncio
+
+from app.fleet.bus import Changed, Figures, Locked, Message
+from app.fleet.frames import CanaryBuild
+from app.fleet.host_bus import HostBus
+from app.fleet.hub import Hub
+from rollout.state import Lock
+
+LOCK = Lock(1, 0, 1.0, "bob", True, "errors")
+
+
+class Party:
+    """A hub and the ends of three cells, of which each keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.served: list[str] = []
+        self.builds: list[CanaryBuild] = []
+        self.broken: list[str] = []
+        self.hub = Hub(self.served.append, self.builds.append, lambda name, error: self.broken.append(name))
+        self.heard: dict[str, list[tuple[str, Message]]] = {}
+        self.cells: dict[str, HostBus] = {}
+
+    def join(self, name: str, *, read: bool = True) -> HostBus:
+        ours, theirs = socket.socketpair()
+        self.hub.connect(name, ours)
+        bus = self.cells[name] = HostBus(name, theirs)
+        heard = self.heard[name] = []
+        bus.on_message = lambda sender, message: heard.append((sender, message))
+        if read:
+            bus.open()
+            bus.serving()
+        return bus
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not true():  # noqa: ASYNC110 - whatever comes true in a turn of the loop, not after a time
+                await asyncio.sleep(0)
+
+
+@pytest_asyncio.fixture
+async def party() -> AsyncIterator[Party]:
+    party = Party()
+    for name in "abc":
+        party.join(name)
+    await party.until(lambda: all(len(list(bus.others())) == 2 for bus in party.cells.values()))
+    yield party
+    party.hub.close()
+    for bus in party.cells.values():
+        bus.close()
+
+
+async def test_a_message_reaches_all_others_or_the_one_it_is_for(party: Party) -> None:
+    party.cells["a"].tell(Locked(LOCK))
+    party.cells["b"].tell(Changed(7, "text"), "c")
+    await party.until(lambda: len(party.heard["c"]) == 2)
+    assert party.heard == {
+        "a": [],
+        "b": [("a", Locked(LOCK))],
+        "c": [("a", Locked(LOCK)), ("b", Changed(7, "text"))],
+    }
+
+
+async def test_who_is_gone_is_known_to_all(party: Party) -> None:
+    told: list[str] = []
+    party.cells["a"].on_present = lambda: told.append("present")
+    party.hub.disconnect("b")
+    await party.until(lambda: list(party.cells["a"].others()) == ["c"])
+    assert told == ["present"]
+
+
+async def test_one_that_is_being_started_hears_of_a_lock_and_counts_when_it_serves(party: Party) -> None:
+    late = party.join("d", read=False)
+    party.cells["a"].tell(Locked(LOCK))
+    await party.until(lambda: len(party.heard["b"]) == 1)
+    assert list(party.cells["a"].others()) == ["b", "c"]
+    late.open()
+    late.read()
+    assert party.heard["d"] == [("a", Locked(LOCK))]
+    late.serving()
+    await party.until(lambda: list(party.cells["a"].others()) == ["b", "c", "d"])
+
+
+async def test_one_that_does_not_read_costs_no_memory_and_misses_no_lock(party: Party) -> None:
+    deaf = party.join("d", read=False)
+    figures = Figures("p", 1, False, 0, "idle", 0.0, {}, {}, [10**6] * 50_000, 0, [])
+    for _ in range(200):
+        party.cells["a"].tell(figures)
+        await party.until(lambda: not party.cells["a"]._link._unsent)  # type: ignore[union-attr]
+    party.cells["a"].tell(Locked(LOCK))
+    await party.until(lambda: ("a", Locked(LOCK)) in party.heard["b"])
+    waiting = sum(len(piece) for piece in party.hub._links["d"]._unsent)
+    assert waiting < 1_000_000
+    deaf.open()
+    await party.until(lambda: ("a", Locked(LOCK)) in party.heard["d"])
+    assert len(party.heard["d"]) < 20 < len(party.heard["b"])
+
+
+async def test_a_message_that_fails_does_not_keep_the_next_one(party: Party) -> None:
+    heard: list[Message] = []
+
+    def fail_once(sender: str, message: Message) -> None:
+        heard.append(message)
+        if isinstance(message, Changed):
+            raise RuntimeError("a mistake")
+
+    party.cells["b"].on_message = fail_once
+    party.cells["a"].tell(Changed(1, ""))
+    party.cells["a"].tell(Locked(LOCK))
+    await party.until(lambda: Locked(LOCK) in heard)
+
+
+async def test_a_new_build_is_kept_for_who_comes_later(party: Party) -> None:
+    party.cells["a"].loaded("mine:create", "", "b7")
+    await party.until(lambda: party.builds == [CanaryBuild("mine:create", "", "b7")])
+
+
+async def test_one_that_speaks_nonsense_is_to_be_ended_and_counts_until_it_is(party: Party) -> None:
+    party.cells["b"]._connected.send(b"\x05\x00\x00\x00nonsense")
+    await party.until(lambda: party.broken == ["b"])
+    party.hub.announce()
+    party.cells["a"].tell(Locked(LOCK))
+    await party.until(lambda: len(party.heard["c"]) == 1)
+    assert list(party.cells["a"].others()) == ["b", "c"]
+    party.hub.disconnect("b")
+    await party.until(lambda: list(party.cells["a"].others()) == ["c"])

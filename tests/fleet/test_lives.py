@@ -1,0 +1,165 @@
+"""Cells die one by one or all at once: only their own sockets are lost, and nothing that was decided is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.control.record import read_record
+from app.store.sql import sqlite_store
+from ops.chaos.fleet import fleet, until
+from ops.chaos.kills import kill_again_and_again
+from ops.chaos.succession import leader
+from rollout.state import Rollout
+from tests.fleet.clients import Crowd
+
+pytestmark = pytest.mark.slow
+
+CLIENTS = 40
+KILLS = int(os.environ.get("CROSSFADE_TEST_KILLS", "12"))
+
+
+async def stored(folder: Path) -> Rollout:
+    store = sqlite_store(folder / "data")
+    await store.open()
+    try:
+        record = await store.load_record()
+        return Rollout() if record is None else read_record(record)
+    finally:
+        await store.close()
+
+
+async def test_a_killed_cell_loses_only_its_own_sockets_and_comes_back(tmp_path: Path) -> None:
+    async with fleet(tmp_path, 3) as service, Crowd(service.ws, CLIENTS) as clients:
+        await asyncio.gather(*(client.ask("remember me") for client in clients))
+        where = {session.user_id: session.cell for session in await service["a"].sessions()}
+        lost = [client for client in clients if where[client.user_id] == "b"]
+        kept = [client for client in clients if where[client.user_id] != "b"]
+        assert lost
+        await written(tmp_path, {client.user_id for client in lost})
+        pid = service.signal("b", signal.SIGKILL)
+        workers = psutil.Process(pid).children() if psutil.pid_exists(pid) else []  # type: ignore[no-untyped-call]
+        assert {await client.closed() for client in lost} == {None}
+        assert all(client.is_open for client in kept)
+        await asyncio.gather(*(client.connect() for client in lost))
+        assert {client.ready["recovered"] for client in lost} <= {True, "stale"}
+        answers = await asyncio.gather(*(client.ask("and again") for client in lost))
+        assert {events[-1]["type"] for events in answers} == {"agent_completed"}
+        _, alive = await asyncio.to_thread(psutil.wait_procs, workers, 5)
+        assert not alive
+        await service.complete()
+        assert service.cells()["b"].pid != pid
+        assert all(client.is_open for client in clients)
+        # What it did not see of the rollout while it was dead, it has learned.
+        await service["b"].set(30)
+        assert (await service["b"].command("rollback")).status_code == 200
+        assert (await service.verified("a")).cells == ["a", "b", "c"]
+
+
+async def test_a_cell_that_dies_during_a_rollback_is_not_waited_for(tmp_path: Path) -> None:
+    async with fleet(tmp_path, 3) as service, Crowd(service.ws, CLIENTS):
+        await service["a"].set(100)
+        service.signal("b", signal.SIGSTOP)
+        assert (await service["a"].command("rollback")).status_code == 200
+        last = (await service["c"].view()).last_rollback
+        assert last is not None
+        assert (last.verified_at, last.silent_cells) == (None, ["b"])
+        service.signal("b", signal.SIGKILL)
+        done = await service.verified("c")
+        assert "b" not in done.silent_cells
+        await service.complete()
+        assert (await service["b"].view()).lock is not None
+
+
+async def test_the_commanding_cell_may_die_before_its_rollback_is_verified(tmp_path: Path) -> None:
+    async with fleet(tmp_path, 3) as service, Crowd(service.ws, CLIENTS):
+        await service["a"].set(100)
+        service.signal("b", signal.SIGSTOP)
+        try:
+            assert (await service["a"].command("rollback")).status_code == 200
+            service.signal("a", signal.SIGKILL)
+
+            async def without_a() -> bool:
+                view = await service["c"].view()
+                assert view.lock is not None
+                return view.last_rollback is not None and view.last_rollback.silent_cells == ["b"]
+
+            await until(without_a, what="c shows that b is waited for")
+        finally:
+            service.signal("b", signal.SIGCONT)
+        await service.verified("c")
+        assert (await stored(tmp_path)).lock is not None
+
+
+async def test_another_cell_takes_the_automatic_steps_within_five_seconds(tmp_path: Path) -> None:
+    async with fleet(tmp_path, 3) as service:
+
+        async def led() -> str:
+            return await leader(tmp_path)
+
+        first = await until(led, what="somebody leads")
+        cell = first.split("/")[0]
+        service.signal(cell, signal.SIGSTOP)  # not even a goodbye, and no place for a successor of the same name
+        try:
+            began = time.monotonic()
+
+            async def another() -> bool:
+                return await leader(tmp_path) not in ("", first)
+
+            await until(another, 10, "another cell leads")
+            assert time.monotonic() - began < 5
+        finally:
+            service.signal(cell, signal.SIGCONT)
+
+
+async def test_sigterm_ends_everything_and_tells_the_clients(tmp_path: Path) -> None:
+    async with fleet(tmp_path, 3) as service, Crowd(service.ws, CLIENTS) as clients:
+        everything = service.everything()
+        assert len(everything) == 1 + 3 + 3 * 2
+        service.process.terminate()  # type: ignore[no-untyped-call]
+        assert {await client.closed() for client in clients} == {1012}
+        _, alive = await asyncio.to_thread(psutil.wait_procs, everything, 20)
+        assert not alive
+
+
+async def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
+    async with fleet(tmp_path, 2) as service:
+        everything = service.everything()
+        service.process.kill()  # type: ignore[no-untyped-call]
+        _, alive = await asyncio.to_thread(psutil.wait_procs, everything, 10)
+        assert not alive
+
+
+async def test_a_service_killed_at_any_moment_forgets_nothing(tmp_path: Path) -> None:
+    """Record, audit, pages, answers and lock agree after each; `python -m ops.chaos kills` does it 50 times."""
+    seed = os.environ.get("CROSSFADE_TEST_SEED", "4")
+    run = await kill_again_and_again(tmp_path, KILLS, seed)
+    print(f"CROSSFADE_TEST_SEED={seed}: {run.words()}")
+    assert run.wrong == []
+    assert run.kills == KILLS
+    assert run.answered > KILLS
+    assert run.cut_off.total() > 0, "no kill hit a command, so nothing was shown"
+
+
+async def written(folder: Path, users: set[str]) -> None:
+    """Wait until the resume documents of these users' living sessions are in the store."""
+    store = sqlite_store(folder / "data")
+    await store.open()
+
+    async def all_there() -> bool:
+        async with store._begin(store._sessions) as connection:
+            from sqlalchemy import text
+
+            rows = (await connection.execute(text("SELECT outcomes FROM resumes"))).all()
+        return all(any(user.encode() in row.outcomes for row in rows) for user in users)
+
+    try:
+        await until(all_there, what="the sessions are written behind")
+    finally:
+        await store.close()

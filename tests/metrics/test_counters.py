@@ -1,0 +1,156 @@
+"""The ledger counts what happened, reads it back over a window, and is cheap enough for every message."""
+
+from __future__ import annotations
+
+import math
+import random
+import timeit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.metrics import counters as slots
+from app.metrics import error_groups
+from app.metrics.counters import BUCKETS, WINDOW_S, Ledger, bucket_of, bucket_start_s, quantile_ms
+from app.metrics.error_groups import GROUPS, USERS, ErrorGroups
+
+
+@given(st.floats(min_value=2**-15, max_value=511.99))
+def test_a_duration_lies_in_its_bucket_and_the_bucket_is_narrow(seconds: float) -> None:
+    index = bucket_of(seconds)
+    assert bucket_start_s(index) <= seconds < bucket_start_s(index + 1)
+    assert bucket_start_s(index + 1) / bucket_start_s(index) <= 1 + 1 / 32
+
+
+@pytest.mark.parametrize(
+    ("seconds", "index"), [(0.0, 0), (-1.0, 0), (1e-9, 0), (512.0, BUCKETS - 1), (1e6, BUCKETS - 1)]
+)
+def test_what_no_bucket_holds_falls_into_the_first_or_last(seconds: float, index: int) -> None:
+    assert bucket_of(seconds) == index
+    ledger = Ledger()
+    ledger.message("v2", "http", "ok", seconds)
+    assert ledger.slots[slots.HISTOGRAM["v2"] + index] == 1
+
+
+@given(st.floats(min_value=-1.0, max_value=1000.0))
+def test_the_hot_path_chooses_the_same_bucket(seconds: float) -> None:
+    ledger = Ledger()
+    ledger.message("v3", "websocket", "error", seconds)
+    assert ledger.slots[slots.HISTOGRAM["v3"] + bucket_of(seconds)] == 1
+
+
+def test_no_two_counters_share_a_slot() -> None:
+    single = [*slots.MESSAGES.values(), *slots.ADMISSIONS.values(), *slots.HANDOVERS.values()]
+    single += [slots.STALE, slots.HANDOVER_MICROSECONDS, *slots.MICROSECONDS.values()]
+    ranges = [*slots.HISTOGRAM.values(), slots.HANDOVER_HISTOGRAM]
+    every = single + [start + offset for start in ranges for offset in range(BUCKETS)]
+    assert sorted(every) == list(range(slots.SLOTS))
+
+
+def test_quantiles_are_within_their_stated_error() -> None:
+    chance = random.Random(1)
+    ledger = Ledger()
+    durations = sorted(chance.lognormvariate(-4, 1) for _ in range(20_000))
+    for duration in durations:
+        ledger.message("v2", "websocket", "ok", duration)
+    window = ledger.window("v2", 1.0)
+    for share, seen in ((0.5, window.p50_ms), (0.99, window.p99_ms)):
+        exact = durations[math.ceil(share * len(durations)) - 1] * 1000
+        assert seen == pytest.approx(exact, rel=0.016)
+
+
+def test_a_quantile_of_nothing_is_no_data() -> None:
+    assert quantile_ms([0] * BUCKETS, 0.5) is None
+    window = Ledger().window("v3", 5.0)
+    assert (window.messages, window.error_rate, window.p50_ms, window.messages_per_second) == (0, None, None, 0.0)
+
+
+def test_interrupted_and_rejected_are_no_messages() -> None:
+    ledger = Ledger()
+    for outcome in ("ok", "ok", "ok", "error", "interrupted", "rejected"):
+        ledger.message("v3", "websocket", outcome, 0.01)
+    window = ledger.window("v3", 1.0)
+    assert (window.messages, window.errors, window.interrupted, window.rejected) == (4, 1, 1, 1)
+    assert window.error_rate == 0.25
+    assert ledger.window("v2", 1.0).messages == 0
+
+
+def test_a_window_forgets_what_is_older_than_fifteen_minutes() -> None:
+    ledger = Ledger(now=0.0)
+    ledger.message("v2", "websocket", "error", 1.0)
+    ledger.tick(1.0)
+    for second in range(2, WINDOW_S + 1):
+        ledger.message("v2", "websocket", "ok", 0.001)
+        ledger.tick(float(second))
+    assert (ledger.window("v2", 900.0).messages, ledger.window("v2", 900.0).errors) == (900, 1)
+    ledger.tick(float(WINDOW_S + 1))
+    window = ledger.window("v2", 901.0)
+    assert (window.messages, window.errors, window.seconds) == (899, 0, 900.0)
+    assert window.p99_ms is not None
+    assert window.p99_ms < 2
+
+
+def test_a_window_begins_at_its_mark_and_never_before_the_ring() -> None:
+    ledger = Ledger(now=0.0)
+    ledger.message("v3", "websocket", "error", 1.0)
+    mark = ledger.mark(10.0)
+    ledger.message("v3", "websocket", "ok", 0.002)
+    assert ledger.window("v3", 20.0, mark).errors == 0
+    assert ledger.window("v3", 20.0, mark).messages == 1
+    assert ledger.window("v3", 20.0).messages == 2
+    for second in range(1, WINDOW_S + 20):
+        ledger.tick(float(second))
+    assert ledger.window("v3", WINDOW_S + 19.0, mark).messages == 0
+
+
+def test_the_rate_is_the_mean_of_the_last_ten_seconds() -> None:
+    ledger = Ledger()
+    for second in range(1, 31):
+        for _ in range(5 if second <= 20 else 20):
+            ledger.message("v2", "websocket", "ok", 0.001)
+        ledger.message("v2", "websocket", "rejected")
+        ledger.tick(float(second))
+    assert ledger.window("v2", 30.0).messages_per_second == 20.0
+
+
+def test_an_abandoned_handover_has_no_duration() -> None:
+    ledger = Ledger()
+    ledger.handover("v2", "v3", "abandoned", 5.0)
+    ledger.handover("v3", "v2", "moved", 0.5)
+    histogram = ledger.slots[slots.HANDOVER_HISTOGRAM : slots.HANDOVER_HISTOGRAM + BUCKETS]
+    assert sum(histogram) == 1
+    assert ledger.slots[slots.HANDOVERS["v2", "v3", "abandoned"]] == 1
+    assert ledger.slots[slots.HANDOVER_MICROSECONDS] == 500_000
+
+
+def test_error_groups_are_bounded_and_keep_the_recent_ones() -> None:
+    groups = ErrorGroups()
+    for number in range(GROUPS + 5):
+        groups.add("v3", "internal", f"f{number}", f"r{number}", "u", now=float(number))
+        groups.add("v2", "internal", "f0", "again", "u", now=float(number))
+    names = {(group.path, group.fingerprint) for group in error_groups.merge([groups.counts()])}
+    assert len(names) == GROUPS
+    assert ("v2", "f0") in names
+    assert ("v3", f"f{GROUPS + 4}") in names
+    assert ("v3", "f0") not in names
+
+
+def test_errors_only_on_v3_come_first_and_users_are_bounded() -> None:
+    groups = ErrorGroups()
+    for number in range(USERS + 500):
+        groups.add("v2", "internal", "both", "a", f"u{number}", now=1.0)
+    groups.add("v3", "internal", "both", "b", "u1", now=2.0)
+    groups.add("v3", "timeout", "new", "c", "u1", now=3.0)
+    groups.add("v3", "timeout", "new", "d", "u1", now=4.0)
+    first, *rest = error_groups.merge([groups.counts()])
+    assert (first.fingerprint, first.only_on_v3, first.count, first.users) == ("new", True, 2, 1)
+    assert (first.first_at, first.last_at, first.reference) == (3.0, 4.0, "d")
+    assert not any(group.only_on_v3 for group in rest)
+    assert rest[0].users == USERS
+
+
+def test_a_message_costs_less_than_a_microsecond() -> None:
+    ledger = Ledger()
+    best = min(timeit.repeat(lambda: ledger.message("v2", "websocket", "ok", 0.0123), number=50_000, repeat=15))
+    assert best / 50_000 < 1e-6
