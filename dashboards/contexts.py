@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from dashboards.search import Search
-from rollout.names import Path
+from rollout.names import PathName
 
 Tone: TypeAlias = Literal["good", "bad", "warn", "plain", "none"]
 """How a fact is coloured. `none` is grey: no data, which is neither good nor bad."""
@@ -162,7 +162,7 @@ class FiguresSection(Struct, frozen=True):
     problems: list[str]
     basis: str = ""
     """What the verdicts rest on where that is not evidence; said once for all."""
-    builds: dict[Path, str] = {}
+    builds: dict[PathName, str] = {}
     """What runs on each path; one that is not here is not said."""
     judged: bool = True
     """False: there are no verdicts, and no column for them."""
@@ -545,7 +545,7 @@ class EffectPartial(Struct, frozen=True, kw_only=True):
 class ServedPartial(Struct, frozen=True, kw_only=True):
     """`partials/served.html`: where a client of one's own is, and why; told to the page, never to the client."""
 
-    path: Path
+    path: PathName
     why: str
 
 

@@ -34,7 +34,7 @@ from dashboards.plan_page import plan_page
 from dashboards.records import charts_end, receipt_charts, receipt_page
 from dashboards.search import search_of
 from dashboards.visit import VISIT, NotThere, TheVisit, Visit, page
-from rollout.names import Path
+from rollout.names import PathName
 from rollout.views import AuditPage, ReceiptView, Span
 
 SHOWN = 100
@@ -46,7 +46,7 @@ Form: TypeAlias = Annotated[dict[str, str], Body(media_type=RequestEncodingType.
 
 async def show_sessions(visit: Visit, message: Message | None = None) -> SessionsPage:
     search, wanted = visit.query("q"), visit.query("path")
-    path: Path | None = "v2" if wanted == "v2" else "v3" if wanted == "v3" else None
+    path: PathName | None = "v2" if wanted == "v2" else "v3" if wanted == "v3" else None
     after = key_of(str(visit.request.query_params.get("after", "")))
     found = await visit.source.sessions(search, path, SHOWN, after)
     return sessions_page(
@@ -118,7 +118,7 @@ class DetailPages(Controller):
     async def pin(self, visit: TheVisit, data: Form) -> Response[Any]:
         """Pin a user to a path, or with the empty path let the hash decide again."""
         user_id, wanted = data.get("user_id", ""), data.get("path", "")
-        path: Path | None = "v2" if wanted == "v2" else "v3" if wanted == "v3" else None
+        path: PathName | None = "v2" if wanted == "v2" else "v3" if wanted == "v3" else None
         if not user_id:
             missing = Message("controls", "bad", "Refused: say which user")
             return page("sessions.html", await show_sessions(visit, missing), 422)

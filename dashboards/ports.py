@@ -13,7 +13,7 @@ from litestar import Request
 from litestar.datastructures import State
 from msgspec import Struct
 
-from rollout.names import Path
+from rollout.names import PathName
 from rollout.plan import Plan
 from rollout.views import (
     EVERYTHING,
@@ -128,14 +128,14 @@ class People(Protocol):
     """Users, their sessions, and whoever sits in front of a page."""
 
     async def sessions(
-        self, search: str, path: Path | None, limit: int, after: tuple[str, str] | None = None
+        self, search: str, path: PathName | None, limit: int, after: tuple[str, str] | None = None
     ) -> SessionsView:
         """Open sessions whose user contains `search`, by user and connection; those that come after these two."""
         ...
 
     async def user(self, user_id: str) -> UserView: ...
 
-    async def pin(self, user_id: str, path: Path | None, reason: str, person: Person) -> Outcome:
+    async def pin(self, user_id: str, path: PathName | None, reason: str, person: Person) -> Outcome:
         """Keep a user on a path, or with None let the hash decide again."""
         ...
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rollout.cohort import bucket as bucket_of
-from rollout.names import CANARY, STABLE, Path, Reason
+from rollout.names import CANARY, STABLE, PathName, Reason
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """The path that serves a user and the step of the decision that said so."""
 
-    path: Path
+    path: PathName
     reason: Reason
 
 
@@ -48,7 +48,7 @@ class View:
     """A rollback is in force."""
     v3_available: bool = False
     """This cell has a v3 worker that answers."""
-    pins: Mapping[str, Path] = field(default_factory=dict)
+    pins: Mapping[str, PathName] = field(default_factory=dict)
     """User id to path, set by a person."""
     flag: FlagRule | None = None
     """None: there is no flag, or nothing is known about it."""
@@ -61,7 +61,7 @@ _FORCED_STABLE: Final = Assignment(STABLE, "environment")
 _FORCED_CANARY: Final = Assignment(CANARY, "environment")
 _ROLLED_BACK: Final = Assignment(STABLE, "rolled_back")
 _UNAVAILABLE: Final = Assignment(STABLE, "v3_unavailable")
-_PINNED: Final[Mapping[Path, Assignment]] = {
+_PINNED: Final[Mapping[PathName, Assignment]] = {
     STABLE: Assignment(STABLE, "pinned"),
     CANARY: Assignment(CANARY, "pinned"),
 }

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-Path = Literal["v2", "v3"]
-PATHS: Final[tuple[Path, ...]] = ("v2", "v3")
-STABLE: Final[Path] = "v2"
-CANARY: Final[Path] = "v3"
+PathName = Literal["v2", "v3"]
+PATHS: Final[tuple[PathName, ...]] = ("v2", "v3")
+STABLE: Final[PathName] = "v2"
+CANARY: Final[PathName] = "v3"
 
 Reason = Literal["environment", "rolled_back", "v3_unavailable", "pinned", "flag"]
 REASONS: Final[tuple[Reason, ...]] = ("environment", "rolled_back", "v3_unavailable", "pinned", "flag")

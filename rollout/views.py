@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from rollout.names import Path
+from rollout.names import PathName
 
 Span = Literal["15m", "1h", "24h", "30d"]
 """How far back a chart looks."""
@@ -18,7 +18,7 @@ Span = Literal["15m", "1h", "24h", "30d"]
 class PathFigures(Struct, frozen=True, kw_only=True):
     """One path in all cells, since `since`; None: no data, which is neither good nor bad."""
 
-    path: Path
+    path: PathName
     role: Literal["stable", "canary"]
     available: bool
     unavailable_reason: str | None
@@ -195,7 +195,7 @@ class Preview(Struct, frozen=True, kw_only=True):
 class SessionView(Struct, frozen=True, kw_only=True):
     connection_id: str
     user_id: str
-    path: Path
+    path: PathName
     reason: str
     state: str
     cell: str
@@ -209,11 +209,11 @@ class UserView(Struct, frozen=True, kw_only=True):
     """`GET /api/users/{id}`: where this user is, and why."""
 
     user_id: str
-    path: Path
+    path: PathName
     reason: str
     bucket: int
     percentage: int
-    pin: Path | None
+    pin: PathName | None
     sessions: list[SessionView]
     missing_cells: list[str] = []
     """Cells that were not heard, or are on other hosts: this user may have sessions there too."""
@@ -222,7 +222,7 @@ class UserView(Struct, frozen=True, kw_only=True):
 class ErrorGroup(Struct, frozen=True, kw_only=True):
     code: str
     fingerprint: str
-    path: Path
+    path: PathName
     count: int
     users: int
     only_on_v3: bool
@@ -292,7 +292,7 @@ class WorkerView(Struct, frozen=True, kw_only=True):
     cell: str
     silent_s: float
     """Seconds since the cell said so."""
-    path: Path
+    path: PathName
     available: bool
     reason: str | None
     """Why it does not serve."""
@@ -346,7 +346,7 @@ class SeriesView(Struct, frozen=True, kw_only=True):
     start: float
     step_s: int
     points: int
-    paths: dict[Path, PathSeries]
+    paths: dict[PathName, PathSeries]
     marks: list[Mark]
     """The oldest first."""
 

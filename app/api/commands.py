@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from app.control.controller import Change
 from dashboards.plans import PLAN_CHARACTERS
 from rollout.events import Actor, Pause, Promote, Resume, Rollback, SetPercentage, Start, Undo, Unlock
-from rollout.names import Path
+from rollout.names import PathName
 
 REASON_CHARACTERS = 1000
 
@@ -55,7 +55,7 @@ class NoteBody(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PinBody(Struct, frozen=True, forbid_unknown_fields=True):
-    path: Annotated[Path, Meta(description='"v2" or "v3"')]
+    path: Annotated[PathName, Meta(description='"v2" or "v3"')]
     reason: Reason = ""
 
 

@@ -17,7 +17,7 @@ from app.errors import StoreUnavailable
 from dashboards.ports import Outcome, PageRequest, Person, Unavailable, Verb
 from rollout.errors import Refused, StaleRevision
 from rollout.events import Actor, ApplyPlan
-from rollout.names import Path
+from rollout.names import PathName
 from rollout.plan import Plan
 from rollout.views import (
     EVERYTHING,
@@ -123,14 +123,14 @@ class PageSource:
     # -- people ---------------------------------------------------------------------------------------------------
 
     async def sessions(
-        self, search: str, path: Path | None, limit: int, after: tuple[str, str] | None = None
+        self, search: str, path: PathName | None, limit: int, after: tuple[str, str] | None = None
     ) -> SessionsView:
         return await self._control.everyone.sessions(path, limit, search, after)
 
     async def user(self, user_id: str) -> UserView:
         return await self._control.everyone.user(user_id)
 
-    async def pin(self, user_id: str, path: Path | None, reason: str, person: Person) -> Outcome:
+    async def pin(self, user_id: str, path: PathName | None, reason: str, person: Person) -> Outcome:
         return _too_long(reason) or await _outcome(
             self._control.pin(_actor(person), user_id, path, reason, source=person.source)
         )

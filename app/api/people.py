@@ -19,7 +19,7 @@ from app.api.rollout import MANAGER, VIEWER
 from app.api.services import TheServices, VisitorRequest, actor_of
 from app.api.user_ids import UserId, user_id_of
 from app.control.receipt import Receipt, to_markdown
-from rollout.names import Path
+from rollout.names import PathName
 from rollout.views import ErrorGroup, SessionView, UserView
 
 SESSIONS = 20_000
@@ -70,7 +70,7 @@ class UsersApi(Controller):
 @get("/api/sessions", guards=VIEWER, responses=LOOKED, tags=["users"], summary="Open sessions of all cells")
 async def sessions(
     services: TheServices,
-    path: Annotated[Path | None, QueryParameter()] = None,
+    path: Annotated[PathName | None, QueryParameter()] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=SESSIONS)] = 1000,
 ) -> Response[list[SessionView]]:
     found = await services.control.everyone.sessions(path, limit)

@@ -63,7 +63,7 @@ from rollout.events import (
     WriteFlag,
 )
 from rollout.machine import advance
-from rollout.names import CANARY, STABLE, Path
+from rollout.names import CANARY, STABLE, PathName
 from rollout.permissions import check_load, require_role
 from rollout.state import UNDO_S, Rollout
 from rollout.views import Loaded
@@ -269,7 +269,7 @@ class Controller:
         require_role(actor, "oncall", "leave a note")
         await self.keeper.append(self._desk.entry(Audit(actor, "note", text), source, self.state, self.state))
 
-    async def pin(self, actor: Actor, user_id: str, path: Path | None, reason: str, *, source: str) -> None:
+    async def pin(self, actor: Actor, user_id: str, path: PathName | None, reason: str, *, source: str) -> None:
         """Pin a user to a path, or with None unpin. Raises NotAllowed and StoreUnavailable."""
         require_role(actor, "manager", "pin users")
         what = f"unpin {user_id}" if path is None else f"pin {user_id} to {path}"

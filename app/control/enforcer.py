@@ -18,7 +18,7 @@ from app.flags import Flags
 from app.gateway.sweep import Sweep
 from app.settings import Settings
 from rollout.assign import View
-from rollout.names import CANARY, Path
+from rollout.names import CANARY, PathName
 from rollout.state import Lock, Rollout
 
 LOCK_S = 1.0
@@ -37,7 +37,7 @@ class Enforcer:
         self.cell = cell
         self.flags = flags
         self.state = Rollout()
-        self.pins: Mapping[str, Path] = {}
+        self.pins: Mapping[str, PathName] = {}
         self.cut_off = False
         """Too long without word from the others: v2, whatever was known last."""
         self.disk = asyncio.Lock()

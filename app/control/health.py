@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from app.control.views import Known
 from app.pool.state import PathState
 from app.settings import Settings, describe, variable_of
-from rollout.names import PATHS, Path
+from rollout.names import PATHS, PathName
 from rollout.views import HealthView, SettingView, WorkerView
 
 SECRETS: Final = frozenset({"secret", "jwt_key", "unleash_token", "unleash_admin_token", "notify"})
@@ -50,7 +50,7 @@ def workers_view(known: Known) -> list[WorkerView]:
     ]
 
 
-def _states(known: Known, name: str) -> Mapping[Path, PathState]:
+def _states(known: Known, name: str) -> Mapping[PathName, PathState]:
     if name == known.cell.name:
         return {path: known.cell.path_state(path) for path in PATHS}
     other = known.fleet.others().get(name)

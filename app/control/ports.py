@@ -12,7 +12,7 @@ from app.gateway.ports import BucketRow
 from app.gateway.sweep import Sweep, SweepReport
 from app.pool.state import PathState
 from rollout.assign import View
-from rollout.names import Path
+from rollout.names import PathName
 from rollout.views import Loaded, SessionView, Verdict
 
 
@@ -42,11 +42,11 @@ class Cell(Protocol):
         """One row per connected user; the bucket is the one kept at admission, nothing is hashed again."""
         ...
 
-    def users_on(self, path: Path) -> Collection[str]:
+    def users_on(self, path: PathName) -> Collection[str]:
         """Users with an open session on a path, each once."""
         ...
 
-    def path_state(self, path: Path) -> PathState: ...
+    def path_state(self, path: PathName) -> PathState: ...
 
     def moving(self) -> int:
         """Sessions that still wait for the end of a message, or for their turn, to be handed over."""

@@ -23,7 +23,7 @@ from app.fleet.queries import CensusOf, ErrorsOf, Question, SessionKey, Sessions
 from app.fleet.rpc import Asking
 from app.metrics import error_groups
 from app.metrics.error_groups import GroupCount
-from rollout.names import CANARY, STABLE, Path
+from rollout.names import CANARY, STABLE, PathName
 from rollout.views import ErrorsView, Preview, SessionsView, SessionView, UserView
 
 ANSWER_S = 1.0
@@ -40,7 +40,7 @@ class Everyone:
         self._known = known
 
     async def sessions(
-        self, path: Path | None, limit: int, search: str = "", after: SessionKey | None = None
+        self, path: PathName | None, limit: int, search: str = "", after: SessionKey | None = None
     ) -> SessionsView:
         """Open sessions of all cells by user, at most `limit`; `search` is part of a user id."""
         found = await self._all(SessionsOf(path, limit, search, after), SessionsView)

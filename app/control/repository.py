@@ -19,7 +19,7 @@ from app.errors import StoreUnavailable
 from app.fleet.lease import NAME as LEASE
 from app.fleet.lease import cell_of
 from app.store.port import RevisionTaken, Store, StoredRecord, StoredRollback
-from rollout.names import Path
+from rollout.names import PathName
 from rollout.state import Rollout
 from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 
@@ -130,12 +130,12 @@ class Keeper:
         with self._watched():
             return await self._store.load_audit(before, limit, wanted)
 
-    async def pins(self) -> Mapping[str, Path]:
+    async def pins(self) -> Mapping[str, PathName]:
         """All pins."""
         with self._watched():
             return await self._store.load_pins()
 
-    async def save_pin(self, user_id: str, path: Path | None, entry: AuditEntry) -> None:
+    async def save_pin(self, user_id: str, path: PathName | None, entry: AuditEntry) -> None:
         """Pin or (None) unpin a user, with its audit entry."""
         with self._watched():
             await self._store.save_pin(user_id, path, entry)

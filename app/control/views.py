@@ -20,7 +20,7 @@ from app.settings import Settings
 from rollout.assign import View, assign
 from rollout.cohort import bucket
 from rollout.errors import NotInPhase
-from rollout.names import CANARY, PATHS, Path
+from rollout.names import CANARY, PATHS, PathName
 from rollout.permissions import allowed, check_load
 from rollout.plan import Plan
 from rollout.schedule import frozen_until
@@ -63,7 +63,7 @@ class Known:
     verdicts: Sequence[Verdict]
     rollback: Rollback | None
 
-    def own_state(self, path: Path) -> PathState:
+    def own_state(self, path: PathName) -> PathState:
         """A path in this cell, without the users that another cell of this host counts."""
         state = self.cell.path_state(path)
         return replace(state, users=max(0, state.users - self.fleet.repeated(path)))
@@ -121,7 +121,7 @@ def path_figures(known: Known) -> list[PathFigures]:
     return [_figures(known, path) for path in PATHS]
 
 
-def _figures(known: Known, path: Path) -> PathFigures:
+def _figures(known: Known, path: PathName) -> PathFigures:
     states = {known.cell.name: known.own_state(path)}
     tallies = [known.ledger.tally(path, known.ticks, known.mark)]
     for name, other in known.fleet.others().items():
@@ -130,7 +130,7 @@ def _figures(known: Known, path: Path) -> PathFigures:
     return aggregate.path_figures(path, states, tallies, known.now)
 
 
-def users_on(known: Known, path: Path) -> int:
+def users_on(known: Known, path: PathName) -> int:
     """Users with an open session on a path, in all cells."""
     return known.own_state(path).users + sum(other.paths[path].users for other in known.fleet.others().values())
 
@@ -141,7 +141,7 @@ def verdicts(known: Known) -> list[Verdict]:
     return aggregate.verdicts([known.verdicts, *(other.verdicts for other in others)])
 
 
-def exports_state(known: Known, path: Path) -> bool | None:
+def exports_state(known: Known, path: PathName) -> bool | None:
     """Whether the sessions of a path take their state along when they leave it; see `aggregate.exports_state`."""
     others = [other.paths[path] for other in known.fleet.others().values()]
     return aggregate.exports_state([known.cell.path_state(path), *others])

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from app.metrics import crashes
 from app.metrics.counters import BUCKETS, Tally, quantile_ms
 from app.pool.state import PathState
-from rollout.names import STABLE, VERDICTS, Path
+from rollout.names import STABLE, VERDICTS, PathName
 from rollout.views import PathFigures, Verdict
 
 
-def path_figures(path: Path, states: Mapping[str, PathState], tallies: Sequence[Tally], now: float) -> PathFigures:
+def path_figures(path: PathName, states: Mapping[str, PathState], tallies: Sequence[Tally], now: float) -> PathFigures:
     """One path in all cells; `states` by cell."""
     counts: Counter[int] = Counter()
     for tally in tallies:

@@ -15,7 +15,7 @@ from app.metrics.counters import Tally
 from app.metrics.error_groups import GroupCount
 from app.metrics.user_marks import Marks
 from app.pool.state import PathState
-from rollout.names import Path, Phase
+from rollout.names import PathName, Phase
 from rollout.state import Lock
 from rollout.views import Verdict
 
@@ -67,13 +67,13 @@ class Figures(Struct, frozen=True, array_like=True, tag="figures"):
     percentage: int
     phase: Phase
     flag_age_s: float
-    paths: dict[Path, PathState]
-    tallies: dict[Path, Tally]
+    paths: dict[PathName, PathState]
+    tallies: dict[PathName, Tally]
     slots: list[int]
     """As `app.metrics.counters` lays them out."""
     moving: int
     verdicts: list[Verdict]
-    marks: dict[Path, Marks] = {}
+    marks: dict[PathName, Marks] = {}
     """Its users by path, for the other cells of its host; `paths` has those that no earlier one of them counts."""
     census: Census | None = None
     """The same for previews, for cells of other hosts; those of this one ask."""

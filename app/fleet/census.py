@@ -12,7 +12,7 @@ from msgspec import Struct
 from app.gateway.ports import BucketRow
 from app.metrics.user_marks import mark_of
 from rollout.assign import FlagRule, View, assign
-from rollout.names import CANARY, STABLE, Path
+from rollout.names import CANARY, STABLE, PathName
 from rollout.views import Preview
 
 NEVER = 101
@@ -25,8 +25,8 @@ class Census(Struct, frozen=True, array_like=True):
     Each list has a place for every percentage, and the last one for `NEVER`.
     """
 
-    users: dict[Path, list[int]]
-    sessions: dict[Path, list[int]]
+    users: dict[PathName, list[int]]
+    sessions: dict[PathName, list[int]]
 
     def preview(self, percentage: int) -> Preview:
         """Who would move if this percentage were in force now."""
@@ -41,7 +41,7 @@ class Census(Struct, frozen=True, array_like=True):
         )
 
 
-def take(rows: Iterable[BucketRow], view: View, group: str, elsewhere: Mapping[Path, set[int]]) -> Census:
+def take(rows: Iterable[BucketRow], view: View, group: str, elsewhere: Mapping[PathName, set[int]]) -> Census:
     """The census of these users as if a lock were lifted; `elsewhere` has the marks of those another cell counts.
 
     Where the flag has constraints the bucket alone is looked at, so those it keeps out are counted as moving.
@@ -72,7 +72,7 @@ def together(censuses: Iterable[Census]) -> Census:
 
 
 def _place(user_id: str, bucket: int, view: View, group: str) -> int:
-    def path_at(percentage: int) -> Path:
+    def path_at(percentage: int) -> PathName:
         flag = FlagRule(group, percentage, bucket_only=True, enabled=True)
         return assign(user_id, replace(view, locked=False, flag=flag), bucket).path
 
@@ -82,7 +82,7 @@ def _place(user_id: str, bucket: int, view: View, group: str) -> int:
 
 
 def _empty() -> Census:
-    def nobody() -> dict[Path, list[int]]:
+    def nobody() -> dict[PathName, list[int]]:
         return {STABLE: [0] * (NEVER + 1), CANARY: [0] * (NEVER + 1)}
 
     return Census(nobody(), nobody())

@@ -12,7 +12,7 @@ from time import monotonic
 from app.fleet.bus import Bus, Figures
 from app.metrics.counters import SLOTS
 from app.metrics.user_marks import Marks, unpack
-from rollout.names import Path
+from rollout.names import PathName
 
 SILENT_S = 2.0
 """Every cell speaks once a second; one that has not for so long is silent."""
@@ -31,8 +31,8 @@ class Fleet:
         self._figures: dict[str, Figures] = {}
         self._first: dict[str, list[int]] = {}
         self._gone = [0] * SLOTS
-        self._marks: dict[str, dict[Path, frozenset[int]]] = {}
-        self._repeated: dict[Path, int] = {}
+        self._marks: dict[str, dict[PathName, frozenset[int]]] = {}
+        self._repeated: dict[PathName, int] = {}
         self._elsewhere: dict[str, float] = {}
         """Cells of other hosts, and when they were heard last."""
 
@@ -97,21 +97,21 @@ class Fleet:
 
     # -- users with sockets in two cells of this host: the first of these counts them ---------------------------------
 
-    def counted_elsewhere(self) -> dict[Path, set[int]]:
+    def counted_elsewhere(self) -> dict[PathName, set[int]]:
         """The marks of users whom an earlier cell counts, by path, as it said last; empty: there is no earlier cell."""
-        found: dict[Path, set[int]] = {}
+        found: dict[PathName, set[int]] = {}
         for name, by_path in self._marks.items():
             if name < self.name:
                 for path, marks in by_path.items():
                     found.setdefault(path, set()).update(marks)
         return found
 
-    def compare(self, own: Mapping[Path, Marks]) -> None:
+    def compare(self, own: Mapping[PathName, Marks]) -> None:
         """Take down how many of this cell's users are counted elsewhere."""
         elsewhere = self.counted_elsewhere()
         self._repeated = {path: len(elsewhere[path] & unpack(own[path])) for path in elsewhere}
 
-    def repeated(self, path: Path) -> int:
+    def repeated(self, path: PathName) -> int:
         """Users of this cell that an earlier one counts, as of the last `compare`."""
         return self._repeated.get(path, 0)
 

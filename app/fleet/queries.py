@@ -9,14 +9,14 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from rollout.names import Path
+from rollout.names import PathName
 
 SessionKey = tuple[str, str]
 """User and connection: the order of the sessions, in which one may go on from page to page."""
 
 
 class SessionsOf(Struct, frozen=True, tag="sessions"):
-    path: Path | None
+    path: PathName | None
     limit: int
     search: str = ""
     """Part of a user id, in any case."""

@@ -26,7 +26,7 @@ from app.pool.death import Death
 from app.pool.state import PathState
 from app.settings import Settings
 from rollout.assign import View, assign
-from rollout.names import Path
+from rollout.names import PathName
 from rollout.views import SessionView
 
 ABUSE = 10
@@ -48,7 +48,7 @@ class PathWorker(Worker, Protocol):
 class PathHost(Protocol):
     """What the cell asks of the host of its workers."""
 
-    def state_of(self, path: Path) -> PathState: ...
+    def state_of(self, path: PathName) -> PathState: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Cell:
         self.ledger = ledger
         self.registry = Registry()
         self.codec = JsonCodec()
-        self.workers: dict[Path, Worker | None] = {"v2": None, "v3": None}
+        self.workers: dict[PathName, Worker | None] = {"v2": None, "v3": None}
         self.canary_workers: set[Worker] = set()
         """Every worker of v3 that lives, also one that is being replaced."""
         self.locked = False
@@ -84,7 +84,7 @@ class Cell:
         self.wall_clock = time
         self.owns_thread = owns_thread
         self.host: PathHost | None = None
-        self.on_available: Callable[[Path, Death | None], None] = lambda path, death: None
+        self.on_available: Callable[[PathName, Death | None], None] = lambda path, death: None
         """Told after a path came up (None) or went down."""
         self.on_commit: Callable[[Session], None] = lambda session: None
         self.on_end: Callable[[Session], None] = lambda session: None
@@ -103,7 +103,7 @@ class Cell:
         self._last_canary_admission = 0.0
         self._looked_at = 0.0
         self._canary_left = asyncio.Event()
-        self._unstarted: dict[Path, dict[int, float]] = {"v2": {}, "v3": {}}
+        self._unstarted: dict[PathName, dict[int, float]] = {"v2": {}, "v3": {}}
         self._when_finished: dict[int, Callable[[], None]] = {}
 
     # -- sessions come and go -----------------------------------------------------------------------------------------
@@ -208,13 +208,13 @@ class Cell:
         if (waiter := self._when_finished.pop(session.key, None)) is not None:
             self.later(0, waiter)
         if done is not None and not done.restored:
-            other: Path = "v2" if message.path == "v3" else "v3"
+            other: PathName = "v2" if message.path == "v3" else "v3"
             self.ledger.handover(other, message.path, "identity", 0.0)
 
     def committed(self, session: Session) -> None:
         self.on_commit(session)
 
-    def rebound(self, session: Session, source: Path, outcome: HandoverOutcome, waited_s: float) -> None:
+    def rebound(self, session: Session, source: PathName, outcome: HandoverOutcome, waited_s: float) -> None:
         self.ledger.handover(source, session.path, outcome, waited_s)
         self._unstarted[source].pop(session.key, None)
         if source == session.path:
@@ -244,7 +244,7 @@ class Cell:
 
     # -- what workers say (PathEvents) --------------------------------------------------------------------------------
 
-    def path_frames(self, path: Path, frames: list[Traffic]) -> None:
+    def path_frames(self, path: PathName, frames: list[Traffic]) -> None:
         """Raises `IllegalTransition` when the worker broke the protocol, after every other frame was heard."""
         if self.look is not None and self.clock() - self._looked_at > LOOK_S:
             self._look()  # a message that ends now may take its session to v3
@@ -268,7 +268,7 @@ class Cell:
         if broken is not None:
             raise broken
 
-    def path_up(self, path: Path, worker: Worker) -> None:
+    def path_up(self, path: PathName, worker: Worker) -> None:
         before = self.workers[path]
         self.workers[path] = worker
         if path == "v3":
@@ -282,7 +282,7 @@ class Cell:
         if path == "v3":
             self._resweep()
 
-    def path_down(self, path: Path, worker: Worker, death: Death) -> None:
+    def path_down(self, path: PathName, worker: Worker, death: Death) -> None:
         """The worker is gone: its sessions go on on v2, or hold until v2 is back."""
         serving = self.workers[path] is worker
         self.canary_workers.discard(worker)
@@ -292,7 +292,7 @@ class Cell:
             self.view = self._effective()
         for session in list(self.registry.on[path]):
             if session.worker is worker or (serving and session.worker is None):
-                target: Path | None = "v2" if path == "v3" and self.workers["v3"] is None else None
+                target: PathName | None = "v2" if path == "v3" and self.workers["v3"] is None else None
                 session.on_path_lost(target, "v3_unavailable")
         if path == "v3" and serving:
             for session in list(self.registry):  # on their way there, or still in a worker that was being replaced
@@ -305,7 +305,7 @@ class Cell:
         """Whether any session still runs in this worker."""
         return any(session.worker is worker for session in self.registry)
 
-    def oldest_unstarted_s(self, path: Path) -> float:
+    def oldest_unstarted_s(self, path: PathName) -> float:
         waiting = self._unstarted[path]
         return self.clock() - min(waiting.values()) if waiting else 0.0
 
@@ -358,7 +358,7 @@ class Cell:
         sweep.run_slice()
         return sweep.snapshot()
 
-    def _decide(self, session: Session) -> tuple[Path, str]:
+    def _decide(self, session: Session) -> tuple[PathName, str]:
         view = self.view
         flag = view.flag
         if flag is not None and flag.key != session.bucket_key:
@@ -414,10 +414,10 @@ class Cell:
         for user_id, sessions in self.registry.users():
             yield BucketRow(user_id, sessions[0].bucket, sessions[0].path, len(sessions))
 
-    def users_on(self, path: Path) -> set[str]:
+    def users_on(self, path: PathName) -> set[str]:
         return self.registry.users_on(path)
 
-    def path_state(self, path: Path) -> PathState:
+    def path_state(self, path: PathName) -> PathState:
         count, users = len(self.registry.on[path]), len(self.users_on(path))
         if self.host is None:
             return PathState(self.workers[path] is not None, None, None, count, users, None, None, 0, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from rollout.names import Path
+from rollout.names import PathName
 
 
 class Message(Struct, eq=False, gc=False):
@@ -15,7 +15,7 @@ class Message(Struct, eq=False, gc=False):
     body: bytes
     accepted_at: float
     dispatched_at: float = 0.0
-    path: Path = "v2"
+    path: PathName = "v2"
     started: bool = False
     events: int = 0
     """Events of it handed to the transport."""

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 from app.gateway.message import Message
 from app.link.frames import Done, ToWorker
 from app.messages import ErrorCode, Inbound, Refusal
-from rollout.names import Path
+from rollout.names import PathName
 
 SessionT_contra = TypeVar("SessionT_contra", contravariant=True)
 """The session's own type: handed in, so that this file and the session's need not know each other."""
@@ -22,7 +22,7 @@ class BucketRow(NamedTuple):
 
     user_id: str
     bucket: int
-    path: Path
+    path: PathName
     sessions: int
 
 
@@ -82,7 +82,7 @@ class Surroundings(Protocol[SessionT_contra]):
     """What a session needs of its cell."""
 
     locked: bool
-    workers: dict[Path, Worker | None]
+    workers: dict[PathName, Worker | None]
     """Where each path is served now; None: it is down."""
 
     def clock(self) -> float: ...
@@ -92,7 +92,9 @@ class Surroundings(Protocol[SessionT_contra]):
     def dispatched(self, session: SessionT_contra) -> None: ...
     def finished(self, session: SessionT_contra, message: Message, charge: Charge, done: Done | None) -> None: ...
     def committed(self, session: SessionT_contra) -> None: ...
-    def rebound(self, session: SessionT_contra, source: Path, outcome: HandoverOutcome, waited_s: float) -> None: ...
+    def rebound(
+        self, session: SessionT_contra, source: PathName, outcome: HandoverOutcome, waited_s: float
+    ) -> None: ...
     def rerun(self, session: SessionT_contra) -> None: ...
     def closing(self, session: SessionT_contra, code: int) -> None: ...
     def ended(self, session: SessionT_contra) -> None: ...

@@ -16,7 +16,7 @@ from app.gateway.ports import Charge, Codec, HandoverOutcome, Limits, Meter, Soc
 from app.gateway.recent import Recent
 from app.link.frames import Cancel, Close, Done, Open, Run
 from app.messages import ErrorCode, Inbound, Refusal
-from rollout.names import Path
+from rollout.names import PathName
 
 # A worker that was told to cancel answers within a turn; one that does not is busy or gone, and is fenced.
 CANCEL_GRACE_S = 0.25
@@ -85,7 +85,7 @@ class Session:
         user_id: str,
         thread_id: str,
         connected_at: float,
-        path: Path,
+        path: PathName,
         reason: str,
         bucket: int,
         socket: Socket,
@@ -101,7 +101,7 @@ class Session:
         self.user_id = user_id
         self.thread_id = thread_id
         self.connected_at = connected_at
-        self.path: Path = path
+        self.path: PathName = path
         self.reason = reason
         self.bucket = bucket
         self.bucket_key: object = None
@@ -125,7 +125,7 @@ class Session:
         self.seq = 0
         self.last_number = 0
         self.recent = Recent()
-        self.target: Path | None = None
+        self.target: PathName | None = None
         self.target_reason = ""
         self.wanted_at = 0.0
         self.timer: Timer | None = None
@@ -262,7 +262,7 @@ class Session:
 
     # -- changing paths -----------------------------------------------------------------------------------------------
 
-    def move(self, path: Path, reason: str, cancel_after_s: float | None = None) -> bool:
+    def move(self, path: PathName, reason: str, cancel_after_s: float | None = None) -> bool:
         """Hand over to `path` at the next message boundary; true when that is now.
 
         `cancel_after_s`: seconds after which a running message is cancelled (rollback); None: it is waited for.
@@ -284,7 +284,7 @@ class Session:
             self._cancel_after(cancel_after_s)
         return False
 
-    def _redirect(self, path: Path, reason: str, cancel_after_s: float | None) -> bool:
+    def _redirect(self, path: PathName, reason: str, cancel_after_s: float | None) -> bool:
         """A message still runs: change where the session goes when it ends."""
         told = self.running is not None and self.running.cancelled
         if path == self.path and not told:
@@ -348,7 +348,7 @@ class Session:
             self._interrupt(message, "interrupted")
         self._go_on("interrupted")
 
-    def on_path_lost(self, path: Path | None, reason: str) -> None:
+    def on_path_lost(self, path: PathName | None, reason: str) -> None:
         """The worker of this session is gone and all that it said was read: go on on `path`, or hold (None).
 
         A started message is the culprit: it is interrupted and never run on the other path. One that was not
@@ -592,7 +592,7 @@ class Session:
             self.worker.send(Close([(self.key, self.epoch)]))
             self.worker = None
 
-    def _bind(self, path: Path, reason: str, outcome: HandoverOutcome) -> None:
+    def _bind(self, path: PathName, reason: str, outcome: HandoverOutcome) -> None:
         source = self.path
         self._fence()
         self.path, self.reason = path, reason

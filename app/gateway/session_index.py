@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.gateway.session import Session
-from rollout.names import Path
+from rollout.names import PathName
 
 
 class Registry:
@@ -13,7 +13,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.by_key: dict[int, Session] = {}
-        self.on: dict[Path, set[Session]] = {"v2": set(), "v3": set()}
+        self.on: dict[PathName, set[Session]] = {"v2": set(), "v3": set()}
         self._by_user: dict[str, list[Session]] = {}
         self._last_key = 0
 
@@ -26,7 +26,7 @@ class Registry:
         self.on[session.path].add(session)
         self._by_user.setdefault(session.user_id, []).append(session)
 
-    def moved(self, session: Session, source: Path) -> None:
+    def moved(self, session: Session, source: PathName) -> None:
         self.on[source].discard(session)
         self.on[session.path].add(session)
 
@@ -45,7 +45,7 @@ class Registry:
     def users(self) -> Iterator[tuple[str, list[Session]]]:
         return iter(self._by_user.items())
 
-    def users_on(self, path: Path) -> set[str]:
+    def users_on(self, path: PathName) -> set[str]:
         return {session.user_id for session in self.on[path]}
 
     def __len__(self) -> int:

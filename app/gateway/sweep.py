@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from app.gateway.session import Session
-from rollout.names import Path
+from rollout.names import PathName
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class SweepReport:
 SLICE_S = 0.005
 """Longest work in one turn of the loop; the promise is 10 ms."""
 
-Decide = Callable[[Session], tuple[Path, str]]
+Decide = Callable[[Session], tuple[PathName, str]]
 
 
 class RunningSweep:

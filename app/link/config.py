@@ -12,13 +12,13 @@ import msgspec
 from msgspec import Struct
 
 from app.link.preamble import receive_first, send_first
-from rollout.names import Path
+from rollout.names import PathName
 
 
 class WorkerConfig(Struct, frozen=True, kw_only=True):
     """One worker of one path."""
 
-    path: Path
+    path: PathName
     factory: str
     """`builtin` or `package.module:factory`."""
     agent: str

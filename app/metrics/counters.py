@@ -19,7 +19,7 @@ from typing import Literal
 from msgspec import Struct
 
 from app.metrics.error_groups import ErrorGroups
-from rollout.names import PATHS, REASONS, Path
+from rollout.names import PATHS, REASONS, PathName
 
 Transport = Literal["websocket", "http"]
 Outcome = Literal["ok", "error", "interrupted", "rejected"]
@@ -32,7 +32,7 @@ FINISHED: frozenset[str] = frozenset({"ok", "error"})
 HANDOVER_OUTCOMES: tuple[HandoverOutcome, ...] = ("moved", "interrupted", "identity", "abandoned")
 """`moved`; `interrupted`: a running message was cancelled for it; `identity`: the new path could not restore the
 document; `abandoned`: decided back, or the socket died, before it was this session's turn."""
-DIRECTIONS: tuple[tuple[Path, Path], ...] = (("v2", "v3"), ("v3", "v2"), ("v2", "v2"), ("v3", "v3"))
+DIRECTIONS: tuple[tuple[PathName, PathName], ...] = (("v2", "v3"), ("v3", "v2"), ("v2", "v2"), ("v3", "v3"))
 """From the same path to itself: to a new build, or to the restarted worker."""
 
 WINDOW_S = 900
@@ -146,7 +146,7 @@ class Ledger:
 
     # -- the hot path ---------------------------------------------------------------------------------------------
 
-    def message(self, path: Path, transport: Transport, outcome: Outcome, seconds: float = 0.0) -> None:
+    def message(self, path: PathName, transport: Transport, outcome: Outcome, seconds: float = 0.0) -> None:
         """One message ended; `seconds` from acceptance to its terminal event counts for `ok` and `error` only."""
         slots = self.slots
         slots[_MESSAGE[path][transport][outcome]] += 1
@@ -160,11 +160,11 @@ class Ledger:
             slots[HISTOGRAM[path] + index] += 1
             slots[MICROSECONDS[path]] += int(seconds * 1e6)
 
-    def admission(self, path: Path, reason: str) -> None:
+    def admission(self, path: PathName, reason: str) -> None:
         """A session was bound, or an HTTP message dispatched, to `path`, for a reason of `rollout.assign`."""
         self.slots[ADMISSIONS[path, reason]] += 1
 
-    def handover(self, source: Path, target: Path, outcome: HandoverOutcome, seconds: float) -> None:
+    def handover(self, source: PathName, target: PathName, outcome: HandoverOutcome, seconds: float) -> None:
         """A session left `source` for `target`; `seconds` from the decision until it was bound there."""
         slots = self.slots
         slots[HANDOVERS[source, target, outcome]] += 1
@@ -176,7 +176,7 @@ class Ledger:
         """An event of a fenced epoch arrived and was thrown away."""
         self.slots[STALE] += 1
 
-    def error(self, path: Path, code: str, fingerprint: str, reference: str, user_id: str, *, now: float) -> None:
+    def error(self, path: PathName, code: str, fingerprint: str, reference: str, user_id: str, *, now: float) -> None:
         """What the error groups keep of a message that ended with `error`; `now` in Unix seconds."""
         self.errors.add(path, code, fingerprint, reference, user_id, now=now)
 
@@ -206,7 +206,7 @@ class Ledger:
         """The beginning of a new window, for `window`."""
         return Mark(now, array("q", self.slots))
 
-    def window(self, path: Path, now: float, since: Mark | None = None) -> Window:
+    def window(self, path: PathName, now: float, since: Mark | None = None) -> Window:
         """Figures of `path` since `since`, at most of the last 15 minutes."""
         tally = self.tally(path, now, since)
         histogram = [tally.histogram.get(index, 0) for index in range(BUCKETS)]
@@ -221,7 +221,7 @@ class Ledger:
             p99_ms=quantile_ms(histogram, 0.99),
         )
 
-    def tally(self, path: Path, now: float, since: Mark | None = None) -> Tally:
+    def tally(self, path: PathName, now: float, since: Mark | None = None) -> Tally:
         """The same as counts, which can be added to those of other cells."""
         start = self._tail if since is None or since.at < self._tail.at else since
         old, new = start.slots, self.slots
@@ -246,7 +246,7 @@ class Ledger:
             },
         )
 
-    def _rate(self, path: Path) -> float:
+    def _rate(self, path: PathName) -> float:
         finished = {MESSAGES[path, transport, outcome] for transport in TRANSPORTS for outcome in FINISHED}
         recent = [self._ring[index] for index in range(-min(RATE_S, len(self._ring)), 0)]
         count = sum(

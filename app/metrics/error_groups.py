@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from app.metrics.user_marks import Marks, count_users, mark_of, pack_marks
-from rollout.names import CANARY, STABLE, Path
+from rollout.names import CANARY, STABLE, PathName
 from rollout.views import ErrorGroup
 
 GROUPS = 200
@@ -23,7 +23,7 @@ USERS = 1000
 class GroupCount(Struct, frozen=True, array_like=True):
     """One group in one cell; times in Unix seconds."""
 
-    path: Path
+    path: PathName
     code: str
     fingerprint: str
     count: int
@@ -49,9 +49,9 @@ class ErrorGroups:
 
     def __init__(self) -> None:
         # In the order of their last error, oldest first: a group that is hit moves to the end.
-        self._groups: dict[tuple[Path, str, str], _Group] = {}
+        self._groups: dict[tuple[PathName, str, str], _Group] = {}
 
-    def add(self, path: Path, code: str, fingerprint: str, reference: str, user_id: str, *, now: float) -> None:
+    def add(self, path: PathName, code: str, fingerprint: str, reference: str, user_id: str, *, now: float) -> None:
         """Count one error; `now` in Unix seconds."""
         key = (path, code, fingerprint)
         group = self._groups.pop(key, None) or _Group(now, now, reference)
@@ -83,7 +83,7 @@ class ErrorGroups:
 
 def merge(of_cells: Iterable[Sequence[GroupCount]]) -> list[ErrorGroup]:
     """The groups of all cells, those only on v3 first: what no cell has seen on v2."""
-    groups: dict[tuple[Path, str, str], list[GroupCount]] = {}
+    groups: dict[tuple[PathName, str, str], list[GroupCount]] = {}
     for count in (count for cell in of_cells for count in cell):
         groups.setdefault((count.path, count.code, count.fingerprint), []).append(count)
     stable = {key[1:] for key in groups if key[0] == STABLE}

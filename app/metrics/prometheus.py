@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from app.metrics import counters as slots
 from app.pool.state import PathState
-from rollout.names import PHASES, Path, Phase
+from rollout.names import PHASES, PathName, Phase
 
 _EDGE = slots.BUCKETS // 48
 # Every half doubling is a `le`: an edge of the fine buckets, so that the counts are exact, and 48 of them, not 768.
@@ -39,7 +39,7 @@ class CellFigures:
     name: str
     slots: Sequence[int]
     """As `app.metrics.counters` lays them out."""
-    paths: Mapping[Path, PathState]
+    paths: Mapping[PathName, PathState]
     percentage: int
     phase: Phase
     flag_age_s: float

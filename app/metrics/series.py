@@ -17,7 +17,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from app.metrics.counters import BUCKETS, HISTOGRAM, MESSAGES, TRANSPORTS, quantile_ms
-from rollout.names import PATHS, Path
+from rollout.names import PATHS, PathName
 from rollout.views import PathSeries, SeriesView, Span
 
 TIERS: tuple[tuple[int, int], ...] = ((1, 3600), (10, 24 * 3600), (60, 30 * 24 * 3600))
@@ -57,7 +57,7 @@ class Slot(Struct, frozen=True, array_like=True):
     """Both paths from `number * step_s` (Unix seconds) on."""
 
     number: int
-    points: dict[Path, Point]
+    points: dict[PathName, Point]
 
 
 class SavedSlots(Struct, frozen=True, array_like=True):
@@ -95,7 +95,7 @@ class _Ring:
     def has(self, number: int) -> bool:
         return self._numbers[number % self.size] == number
 
-    def get(self, path: Path, number: int) -> Sequence[float] | None:
+    def get(self, path: PathName, number: int) -> Sequence[float] | None:
         """One row, None for a gap."""
         if not self.has(number):
             return None
@@ -108,9 +108,9 @@ class _Open:
     """A slot that is being filled."""
 
     number: int
-    counts: dict[Path, list[int]]
+    counts: dict[PathName, list[int]]
     """Finished messages and errors."""
-    histograms: dict[Path, dict[int, int]]
+    histograms: dict[PathName, dict[int, int]]
 
 
 class Series:
@@ -120,10 +120,10 @@ class Series:
         self._rings = {step_s: _Ring(step_s, keep_s) for step_s, keep_s in TIERS}
         self._before = array("q", slots)
         self._open: dict[int, _Open] = {}
-        self._gauges: Mapping[Path, Gauges] = {}
+        self._gauges: Mapping[PathName, Gauges] = {}
         self._unsaved: dict[int, list[Slot]] = {step_s: [] for step_s, _ in TIERS}
 
-    def sample(self, now: float, slots: Sequence[int], gauges: Mapping[Path, Gauges]) -> None:
+    def sample(self, now: float, slots: Sequence[int], gauges: Mapping[PathName, Gauges]) -> None:
         """One look at the ledger's slots; what happened since the last one belongs to the second of `now` (Unix)."""
         current = array("q", slots)
         for step_s in self._rings:
@@ -145,7 +145,7 @@ class Series:
             self._unsaved[step_s].append(slot)
         self._open[step_s] = _Open(number, {path: [0, 0] for path in PATHS}, {path: {} for path in PATHS})
 
-    def _count(self, path: Path, current: Sequence[int]) -> None:
+    def _count(self, path: PathName, current: Sequence[int]) -> None:
         before = self._before
         done = [
             sum(current[slot] - before[slot] for slot in (MESSAGES[path, way, outcome] for way in TRANSPORTS))
@@ -162,7 +162,7 @@ class Series:
                 histogram[index] = histogram.get(index, 0) + more
 
     def _close(self, opened: _Open) -> Slot:
-        points: dict[Path, Point] = {}
+        points: dict[PathName, Point] = {}
         for path, gauges in self._gauges.items():
             messages, errors = opened.counts[path]
             histogram = [0] * BUCKETS
@@ -210,7 +210,7 @@ class Series:
             marks=[],
         )
 
-    def _path(self, path: Path, step_s: int, numbers: Iterable[int], group: int) -> PathSeries:
+    def _path(self, path: PathName, step_s: int, numbers: Iterable[int], group: int) -> PathSeries:
         ring, opened = self._rings[step_s], self._open.get(step_s)
         live = None if opened is None or path not in self._gauges else self._row(opened, path)
         rows: list[list[float] | None] = []
@@ -230,7 +230,7 @@ class Series:
             memory_bytes=[_whole(row, _MEMORY) for row in rows],
         )
 
-    def _row(self, opened: _Open, path: Path) -> list[float]:
+    def _row(self, opened: _Open, path: PathName) -> list[float]:
         point = self._close(opened).points[path]
         return [_to_float(getattr(point, name)) for name in _FIELDS]
 

@@ -19,7 +19,7 @@ from app.pool.ports import PathEvents
 from app.pool.state import PathState
 from app.settings import Settings
 from app.supervisor.faults import plans_of_setting
-from rollout.names import CANARY, PATHS, STABLE, Path
+from rollout.names import CANARY, PATHS, STABLE, PathName
 
 _log = logging.getLogger("crossfade.host")
 _Faults = dict[str, dict[str, float | int | str | bool]]
@@ -34,7 +34,7 @@ class PathHosts:
         """`canary_build` names v3's build; None: the worker does. Raises `SettingError` for faults there are not."""
         self._hosts = {path: _host_of(path, settings, thread_secret, events, canary_build) for path in PATHS}
 
-    def __getitem__(self, path: Path) -> PathHost:
+    def __getitem__(self, path: PathName) -> PathHost:
         return self._hosts[path]
 
     async def start(self) -> None:
@@ -53,7 +53,7 @@ class PathHosts:
         """End all workers."""
         await asyncio.gather(*(host.stop(grace_s) for host in self._hosts.values()))
 
-    def state_of(self, path: Path) -> PathState:
+    def state_of(self, path: PathName) -> PathState:
         """A path as its host sees it; `sessions` as the worker counted them last, `users` are not known here."""
         host = self._hosts[path]
         worker = host.worker
@@ -79,7 +79,7 @@ def _state_of(host: PathHost, worker: WorkerHandle) -> PathState:
 
 
 def _host_of(
-    path: Path, settings: Settings, thread_secret: bytes, events: PathEvents, canary_build: str | None
+    path: PathName, settings: Settings, thread_secret: bytes, events: PathEvents, canary_build: str | None
 ) -> PathHost:
     canary = path == CANARY
     config = WorkerConfig(
@@ -105,7 +105,7 @@ def _host_of(
     return PathHost(config, settings.paths_v3_python if canary else settings.paths_v2_python, limits, rules, events)
 
 
-def faults_of(path: Path, setting: str) -> dict[str, float | int | str | bool]:
+def faults_of(path: PathName, setting: str) -> dict[str, float | int | str | bool]:
     """The faults of one path in the setting. Raises `SettingError`."""
     if not setting:
         return {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from app.link.frames import Traffic
 from app.pool.death import Death
-from rollout.names import Path
+from rollout.names import PathName
 
 if TYPE_CHECKING:
     from app.pool.handle import WorkerHandle
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 class PathEvents(Protocol):
     """What the gateway implements. All calls are made in its event loop and must not wait for anything."""
 
-    def path_up(self, path: Path, worker: WorkerHandle) -> None:
+    def path_up(self, path: PathName, worker: WorkerHandle) -> None:
         """This worker serves the path from now on: the first, a restarted, or an adopted one."""
         ...
 
-    def path_frames(self, path: Path, frames: list[Traffic]) -> None:
+    def path_frames(self, path: PathName, frames: list[Traffic]) -> None:
         """All frames of one read, in the order in which the worker sent them; never empty."""
         ...
 
-    def path_down(self, path: Path, worker: WorkerHandle, death: Death) -> None:
+    def path_down(self, path: PathName, worker: WorkerHandle, death: Death) -> None:
         """This worker is gone, and every byte it ever sent has been handed over before.
 
         `worker` may be an old one beside the one that serves (reason `replaced`, or it died before it was stopped).
         """
         ...
 
-    def oldest_unstarted_s(self, path: Path) -> float:
+    def oldest_unstarted_s(self, path: PathName) -> float:
         """Seconds since the oldest `Run` that this path's serving worker has not answered with `Started`; 0: none."""
         ...

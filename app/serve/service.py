@@ -42,8 +42,7 @@ from app.settings import Settings
 from app.store.port import Store
 from app.store.sql import postgres_store, sqlite_store
 from app.supervisor.threads import new_thread_id, owns_thread
-from rollout.names import CANARY, PATHS
-from rollout.names import Path as PathName
+from rollout.names import CANARY, PATHS, PathName
 
 IDLE_CHECK_S = 5.0
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from app.errors import CrossfadeError
-from rollout.names import Path
+from rollout.names import PathName
 from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 
 TokenRole = Literal["viewer", "oncall", "manager"]
@@ -147,9 +147,9 @@ class Store(Protocol):
         """One rollback, or the last one."""
         ...
 
-    async def load_pins(self) -> Mapping[str, Path]: ...
+    async def load_pins(self) -> Mapping[str, PathName]: ...
 
-    async def save_pin(self, user_id: str, path: Path | None, entry: AuditEntry) -> None:
+    async def save_pin(self, user_id: str, path: PathName | None, entry: AuditEntry) -> None:
         """Pin a user, or with None unpin; the audit entry is written with it."""
         ...
 

@@ -20,7 +20,7 @@ from app.store.engines import GRACE_S, HURRY_S, postgres_engine, sqlite_engine
 from app.store.feed import NAME, read_revision
 from app.store.fleet import FleetStore
 from app.store.port import Resume, RevisionTaken, SeriesChunk, StoredRecord, StoredRollback, Token
-from rollout.names import Path
+from rollout.names import PathName
 from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 
 _JSON_COLUMNS = ("before", "after", "figures")
@@ -91,12 +91,12 @@ class SqlStore(FleetStore):
 
     # -- pins and tokens ------------------------------------------------------------------------------------------
 
-    async def load_pins(self) -> Mapping[str, Path]:
+    async def load_pins(self) -> Mapping[str, PathName]:
         async with self._begin(self._control) as connection:
             rows = (await connection.execute(select(tables.pins))).all()
         return {row.user_id: row.path for row in rows}
 
-    async def save_pin(self, user_id: str, path: Path | None, entry: AuditEntry) -> None:
+    async def save_pin(self, user_id: str, path: PathName | None, entry: AuditEntry) -> None:
         async with self._begin(self._control) as connection:
             if path is None:
                 await connection.execute(delete(tables.pins).where(tables.pins.c.user_id == user_id))

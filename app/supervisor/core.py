@@ -14,10 +14,11 @@ from app.supervisor import document as documents
 from app.supervisor.agents import AgentContext
 from app.supervisor.context import Context
 from app.supervisor.contract import AgentEvent
-from app.supervisor.document import Exchange, PathName
+from app.supervisor.document import Exchange
 from app.supervisor.errors import BrokenAgent, SupervisorBusy, ThreadDenied, UnreadableDocument
 from app.supervisor.isolation import claim
 from app.supervisor.threads import owns_thread
+from rollout.names import PathName
 
 _WITHIN_A_RUN = frozenset({"agent_thinking", "tool_executing", "tool_completed"})
 

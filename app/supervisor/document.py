@@ -6,13 +6,12 @@ It must not know who runs messages or where documents travel, and holds no token
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import msgspec
 from msgspec import Raw, Struct
 
 from app.supervisor.contract import DOCUMENT_BYTES
 from app.supervisor.errors import DocumentTooLarge, UnreadableDocument
+from rollout.names import PathName
 
 SCHEMA_VERSION = 1
 EXCHANGES = 10
@@ -20,7 +19,6 @@ EXCHANGE_CHARACTERS = 1000
 PART_BYTES = 6 * 1024
 """Largest part of one path; two of them leave `common` its room, so neither path can fill the document up."""
 
-PathName: TypeAlias = Literal["v2", "v3"]
 NOTHING = Raw(b"null")
 
 _encoder = msgspec.json.Encoder()

@@ -19,12 +19,12 @@ from app.supervisor.builtin import BuiltinAnswerer
 from app.supervisor.context import RequestContext, WebSocketContext
 from app.supervisor.contract import Opening, PathServing, Supervisor
 from app.supervisor.core import Dependencies, create_supervisor_core
-from app.supervisor.document import PathName
 from app.supervisor.fault_injection import Drilled
 from app.supervisor.faults import Faults
 from app.supervisor.http import open_request
 from app.supervisor.importing import build_of_package, digest_of_files, import_factory, one_line
 from app.supervisor.isolation import is_code, subject
+from rollout.names import PathName
 
 BUILTIN = "builtin"
 

@@ -15,7 +15,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from app.loadtest.options import LoadOptions
 from app.loadtest.share import share_of
-from rollout.names import Path
+from rollout.names import PathName
 from rollout.views import SessionView
 from tests.cli.conftest import Run
 from tests.cli.fake_service import view
@@ -133,7 +133,7 @@ def test_users_are_put_into_the_url_and_spread_over_addresses() -> None:
 
 
 def test_the_share_counts_users_of_this_test_that_nobody_pinned() -> None:
-    def session(user: str, path: Path, reason: str = "flag") -> SessionView:
+    def session(user: str, path: PathName, reason: str = "flag") -> SessionView:
         return SessionView(
             connection_id=user, user_id=user, path=path, reason=reason, state="idle", cell="a", connected_at=0.0,
             messages=0, queued=0, epoch=0,

@@ -12,7 +12,7 @@ from app.gateway.sweep import Sweep, SweepReport
 from app.pool.state import PathState
 from rollout.assign import View, assign
 from rollout.cohort import bucket
-from rollout.names import Path
+from rollout.names import PathName
 from rollout.views import SessionView
 
 GROUP = "USE_WEBSOCKET_SUPERVISOR_V3"
@@ -21,7 +21,7 @@ GROUP = "USE_WEBSOCKET_SUPERVISOR_V3"
 @dataclass
 class MemorySession:
     user_id: str
-    path: Path = "v2"
+    path: PathName = "v2"
     reason: str = "flag"
     busy: bool = False
     """Moves when `finish` is called, not before."""
@@ -34,7 +34,7 @@ class MemoryCell:
         self.name = name
         self.view = View(v3_available=True)
         self.members = [MemorySession(f"u{number}") for number in range(users)]
-        self.available: dict[Path, bool] = {"v2": True, "v3": True}
+        self.available: dict[PathName, bool] = {"v2": True, "v3": True}
         self.applied: list[tuple[View, bool]] = []
         self.log = log if log is not None else []
         self._sweeps = 0
@@ -56,7 +56,7 @@ class MemoryCell:
             session.busy = False
         self._decide()
 
-    def on(self, path: Path) -> int:
+    def on(self, path: PathName) -> int:
         return sum(session.path == path for session in self.members)
 
     def apply(self, view: View, *, rollback: bool = False, per_second: int = 0, move_existing: bool = True) -> Sweep:
@@ -118,10 +118,10 @@ class MemoryCell:
             mine = [session for session in self.members if session.user_id == user_id]
             yield BucketRow(user_id, bucket(GROUP, user_id), mine[0].path, len(mine))
 
-    def users_on(self, path: Path) -> set[str]:
+    def users_on(self, path: PathName) -> set[str]:
         return {session.user_id for session in self.members if session.path == path}
 
-    def path_state(self, path: Path) -> PathState:
+    def path_state(self, path: PathName) -> PathState:
         count, users = self.on(path), len(self.users_on(path))
         return PathState(self.available[path], None, f"{path}-build", count, users, 1000, 10.0, 0, 5.0)
 

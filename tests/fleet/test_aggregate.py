@@ -17,7 +17,7 @@ from app.metrics.error_groups import GroupCount
 from app.metrics.user_marks import pack
 from app.pool.state import PathState
 from app.store.sql import sqlite_store
-from rollout.names import Path as PathName
+from rollout.names import PathName
 from rollout.names import Verdict as Word
 from rollout.views import Verdict
 from tests.control.memory_cell import MemoryCell

@@ -16,15 +16,15 @@ from app.metrics.counters import SLOTS
 from app.metrics.user_marks import pack
 from rollout.assign import FlagRule, View, assign
 from rollout.cohort import bucket
-from rollout.names import PATHS, Path
+from rollout.names import PATHS, PathName
 from tests.fleet.memory_bus import MemoryBus
 
 GROUP = "USE_WEBSOCKET_SUPERVISOR_V3"
 USERS = [f"user-{number}" for number in range(300)]
-PINS: dict[str, Path] = {"user-1": "v3", "user-2": "v2", "user-3": "v3"}
+PINS: dict[str, PathName] = {"user-1": "v3", "user-2": "v2", "user-3": "v3"}
 
 
-def rows(users: list[str], path: Path = "v2") -> list[BucketRow]:
+def rows(users: list[str], path: PathName = "v2") -> list[BucketRow]:
     return [BucketRow(user, bucket(GROUP, user), path, 2) for user in users]
 
 
@@ -37,7 +37,7 @@ def view_at(percentage: int, **known: object) -> View:
     "known", [{}, {"locked": True}, {"forced": True}, {"forced": False}, {"v3_available": False}, {"v3_withheld": True}]
 )
 @pytest.mark.parametrize("path", PATHS)
-def test_a_preview_is_what_the_decision_would_then_be(known: dict[str, object], path: Path) -> None:
+def test_a_preview_is_what_the_decision_would_then_be(known: dict[str, object], path: PathName) -> None:
     counted = census.take(rows(USERS, path), view_at(50, **known), GROUP, {})
     for percentage in (0, 1, 37, 99, 100):
         then = view_at(percentage, **{**known, "locked": False})
@@ -45,7 +45,7 @@ def test_a_preview_is_what_the_decision_would_then_be(known: dict[str, object], 
         preview = counted.preview(percentage)
         to = {"v2": (preview.users_to_v3, preview.sessions_to_v3), "v3": (preview.users_to_v2, preview.sessions_to_v2)}
         assert to[path] == (len(moving), 2 * len(moving))
-        other: Path = "v3" if path == "v2" else "v2"
+        other: PathName = "v3" if path == "v2" else "v2"
         assert to[other] == (0, 0)
 
 

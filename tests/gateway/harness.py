@@ -27,7 +27,7 @@ from app.metrics.counters import MESSAGES, Ledger
 from app.pool.death import Death, DownReason
 from app.settings import Settings
 from rollout.assign import FlagRule, View
-from rollout.names import Path
+from rollout.names import PathName
 
 ROOMY = Settings(rate_messages_per_minute=600_000, rate_messages_burst=100_000)
 """Limits that no test reaches by accident."""
@@ -113,9 +113,9 @@ def _name(event: Json) -> str:
 class HandWorker:
     """A worker's handle: keeps what it was sent, says what the test wants, answers barriers with what it holds."""
 
-    def __init__(self, cell: HandCell, path: Path) -> None:
+    def __init__(self, cell: HandCell, path: PathName) -> None:
         self.cell = cell
-        self.path: Path = path
+        self.path: PathName = path
         self.sent: list[ToWorker] = []
         self.held: dict[int, Open] = {}
         self.running: dict[int, Run] = {}
@@ -204,7 +204,7 @@ class Finished:
     key: int
     number: int
     message_id: str
-    path: Path
+    path: PathName
     charge: Charge
     heard: bool
     """Whether a socket was there to be told."""
@@ -221,7 +221,7 @@ class HandCell(Cell):
         settings: Settings = ROOMY,
         percentage: int = 0,
         bucket_of: Callable[[str], int] = lambda user_id: 50,
-        up: tuple[Path, ...] = ("v2", "v3"),
+        up: tuple[PathName, ...] = ("v2", "v3"),
     ) -> None:
         super().__init__(
             "cell", settings, Ledger(), lambda user, thread: thread.startswith("t"), lambda group, user: bucket_of(user)
@@ -278,12 +278,12 @@ class HandCell(Cell):
                 timer.call()
         self.now = until
 
-    def bring_up(self, path: Path) -> HandWorker:
+    def bring_up(self, path: PathName) -> HandWorker:
         worker = HandWorker(self, path)
         self.path_up(path, worker)
         return worker
 
-    def worker(self, path: Path) -> HandWorker:
+    def worker(self, path: PathName) -> HandWorker:
         worker = self.workers[path]
         assert isinstance(worker, HandWorker)
         return worker
@@ -304,7 +304,7 @@ class HandCell(Cell):
         client.attach(session)
         return session, client
 
-    def count(self, path: Path, outcome: str, transport: str = "websocket") -> int:
+    def count(self, path: PathName, outcome: str, transport: str = "websocket") -> int:
         """What the ledger has counted."""
         return self.ledger.slots[MESSAGES[path, transport, outcome]]
 

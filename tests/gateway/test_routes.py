@@ -24,7 +24,7 @@ from app.gateway.ports import Timer
 from app.gateway.resume import Entrance, NoDepartures
 from app.link.frames import Run, ToWorker
 from app.metrics.counters import ADMISSIONS
-from rollout.names import Path
+from rollout.names import PathName
 from tests.gateway.harness import HandCell, HandWorker, frame, with_settings
 from tests.gateway.serving import PATIENCE_S, serve
 
@@ -35,7 +35,7 @@ class LiveCell(HandCell):
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:  # type: ignore[override]
         return asyncio.get_running_loop().call_later(seconds, call)
 
-    def bring_up(self, path: Path) -> HandWorker:
+    def bring_up(self, path: PathName) -> HandWorker:
         worker = Answering(self, path)
         self.path_up(path, worker)
         return worker

@@ -12,11 +12,11 @@ from app.gateway.message import Message
 from app.gateway.ports import Charge
 from app.gateway.session import Session
 from app.link.frames import Done
-from rollout.names import Path
+from rollout.names import PathName
 from tests.gateway.world import Broken, World
 
 ids = st.sampled_from(["a", "b", "c", "d", "e"])
-paths: st.SearchStrategy[Path] = st.sampled_from(["v2", "v3"])
+paths: st.SearchStrategy[PathName] = st.sampled_from(["v2", "v3"])
 
 
 class Machine(RuleBasedStateMachine):
@@ -63,11 +63,11 @@ class Machine(RuleBasedStateMachine):
         self.world.late(index, what)
 
     @rule(path=paths)
-    def bring_up(self, path: Path) -> None:
+    def bring_up(self, path: PathName) -> None:
         self.world.bring_up(path)
 
     @rule(path=paths, oldest=st.booleans())
-    def kill(self, path: Path, oldest: bool) -> None:
+    def kill(self, path: PathName, oldest: bool) -> None:
         self.world.kill(path, oldest)
 
     @rule(percentage=st.sampled_from([0, 100]))
@@ -150,7 +150,7 @@ class RunsTheCulpritAgain(Session):
 
     __slots__ = ()
 
-    def on_path_lost(self, path: Path | None, reason: str) -> None:
+    def on_path_lost(self, path: PathName | None, reason: str) -> None:
         if self.running is not None:
             self.running.started = False
         super().on_path_lost(path, reason)

@@ -14,7 +14,7 @@ from app.gateway.session import CANCEL_GRACE_S, Session, State
 from app.link.frames import Cancel, Open, Run, ToWorker
 from app.messages import Terminal
 from rollout.assign import View
-from rollout.names import Path
+from rollout.names import PathName
 from tests.gateway.harness import Client, HandCell, HandWorker, entrance_of, flag, frame, with_settings
 
 SETTINGS = with_settings(queue_messages=3, resume_s=1e9, drain_s=2.0, hold_s=10.0, stop_s=2.0)
@@ -47,7 +47,7 @@ class Fate:
 class Simulated(HandWorker):
     """A worker that knows whether what it says is late: it was told to close that epoch, or is dead."""
 
-    def __init__(self, world: World, path: Path) -> None:
+    def __init__(self, world: World, path: PathName) -> None:
         super().__init__(world.cell, path)
         self.world = world
         self.version = 0
@@ -200,13 +200,13 @@ class World:
             else:
                 worker.done(run, payload={"late": True}, document=b"-1")
 
-    def bring_up(self, path: Path) -> None:
+    def bring_up(self, path: PathName) -> None:
         """A first, a restarted, or a second worker beside the one that serves."""
         worker = Simulated(self, path)
         self.workers.append(worker)
         self.cell.path_up(path, worker)
 
-    def kill(self, path: Path, oldest: bool) -> None:
+    def kill(self, path: PathName, oldest: bool) -> None:
         alive = [worker for worker in self.workers if worker.path == path]
         if alive:
             worker = alive[0 if oldest else -1]

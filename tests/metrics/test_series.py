@@ -15,7 +15,7 @@ from app.control.history import History
 from app.metrics.counters import Ledger
 from app.metrics.series import SPAN_S, Gauges, Point, SavedSlots, Series, Slot
 from rollout.events import Actor, Pause, Rollback, Start
-from rollout.names import PATHS, Path
+from rollout.names import PATHS, PathName
 from rollout.views import PathSeries, SeriesView
 from tests.control.world import World
 from tests.store.stores import entry
@@ -41,7 +41,7 @@ class Minute:
         self.now = START
 
     def second(
-        self, ok: int = 0, errors: int = 0, latency_s: float = 0.01, path: Path = "v2", sessions: int = 5
+        self, ok: int = 0, errors: int = 0, latency_s: float = 0.01, path: PathName = "v2", sessions: int = 5
     ) -> None:
         """Messages end, then the second is looked at."""
         for _ in range(ok):
@@ -49,7 +49,7 @@ class Minute:
         for _ in range(errors):
             self.ledger.message(path, "http", "error", latency_s)
         self.ledger.message(path, "websocket", "rejected")
-        gauges: dict[Path, Gauges] = {"v2": Gauges(sessions, 1000.4, 5_000_000), "v3": Gauges(0, None, None)}
+        gauges: dict[PathName, Gauges] = {"v2": Gauges(sessions, 1000.4, 5_000_000), "v3": Gauges(0, None, None)}
         self.series.sample(self.now, self.ledger.slots, gauges)
         self.now += 1
 

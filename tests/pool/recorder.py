@@ -14,7 +14,7 @@ from app.pool.death import Death
 from app.pool.handle import Limits, WorkerHandle
 from app.pool.pool import PathHost, Rules
 from app.supervisor.threads import new_thread_id
-from rollout.names import Path
+from rollout.names import PathName
 
 SECRET = b"a secret of the tests, 32 bytes.."
 PATIENCE_S = 30
@@ -32,23 +32,23 @@ class Recorder:
         self.unstarted_s = 0.0
         self._told = asyncio.Event()
 
-    def path_up(self, path: Path, worker: WorkerHandle) -> None:
+    def path_up(self, path: PathName, worker: WorkerHandle) -> None:
         self.ups.append(worker)
         self.order.append("up")
         self._told.set()
 
-    def path_frames(self, path: Path, frames: list[Traffic]) -> None:
+    def path_frames(self, path: PathName, frames: list[Traffic]) -> None:
         self.frames += frames
         self.reads.append(len(frames))
         self.order.append("frames")
         self._told.set()
 
-    def path_down(self, path: Path, worker: WorkerHandle, death: Death) -> None:
+    def path_down(self, path: PathName, worker: WorkerHandle, death: Death) -> None:
         self.downs.append((worker, death))
         self.order.append("down")
         self._told.set()
 
-    def oldest_unstarted_s(self, path: Path) -> float:
+    def oldest_unstarted_s(self, path: PathName) -> float:
         return self.unstarted_s
 
     async def until(self, condition: Callable[[], object]) -> None:

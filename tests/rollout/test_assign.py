@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rollout.assign import Assignment, FlagRule, View, assign
 from rollout.cohort import bucket
-from rollout.names import Path
+from rollout.names import PathName
 
 USER = "ada"
 EVERYBODY = FlagRule("flag", 100, bucket_only=True, enabled=True)
@@ -104,7 +104,7 @@ def oracle(user: str | None, view: View) -> tuple[str, str]:
 
 
 def test_all_combinations() -> None:
-    pins: list[dict[str, Path]] = [{}, {USER: "v2"}, {USER: "v3"}, {"": "v3"}]
+    pins: list[dict[str, PathName]] = [{}, {USER: "v2"}, {USER: "v3"}, {"": "v3"}]
     seen = set()
     for forced, locked, available, pin, flag, withheld, user in itertools.product(
         (None, False, True),

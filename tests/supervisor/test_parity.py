@@ -16,11 +16,11 @@ from app.supervisor import legacy
 from app.supervisor.context import RequestContext
 from app.supervisor.contract import Opening, Supervisor
 from app.supervisor.core import Dependencies
-from app.supervisor.document import PathName
 from app.supervisor.errors import RunRefused
 from app.supervisor.http import get_request_scoped_supervisor
 from app.supervisor.loading import load_path
 from app.supervisor.threads import new_thread_id
+from rollout.names import PathName
 
 Transport = Literal["websocket", "http"]
 WAYS: list[tuple[PathName, Transport]] = [("v2", "websocket"), ("v3", "websocket"), ("v2", "http"), ("v3", "http")]

@@ -24,10 +24,10 @@ from app.supervisor.context import Context, RequestContext, WebSocketContext
 from app.supervisor.contract import AgentEvent, Opening
 from app.supervisor.contract import Supervisor as Contract
 from app.supervisor.core import Dependencies, Supervisor, create_supervisor_core
-from app.supervisor.document import PathName
 from app.supervisor.errors import BrokenAgent, RunRefused, SharedDependency, SupervisorBusy, ThreadDenied, UnknownAgent
 from app.supervisor.loading import load_path
 from app.supervisor.threads import new_thread_id
+from rollout.names import PathName
 
 SECRET = b"secret"
 

@@ -16,8 +16,9 @@ from app.supervisor.builtin import BuiltinAnswerer
 from app.supervisor.context import WebSocketContext
 from app.supervisor.contract import DOCUMENT_BYTES
 from app.supervisor.core import Dependencies, Supervisor, create_supervisor_core
-from app.supervisor.document import EXCHANGES, PART_BYTES, Exchange, PathName
+from app.supervisor.document import EXCHANGES, PART_BYTES, Exchange
 from app.supervisor.errors import DocumentTooLarge, UnreadableDocument
+from rollout.names import PathName
 
 GOLDEN = Path(__file__).parent / "golden"
 THREAD = "t-0011223344556677-00112233445566778899aabb"

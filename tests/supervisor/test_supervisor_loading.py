@@ -17,9 +17,10 @@ import app
 from app.errors import FactoryError, SettingError
 from app.messages import Request
 from app.supervisor.contract import AgentEvent, Opening, PathServing, Supervisor
-from app.supervisor.document import PART_BYTES, PathName
+from app.supervisor.document import PART_BYTES
 from app.supervisor.errors import BrokenAgent, DocumentTooLarge, SharedDependency
 from app.supervisor.loading import load_path
+from rollout.names import PathName
 
 SECRET = b"secret"
 ROOT = Path(app.__file__).parents[1]

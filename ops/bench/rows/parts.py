@@ -17,11 +17,11 @@ from app.metrics.counters import Ledger
 from app.serve.service import bucket_of
 from app.settings import Settings
 from app.supervisor.contract import Opening
-from app.supervisor.document import PathName
 from app.supervisor.loading import BUILTIN, load_path
 from ops.bench.report import Result, compare
 from ops.bench.rows import Bench
 from rollout.assign import View
+from rollout.names import PathName
 from rollout.state import Rollout
 
 NAME = "parts"
