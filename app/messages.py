@@ -86,7 +86,7 @@ class User(UserMessage, tag="user", frozen=True):
     pass
 
 
-class Message(UserMessage, tag="message", frozen=True):
+class PlainMessage(UserMessage, tag="message", frozen=True):
     pass
 
 
@@ -114,7 +114,7 @@ class SwitchThread(_Envelope, tag="switch_thread", frozen=True, kw_only=True):
     payload: SwitchPayload
 
 
-class Ping(_Envelope, tag="ping", frozen=True, kw_only=True):
+class PingRequest(_Envelope, tag="ping", frozen=True, kw_only=True):
     pass
 
 
@@ -122,14 +122,14 @@ ClientMessage: TypeAlias = (
     UserMessage
     | Chat
     | User
-    | Message
+    | PlainMessage
     | ChatMessage
     | StartAgent
     | ExecuteAgent
     | StopAgent
     | GetThreadHistory
     | SwitchThread
-    | Ping
+    | PingRequest
 )
 TYPES = (
     "user_message, chat, user, message, chat_message, start_agent, execute_agent, stop_agent, "
@@ -180,7 +180,7 @@ def read(frame: str | bytes) -> Inbound | Refusal:
     if isinstance(message, UserMessage):
         if message.payload.words is None:
             return Refusal("invalid_payload", "payload.content is missing: 1..4000 characters", message.message_id)
-    elif isinstance(message, Ping):
+    elif isinstance(message, PingRequest):
         return Inbound("ping", message.message_id)
     elif isinstance(message, StopAgent):
         return Inbound("stop", message.message_id, target=message.payload.message_id)
@@ -225,7 +225,7 @@ def _refuse(frame: str | bytes, reason: str) -> Refusal:
     return Refusal("invalid_payload", reason, identity)
 
 
-class Event(Struct, frozen=True):
+class ClientEvent(Struct, frozen=True):
     """What a client hears, without `seq`, which the gateway stamps."""
 
     type: str
@@ -250,7 +250,7 @@ def render(
 ) -> bytes:
     """One event as JSON bytes that begin after the brace, so that `stamp` can put `seq` first. `now` is Unix time."""
     return _encoder.encode(
-        Event(
+        ClientEvent(
             type,
             payload,
             user_id,

@@ -46,7 +46,7 @@ class Top(Struct, frozen=True):
     cells: Fact
 
 
-class Share(Struct, frozen=True):
+class PathShare(Struct, frozen=True):
     """v2 beside v3 of one quantity; `v3_percent` None: there is none of either."""
 
     label: str
@@ -67,7 +67,7 @@ class StateSection(Struct, frozen=True):
     next: str
     missing: list[str]
     notes: list[Fact]
-    shares: list[Share]
+    shares: list[PathShare]
     changed: str
     welcome: bool
     """Nobody is connected and nothing was counted yet: the page says what a newcomer may do."""
@@ -384,7 +384,7 @@ class HealthSection(Struct, frozen=True):
     workers: list[WorkerRow]
 
 
-class Message(Struct, frozen=True):
+class ClickResult(Struct, frozen=True):
     """What became of the last click. It stands beside the rollback button or beside the other controls."""
 
     place: Literal["rollback", "controls", "note"]
@@ -397,7 +397,7 @@ class OverviewPage(Struct, frozen=True, kw_only=True):
 
     chrome: Chrome
     csrf_token: str
-    message: Message | None
+    message: ClickResult | None
     top: Top
     state: StateSection
     rollback: RollbackSection
@@ -414,7 +414,7 @@ class TryPage(Struct, frozen=True, kw_only=True):
 
     chrome: Chrome
     csrf_token: str
-    message: Message | None
+    message: ClickResult | None
     top: Top
     state: StateSection
     rollback: RollbackSection
@@ -425,7 +425,7 @@ class HistoryPage(Struct, frozen=True, kw_only=True):
 
     chrome: Chrome
     csrf_token: str
-    message: Message | None
+    message: ClickResult | None
     top: Top
     search: Search
     exports: list[Fact]
@@ -439,7 +439,7 @@ class SessionsPage(Struct, frozen=True, kw_only=True):
 
     chrome: Chrome
     csrf_token: str
-    message: Message | None
+    message: ClickResult | None
     top: Top
     search: str
     path: str
@@ -455,7 +455,7 @@ class UserPage(Struct, frozen=True, kw_only=True):
 
     chrome: Chrome
     csrf_token: str
-    message: Message | None
+    message: ClickResult | None
     top: Top
     user: UserSection
     sessions: SessionsSection
@@ -488,7 +488,7 @@ class PlanPage(Struct, frozen=True, kw_only=True):
 
     chrome: Chrome
     csrf_token: str
-    message: Message | None
+    message: ClickResult | None
     top: Top
     plan: PlanSection
     typed: str
@@ -532,7 +532,7 @@ class SignInPage(Struct, frozen=True, kw_only=True):
 class ActPartial(Struct, frozen=True, kw_only=True):
     """`partials/message.html`: the message alone."""
 
-    message: Message
+    message: ClickResult
 
 
 class EffectPartial(Struct, frozen=True, kw_only=True):

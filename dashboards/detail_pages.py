@@ -17,10 +17,10 @@ from litestar.response import Redirect, Stream
 from dashboards import plans
 from dashboards.charts import no_charts
 from dashboards.contexts import (
+    ClickResult,
     ErrorsPage,
     HealthPage,
     HistoryPage,
-    Message,
     PlanPage,
     ReceiptPage,
     SessionsPage,
@@ -44,7 +44,7 @@ _REVISION = re.compile(r"\d{1,15}", re.ASCII)
 Form: TypeAlias = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 
 
-async def show_sessions(visit: Visit, message: Message | None = None) -> SessionsPage:
+async def show_sessions(visit: Visit, message: ClickResult | None = None) -> SessionsPage:
     search, wanted = visit.query("q"), visit.query("path")
     path: PathName | None = "v2" if wanted == "v2" else "v3" if wanted == "v3" else None
     after = key_of(str(visit.request.query_params.get("after", "")))
@@ -61,7 +61,7 @@ async def show_sessions(visit: Visit, message: Message | None = None) -> Session
     )
 
 
-async def show_user(visit: Visit, user_id: str | None = None, message: Message | None = None) -> UserPage:
+async def show_user(visit: Visit, user_id: str | None = None, message: ClickResult | None = None) -> UserPage:
     """Without an id, that of the address's query is meant: a stream's."""
     wanted = visit.named if user_id is None else user_id
     view, user = await visit.source.rollout(), await visit.source.user(wanted)
@@ -79,19 +79,19 @@ async def show_errors(visit: Visit) -> ErrorsPage:
     return errors_page(await visit.source.rollout(), found, visit.person, visit.csrf)
 
 
-async def show_history(visit: Visit, before: int | None = None, message: Message | None = None) -> HistoryPage:
+async def show_history(visit: Visit, before: int | None = None, message: ClickResult | None = None) -> HistoryPage:
     search = search_of(visit.query)
     try:
         audit = await visit.source.events(before, PAGE_OF_HISTORY, search.wanted())
     except ValueError as wrong:
-        audit, message = AuditPage(items=[], next=None), Message("note", "bad", f"{wrong}.")
+        audit, message = AuditPage(items=[], next=None), ClickResult("note", "bad", f"{wrong}.")
     view = await visit.source.rollout()
     older = before is not None
     return history_page(view, audit, visit.person, visit.csrf, search=search, older=older, message=message)
 
 
 async def show_plan(
-    visit: Visit, typed: str | None = None, *, unreadable: str = "", message: Message | None = None
+    visit: Visit, typed: str | None = None, *, unreadable: str = "", message: ClickResult | None = None
 ) -> PlanPage:
     view, plan = await visit.source.rollout(), await visit.source.plan()
     return plan_page(view, plan, visit.person, visit.csrf, typed=typed, unreadable=unreadable, message=message)
@@ -120,12 +120,12 @@ class DetailPages(Controller):
         user_id, wanted = data.get("user_id", ""), data.get("path", "")
         path: PathName | None = "v2" if wanted == "v2" else "v3" if wanted == "v3" else None
         if not user_id:
-            missing = Message("controls", "bad", "Refused: say which user")
+            missing = ClickResult("controls", "bad", "Refused: say which user")
             return page("sessions.html", await show_sessions(visit, missing), 422)
         outcome = await visit.source.pin(user_id, path, data.get("reason", "").strip(), visit.person)
         if outcome.ok:
             return Redirect(user_address(user_id), status_code=303)
-        message = Message("controls", "bad", f"Refused: {outcome.refusal}")
+        message = ClickResult("controls", "bad", f"Refused: {outcome.refusal}")
         return page("user.html", await show_user(visit, user_id, message), 409)
 
     @get("/errors")
@@ -158,7 +158,7 @@ class DetailPages(Controller):
         refusal = (await visit.source.note(text, visit.person)).refusal if text else "a note needs words"
         if not refusal:
             return Redirect("/" if data.get("back") == "overview" else "/history", status_code=303)
-        message = Message("note", "bad", f"Refused: {refusal}")
+        message = ClickResult("note", "bad", f"Refused: {refusal}")
         return page("history.html", await show_history(visit, message=message), 409)
 
     @get("/rollbacks/{id:str}")
@@ -202,7 +202,7 @@ class DetailPages(Controller):
         outcome = await visit.source.apply_plan(plan, data.get("reason", "").strip(), int(revision), visit.person)
         if outcome.ok:
             return Redirect("/plan", status_code=303)
-        message = Message("controls", "bad", f"Refused: {outcome.refusal}")
+        message = ClickResult("controls", "bad", f"Refused: {outcome.refusal}")
         return page("plan.html", await show_plan(visit, typed, message=message), 412 if outcome.stale else 409)
 
     @get("/health")

@@ -11,13 +11,13 @@ from msgspec import structs
 from dashboards import words
 from dashboards.contexts import (
     CellRow,
+    ClickResult,
     ErrorRow,
     ErrorsPage,
     ErrorsSection,
     Fact,
     HealthPage,
     HealthSection,
-    Message,
     SessionRow,
     SessionsPage,
     SessionsSection,
@@ -67,7 +67,7 @@ def sessions_page(
     search: str,
     path: str,
     after: SessionKey | None = None,
-    message: Message | None = None,
+    message: ClickResult | None = None,
 ) -> SessionsPage:
     users = {session.user_id for session in found.items}
     return SessionsPage(
@@ -160,7 +160,7 @@ def user_address(user_id: str) -> str:
 
 
 def user_page(
-    view: RolloutView, user: UserView, person: Person, csrf_token: str, message: Message | None = None
+    view: RolloutView, user: UserView, person: Person, csrf_token: str, message: ClickResult | None = None
 ) -> UserPage:
     many = len(user.sessions)
     found = SessionsView(items=user.sessions, matching=many, total=many, missing_cells=user.missing_cells)

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from dashboards import words
 from dashboards.contexts import Bar, Figure, FiguresSection, Row, Tone
 from dashboards.state import figures_of
-from rollout.views import PathFigures, RolloutView, Verdict
+from rollout.views import PathFigures, RolloutView, VerdictView
 
 COUNTED = "Verdicts are from plain counts, no evidence yet."
 FEW = 50
@@ -55,7 +55,7 @@ def figures(view: RolloutView) -> FiguresSection:
     )
 
 
-def plain_figures(paths: Sequence[PathFigures], verdicts: Sequence[Verdict] = ()) -> list[Row]:
+def plain_figures(paths: Sequence[PathFigures], verdicts: Sequence[VerdictView] = ()) -> list[Row]:
     """The rows of both paths; a verdict stands in the row of what it judges."""
     by_name = {path.path: path for path in paths}
     stable, canary = by_name.get("v2"), by_name.get("v3")
@@ -119,7 +119,7 @@ _LIMITS = {
 }
 
 
-def bar(verdict: Verdict) -> Bar:
+def bar(verdict: VerdictView) -> Bar:
     """Evidence on a logarithmic scale from a tenth to the limit, which stands at `MARK`."""
     words_shown = verdict.words or _WORDS[verdict.verdict]
     if verdict.evidence is None or verdict.verdict == "insufficient_data":

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from dashboards.contexts import Figure, Row
 from dashboards.figures import plain_figures
-from rollout.views import ReceiptView, Rollback
+from rollout.views import ReceiptView, RollbackView
 
 NOT_THEN = ("Open sessions", "Users")
 """Where everybody was is counted when the sessions have begun to move; `sessions moved` says how many there were."""
@@ -50,7 +50,7 @@ def _head(receipt: ReceiptView) -> Iterator[str]:
         yield f"- without cell {_text(each.cell)}, {who}: {_text(each.reason)}"
 
 
-def _state(back: Rollback) -> str:
+def _state(back: RollbackView) -> str:
     if back.verified_at:
         return f"verified at {_moment(back.verified_at)}; cells: {_names(back.cells)}"
     waited = f"; waiting for: {_names(back.silent_cells)}" if back.silent_cells else ""
@@ -98,7 +98,7 @@ def _moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _ms(back: Rollback, value: float | None) -> str:
+def _ms(back: RollbackView, value: float | None) -> str:
     if value is None:
         return "not measured" if back.verified_at else "not yet known"
     return f"{value:.1f} ms"

@@ -8,13 +8,13 @@ from dashboards import words
 from dashboards.contexts import (
     ChartsSection,
     Chrome,
+    ClickResult,
     Entry,
     ErrorsSection,
     Fact,
     HistoryPage,
     HistorySection,
     Icon,
-    Message,
     NoteForm,
     OverviewPage,
     PageName,
@@ -59,7 +59,7 @@ def overview_page(
     charts: ChartsSection,
     errors: ErrorsSection,
     csrf_token: str,
-    message: Message | None = None,
+    message: ClickResult | None = None,
 ) -> OverviewPage:
     now = state(view)
     return OverviewPage(
@@ -98,7 +98,7 @@ def history_page(
     *,
     search: Search = NOTHING,
     older: bool = False,
-    message: Message | None = None,
+    message: ClickResult | None = None,
 ) -> HistoryPage:
     """`older`: not the newest page, which is the only one that changes by itself."""
     query = search.query()
@@ -155,11 +155,11 @@ def entry_of(entry: AuditEntry, now: float) -> Entry:
     )
 
 
-def outcome_message(verb: Verb, percentage: int | None, refusal: str) -> Message:
+def outcome_message(verb: Verb, percentage: int | None, refusal: str) -> ClickResult:
     """What became of a click, to stand in the place where the click was."""
-    place: Message = Message("rollback" if verb == "rollback" else "controls", "good", "")
+    place: ClickResult = ClickResult("rollback" if verb == "rollback" else "controls", "good", "")
     if refusal:
-        return Message(place.place, "bad", f"Refused: {refusal}")
+        return ClickResult(place.place, "bad", f"Refused: {refusal}")
     target = f" to {percentage} %" if percentage is not None and verb in ("set", "promote") else ""
     text = _DONE[verb]
-    return Message(place.place, "good", text if text.endswith(".") else f"{text}{target}.")
+    return ClickResult(place.place, "good", text if text.endswith(".") else f"{text}{target}.")

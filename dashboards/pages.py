@@ -19,7 +19,7 @@ from litestar.static_files import create_static_files_router
 from msgspec import Struct
 
 from dashboards.charts import charts, no_charts
-from dashboards.contexts import ActPartial, EffectPartial, LivePage, Message, OverviewPage, ServedPartial, TryPage
+from dashboards.contexts import ActPartial, ClickResult, EffectPartial, LivePage, OverviewPage, ServedPartial, TryPage
 from dashboards.controls import effect
 from dashboards.detail_pages import (
     DetailPages,
@@ -54,7 +54,7 @@ SLOW_S = 5.0
 Live: TypeAlias = Literal["overview", "try", "sessions", "user", "errors", "history", "receipt", "plan", "health"]
 
 
-async def show_overview(visit: Visit, message: Message | None = None, span: Span | None = None) -> OverviewPage:
+async def show_overview(visit: Visit, message: ClickResult | None = None, span: Span | None = None) -> OverviewPage:
     """Without a span there are no charts on it: a stream leaves them alone, and the page's script asks for numbers."""
     source = visit.source
     view = await source.rollout()
@@ -182,7 +182,7 @@ def _digits(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 15
 
 
-def _told(message: Message) -> list[str]:
+def _told(message: ClickResult) -> list[str]:
     """The message in its place, and what an earlier click left in the other one gone."""
     text = render("partials/message.html", ActPartial(message=message))
     return [

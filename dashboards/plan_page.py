@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboards import plans, words
-from dashboards.contexts import Message, Moment, PlanCheck, PlanPage, PlanSection, StageRow
+from dashboards.contexts import ClickResult, Moment, PlanCheck, PlanPage, PlanSection, StageRow
 from dashboards.controls import why_not_role
 from dashboards.overview import chrome, top
 from dashboards.ports import Person
@@ -22,7 +22,7 @@ def plan_page(
     *,
     typed: str | None = None,
     unreadable: str = "",
-    message: Message | None = None,
+    message: ClickResult | None = None,
 ) -> PlanPage:
     """`typed` is the text to check; None: the plan in force is checked. `unreadable` says why there is no text."""
     text = dump_toml(plan) if typed is None else typed

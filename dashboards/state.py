@@ -8,8 +8,8 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from dashboards import words
-from dashboards.contexts import Fact, Icon, Receipt, RollbackSection, Share, StateSection, Tone
-from rollout.views import PathFigures, Rollback, RolloutView
+from dashboards.contexts import Fact, Icon, PathShare, Receipt, RollbackSection, StateSection, Tone
+from rollout.views import PathFigures, RollbackView, RolloutView
 
 IN_FORCE = "In force, not verified yet"
 _OF_PHASE: dict[str, tuple[str, Icon, Tone]] = {
@@ -144,7 +144,7 @@ def _strays(view: RolloutView) -> list[Fact]:
     return [Fact("Except", f"{many} on {other.path}: pinned, or not moved yet", "warn")]
 
 
-def _shares(view: RolloutView) -> list[Share]:
+def _shares(view: RolloutView) -> list[PathShare]:
     stable, canary = figures_of(view, "v2"), figures_of(view, "v3")
     return [
         _share("users", None if stable is None else stable.users, None if canary is None else canary.users),
@@ -154,13 +154,13 @@ def _shares(view: RolloutView) -> list[Share]:
     ]
 
 
-def _share(label: str, stable: int | None, canary: int | None) -> Share:
+def _share(label: str, stable: int | None, canary: int | None) -> PathShare:
     if stable is None or canary is None:
-        return Share(label, "no data", "no data", None, "")
+        return PathShare(label, "no data", "no data", None, "")
     total = stable + canary
     part = canary / total * 100 if total else None
     share = "" if part is None else f"{words.share(canary, total)} on v3"
-    return Share(label, words.count(stable), words.count(canary), part, share)
+    return PathShare(label, words.count(stable), words.count(canary), part, share)
 
 
 def _changed(view: RolloutView) -> str:
@@ -195,7 +195,7 @@ def rollback(view: RolloutView, why_not: str) -> RollbackSection:
     return RollbackSection(label, enabled, why_not, effect, None if last is None else receipt(view, last))
 
 
-def receipt(view: RolloutView, done: Rollback) -> Receipt:
+def receipt(view: RolloutView, done: RollbackView) -> Receipt:
     """By observation only; what was not observed says so."""
     verified = done.verified_at is not None
     moved = f"{words.count(done.sessions_moved)} of {words.count(done.sessions_to_move)}"
@@ -231,22 +231,22 @@ def receipt(view: RolloutView, done: Rollback) -> Receipt:
     )
 
 
-def _without_state(done: Rollback) -> list[Fact]:
+def _without_state(done: RollbackView) -> list[Fact]:
     return [Fact("moved without state", words.count(done.without_state), "warn")] if done.without_state else []
 
 
-def _clock(label: str, value: float | None, done: Rollback) -> Fact:
+def _clock(label: str, value: float | None, done: RollbackView) -> Fact:
     if value is None:
         return Fact(label, "not yet known" if done.verified_at is None else "not measured", "none")
     return Fact(label, words.milliseconds(value))
 
 
-def _cells(done: Rollback) -> str:
+def _cells(done: RollbackView) -> str:
     total = len({*done.cells, *done.silent_cells})
     return f"{total - len(set(done.silent_cells))} of {words.plural(total, 'cell')}"
 
 
-def _silence(view: RolloutView, done: Rollback) -> str:
+def _silence(view: RolloutView, done: RollbackView) -> str:
     if done.verified_at is not None:
         return ""
     since = {cell.name: cell.silent_s for cell in view.cells}

@@ -46,7 +46,7 @@ class PathFigures(Struct, frozen=True, kw_only=True):
     """Whether its sessions take their state along when they leave it; None: not known."""
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
+class VerdictView(Struct, frozen=True, kw_only=True):
     guardrail: str
     verdict: Literal["pass", "fail", "inconclusive", "insufficient_data"]
     words: str
@@ -55,7 +55,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     detail: str
 
 
-class Lock(Struct, frozen=True, kw_only=True):
+class LockView(Struct, frozen=True, kw_only=True):
     generation: int
     since: float
     by: str
@@ -70,7 +70,7 @@ class CellState(Struct, frozen=True, kw_only=True):
     has_lock: bool
 
 
-class Rollback(Struct, frozen=True, kw_only=True):
+class RollbackView(Struct, frozen=True, kw_only=True):
     """What a rollback did, by observation. `verified_at` None: in force, not (yet) verified."""
 
     id: str
@@ -122,10 +122,10 @@ class RolloutView(Struct, frozen=True, kw_only=True):
     unleash: Literal["embedded", "in step", "pending", "changed outside", "unreachable"]
     forced: bool | None
     """`USE_WEBSOCKET_SUPERVISOR_V3`, if it is set."""
-    lock: Lock | None
-    last_rollback: Rollback | None
+    lock: LockView | None
+    last_rollback: RollbackView | None
     paths: list[PathFigures]
-    verdicts: list[Verdict]
+    verdicts: list[VerdictView]
     cells: list[CellState]
     moving: int
     """Sessions that still wait for the end of a message to be handed over."""
@@ -251,7 +251,7 @@ class GivenUp(Struct, frozen=True, kw_only=True):
 class ReceiptView(Struct, frozen=True, kw_only=True):
     """`GET /api/rollbacks/{id}`: what a rollback did, and what was so at that moment."""
 
-    rollback: Rollback
+    rollback: RollbackView
     from_percentage: int
     users_harmed: int
     """Distinct users with an error on v3 in the error groups of that moment (each group tells 1000 users apart)."""
@@ -328,7 +328,7 @@ class PathSeries(Struct, frozen=True, kw_only=True):
     memory_bytes: list[int | None]
 
 
-class Mark(Struct, frozen=True, kw_only=True):
+class ChartMark(Struct, frozen=True, kw_only=True):
     """Something that somebody or the plan did, for a line on the charts."""
 
     at: float
@@ -347,7 +347,7 @@ class SeriesView(Struct, frozen=True, kw_only=True):
     step_s: int
     points: int
     paths: dict[PathName, PathSeries]
-    marks: list[Mark]
+    marks: list[ChartMark]
     """The oldest first."""
 
 

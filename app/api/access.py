@@ -41,7 +41,7 @@ class Visitor(Struct, frozen=True):
     source: str = ""
 
 
-class Session(Struct, frozen=True):
+class CookieSession(Struct, frozen=True):
     """What a session cookie says. Name and role count only while the store cannot say better."""
 
     sub: str
@@ -136,7 +136,7 @@ class Access:
             return Visitor(session.sub, session.role)
         return self._good(token, "bearer", "session")
 
-    def _session(self, connection: Connection) -> Session | None:
+    def _session(self, connection: Connection) -> CookieSession | None:
         """What the cookie says, if it is ours."""
         try:
             claims = jwt.decode(
@@ -146,7 +146,7 @@ class Access:
                 audience=_AUDIENCE,
                 options={"verify_exp": False},  # by our clock
             )
-            return msgspec.convert(claims, Session)
+            return msgspec.convert(claims, CookieSession)
         except (jwt.InvalidTokenError, msgspec.ValidationError):
             return None
 
@@ -193,7 +193,7 @@ class Access:
         return f"{base_url.rstrip('/')}/sign-in/once?code={secret}"
 
     def _cookie(self, visitor: Visitor, digest: str, *, secure: bool) -> Cookie:
-        session = Session(visitor.name, visitor.role, digest, int(self._clock()) + SESSION_S)
+        session = CookieSession(visitor.name, visitor.role, digest, int(self._clock()) + SESSION_S)
         value = jwt.encode({**msgspec.structs.asdict(session), "aud": _AUDIENCE}, self._key, algorithm="HS256")
         return Cookie(key=COOKIE, value=value, httponly=True, samesite="lax", secure=secure, max_age=SESSION_S)
 

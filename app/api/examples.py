@@ -27,7 +27,7 @@ from app.api.commands import (
 )
 from rollout.plan import QUICK_PLAN
 from rollout.plan_writer import dump_toml
-from rollout.views import CellState, PathFigures, PlanView, RolloutView, StageView, Verdict
+from rollout.views import CellState, PathFigures, PlanView, RolloutView, StageView, VerdictView
 
 NOW: Final = 1_790_000_000.0
 
@@ -135,7 +135,7 @@ ROLLOUT: Final = [
             last_rollback=None,
             paths=[_figures("v2", 1674, 13_500, 27), _figures("v3", 186, 1500, 3)],
             verdicts=[
-                Verdict(
+                VerdictView(
                     guardrail="crashes",
                     verdict="pass",
                     words="no harm found",

@@ -11,7 +11,7 @@ from app.api.access import Access, Visitor
 from app.api.commands import REASON_CHARACTERS, command_of
 from app.control.controller import Controller
 from app.control.health import health_view
-from app.control.history import History
+from app.control.history import SeriesHistory
 from app.control.views import rollout_view
 from app.errors import StoreUnavailable
 from dashboards.ports import Outcome, PageRequest, Person, Unavailable, Verb
@@ -43,7 +43,7 @@ NO_ROLE = (
 class PageSource:
     """Implements `dashboards.ports.Source`."""
 
-    def __init__(self, control: Controller, access: Access, history: History) -> None:
+    def __init__(self, control: Controller, access: Access, history: SeriesHistory) -> None:
         self._control = control
         self._access = access
         self._history = history

@@ -15,7 +15,7 @@ from litestar.params import SkipValidation
 
 from app.api.access import Access, Visitor
 from app.control.controller import Controller
-from app.control.history import History
+from app.control.history import SeriesHistory
 from app.metrics.prometheus import Metrics
 from rollout.events import Actor
 
@@ -29,7 +29,7 @@ class Services:
     control: Controller
     access: Access
     metrics: Metrics
-    history: History
+    history: SeriesHistory
 
 
 def provide_services(state: State) -> Services:

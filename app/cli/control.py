@@ -12,7 +12,7 @@ from click import get_current_context
 
 from app.cli import words
 from app.cli.exits import Ending, Unverified
-from app.cli.options import Desk, speaks_to_service
+from app.cli.options import Invocation, speaks_to_service
 from rollout.views import RolloutView
 
 ROLLBACK = "/api/rollout/rollback"
@@ -32,7 +32,7 @@ def reason_or_command(reason: str) -> str:
     return reason or get_current_context().command_path
 
 
-def change(desk: Desk, verb: str, body: dict[str, object], revision: int | None, reason: str) -> None:
+def change(desk: Invocation, verb: str, body: dict[str, object], revision: int | None, reason: str) -> None:
     """Send one command with the revision it is meant for, and say where the rollout is then."""
     if revision is None:
         revision = desk.service.rollout().revision
@@ -44,7 +44,7 @@ def change(desk: Desk, verb: str, body: dict[str, object], revision: int | None,
 @click.command()
 @click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
 @speaks_to_service
-def status(desk: Desk, watch: bool) -> None:
+def status(desk: Invocation, watch: bool) -> None:
     """Where the rollout is, both paths side by side, the evidence."""
     if not watch:
         view = desk.service.rollout()
@@ -63,7 +63,7 @@ def status(desk: Desk, watch: bool) -> None:
 @reason_option
 @revision_option
 @speaks_to_service
-def start(desk: Desk, percentage: int | None, reason: str, revision: int | None) -> None:
+def start(desk: Invocation, percentage: int | None, reason: str, revision: int | None) -> None:
     """Start the rollout: the plan's first stage, or PERCENTAGE."""
     change(desk, "start", {} if percentage is None else {"percentage": percentage}, revision, reason)
 
@@ -73,7 +73,7 @@ def start(desk: Desk, percentage: int | None, reason: str, revision: int | None)
 @reason_option
 @revision_option
 @speaks_to_service
-def set_percentage(desk: Desk, percentage: int, reason: str, revision: int | None) -> None:
+def set_percentage(desk: Invocation, percentage: int, reason: str, revision: int | None) -> None:
     """PERCENTAGE of the users on v3, now; leaves the plan's clock until `resume` or `promote`."""
     change(desk, "percentage", {"percentage": percentage}, revision, reason)
 
@@ -83,7 +83,7 @@ def set_percentage(desk: Desk, percentage: int, reason: str, revision: int | Non
 @reason_option
 @revision_option
 @speaks_to_service
-def promote(desk: Desk, full: bool, reason: str, revision: int | None) -> None:
+def promote(desk: Invocation, full: bool, reason: str, revision: int | None) -> None:
     """The plan's next stage."""
     change(desk, "promote", {"full": True} if full else {}, revision, reason)
 
@@ -92,7 +92,7 @@ def promote(desk: Desk, full: bool, reason: str, revision: int | None) -> None:
 @reason_option
 @revision_option
 @speaks_to_service
-def pause(desk: Desk, reason: str, revision: int | None) -> None:
+def pause(desk: Invocation, reason: str, revision: int | None) -> None:
     """Hold; the percentage stays."""
     change(desk, "pause", {}, revision, reason)
 
@@ -101,7 +101,7 @@ def pause(desk: Desk, reason: str, revision: int | None) -> None:
 @reason_option
 @revision_option
 @speaks_to_service
-def resume(desk: Desk, reason: str, revision: int | None) -> None:
+def resume(desk: Invocation, reason: str, revision: int | None) -> None:
     """Go on after a pause or a `set`."""
     change(desk, "resume", {}, revision, reason)
 
@@ -110,7 +110,7 @@ def resume(desk: Desk, reason: str, revision: int | None) -> None:
 @reason_option
 @revision_option
 @speaks_to_service
-def undo(desk: Desk, reason: str, revision: int | None) -> None:
+def undo(desk: Invocation, reason: str, revision: int | None) -> None:
     """Back to where it was, within 10 minutes of a person's rollback."""
     change(desk, "undo", {}, revision, reason)
 
@@ -119,7 +119,7 @@ def undo(desk: Desk, reason: str, revision: int | None) -> None:
 @click.option("--reason", "-m", required=True, metavar="TEXT", help="Why; stands in the audit.")
 @revision_option
 @speaks_to_service
-def unlock(desk: Desk, reason: str, revision: int | None) -> None:
+def unlock(desk: Invocation, reason: str, revision: int | None) -> None:
     """After a rollback: lift the lock, back to idle at 0 %."""
     change(desk, "unlock", {}, revision, reason)
 
@@ -127,7 +127,7 @@ def unlock(desk: Desk, reason: str, revision: int | None) -> None:
 @click.command()
 @click.argument("text")
 @speaks_to_service
-def note(desk: Desk, text: str) -> None:
+def note(desk: Invocation, text: str) -> None:
     """Write TEXT into the audit and onto the charts."""
     answer = desk.service.change("POST", "/api/rollout/notes", {"text": text})
     desk.say("noted", answer or {"text": text})
@@ -136,7 +136,7 @@ def note(desk: Desk, text: str) -> None:
 @click.command()
 @reason_option
 @speaks_to_service
-def rollback(desk: Desk, reason: str) -> None:
+def rollback(desk: Invocation, reason: str) -> None:
     """Everyone to v2, now, and lock. Waits until it was observed in every cell (exit 4 if not within 10 s)."""
     desk.service.change("POST", ROLLBACK, {"reason": reason_or_command(reason)})
     view = wait_until_verified(desk)
@@ -151,7 +151,7 @@ def rollback(desk: Desk, reason: str) -> None:
     raise Unverified(f"{seen}; not verified within {VERIFY_S:.0f} s. `crossfade status` shows when it is.")
 
 
-def wait_until_verified(desk: Desk) -> RolloutView:
+def wait_until_verified(desk: Invocation) -> RolloutView:
     """Ask until the rollback that is in force was observed everywhere, or the time is over.
 
     Raises `Unverified` when the service, having taken the command, is not heard of again in that time.

@@ -17,7 +17,7 @@ import msgspec
 import rich_click as click
 
 from app.cli import words
-from app.cli.exits import Refused
+from app.cli.exits import CommandRefused
 from app.cli.target import settings_or_end
 from app.cli.terminal import table
 from app.settings import Settings, describe, variable_of
@@ -48,7 +48,7 @@ def doctor(as_json: bool) -> None:
         click.echo("\n" + table(("setting", "value", "meaning"), rows))
     bad = [finding for finding in findings if finding.result == "bad"]
     if bad:
-        raise Refused("not good: " + "; ".join(f"{finding.check}: {finding.words}" for finding in bad))
+        raise CommandRefused("not good: " + "; ".join(f"{finding.check}: {finding.words}" for finding in bad))
 
 
 def examine(settings: Settings) -> Iterator[Finding]:

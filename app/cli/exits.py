@@ -24,7 +24,7 @@ class Ending(Exception):
     exit_code: ClassVar[int]
 
 
-class Refused(Ending):
+class CommandRefused(Ending):
     """The service answered and said no, or a check failed."""
 
     exit_code = 1

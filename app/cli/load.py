@@ -11,7 +11,7 @@ import msgspec
 import rich_click as click
 
 from app.cli.control import reason_option, reason_or_command
-from app.cli.options import Desk, speaks_to_service
+from app.cli.options import Invocation, speaks_to_service
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class Loaded(msgspec.Struct, frozen=True):
 @click.option("--live", is_flag=True, help="Although users are on v3: their sessions are handed over.")
 @reason_option
 @speaks_to_service
-def load(desk: Desk, path: str, factory: str, python: str, build: str, live: bool, reason: str) -> None:
+def load(desk: Invocation, path: str, factory: str, python: str, build: str, live: bool, reason: str) -> None:
     """A new build of v3 beside the old one: started, checked, given the sessions; no socket is closed."""
     body = {
         "factory": factory,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 import rich_click as click
 
-from app.cli.exits import Ending, Misused, Refused, Unreachable
+from app.cli.exits import CommandRefused, Ending, Misused, Unreachable
 from app.cli.target import Target, find_target
 
 SETTLE_S = 30.0
@@ -57,7 +57,7 @@ def loadtest(url: str | None, as_json: bool, **options: object) -> None:
             raise Unreachable(f"no client could connect to {chosen.url}: {next(iter(report.failures), '')}")
         click.echo(msgspec.json.encode(report) if as_json else report.words())
         if not report.passed:
-            raise Refused("the load test failed")
+            raise CommandRefused("the load test failed")
 
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:

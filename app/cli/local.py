@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from app.cli.exits import Refused
+from app.cli.exits import CommandRefused
 from app.cli.target import settings_or_end
 from app.errors import CrossfadeError
 
@@ -67,7 +67,7 @@ def token(role: str | None, name: str, days: float | None, listed: bool, revoke:
         else:
             _make_token(settings, role, name, days)  # type: ignore[arg-type]
     except (CrossfadeError, OSError) as error:
-        raise Refused(f"{'no token made: ' if role else ''}{error}") from None
+        raise CommandRefused(f"{'no token made: ' if role else ''}{error}") from None
 
 
 def _make_token(settings: Settings, role: TokenRole, name: str, days: float | None) -> None:
@@ -96,6 +96,6 @@ def _revoke_tokens(settings: Settings, which: str) -> None:
 
     revoked = revoke_tokens(settings, which)
     if not revoked:
-        raise Refused(f"no token that is good has the id or the name {which!r}; see `crossfade token --list`")
+        raise CommandRefused(f"no token that is good has the id or the name {which!r}; see `crossfade token --list`")
     for each in revoked:
         click.echo(f"revoked {each.id}: {each.name} ({each.role})")

@@ -13,7 +13,7 @@ import rich_click as click
 from app.cli import words
 from app.cli.control import percentage_type, reason_option, reason_or_command
 from app.cli.exits import Misused
-from app.cli.options import Desk, speaks_to_service
+from app.cli.options import Invocation, speaks_to_service
 from app.cli.service import quoted
 from rollout.views import AuditPage, ErrorGroup, Preview, SessionView, UserView
 
@@ -32,7 +32,7 @@ def user_path(user: str) -> str:
 @click.command()
 @click.argument("user")
 @speaks_to_service
-def who(desk: Desk, user: str) -> None:
+def who(desk: Invocation, user: str) -> None:
     """Which path USER is on, and why."""
     body = desk.service.read(user_path(user))
     user_view = desk.service.decode(body, UserView)
@@ -42,7 +42,7 @@ def who(desk: Desk, user: str) -> None:
 @click.command()
 @click.argument("percentage", type=percentage_type)
 @speaks_to_service
-def preview(desk: Desk, percentage: int) -> None:
+def preview(desk: Invocation, percentage: int) -> None:
     """Users and open sessions that PERCENTAGE would move; changes nothing."""
     body = desk.service.read("/api/rollout/preview", {"percentage": percentage})
     found = desk.service.decode(body, Preview)
@@ -54,7 +54,7 @@ def preview(desk: Desk, percentage: int) -> None:
 @click.argument("path", type=click.Choice(["v2", "v3"]))
 @reason_option
 @speaks_to_service
-def pin(desk: Desk, user: str, path: str, reason: str) -> None:
+def pin(desk: Invocation, user: str, path: str, reason: str) -> None:
     """Keep USER on PATH whatever the percentage; a lock still wins."""
     answer = desk.service.change("PUT", f"{user_path(user)}/pin", {"path": path, "reason": reason_or_command(reason)})
     desk.say(f"{user} is pinned to {path}", answer or {"user_id": user, "pin": path})
@@ -64,7 +64,7 @@ def pin(desk: Desk, user: str, path: str, reason: str) -> None:
 @click.argument("user")
 @reason_option
 @speaks_to_service
-def unpin(desk: Desk, user: str, reason: str) -> None:
+def unpin(desk: Invocation, user: str, reason: str) -> None:
     """Let the hash decide about USER again."""
     query = urlencode({"reason": reason_or_command(reason)})
     answer = desk.service.change("DELETE", f"{user_path(user)}/pin?{query}")
@@ -73,7 +73,7 @@ def unpin(desk: Desk, user: str, reason: str) -> None:
 
 @click.command()
 @speaks_to_service
-def sessions(desk: Desk) -> None:
+def sessions(desk: Invocation) -> None:
     """The open sessions, one a line."""
     body = desk.service.read("/api/sessions")
     desk.say(words.sessions(desk.service.decode(body, list[SessionView])), body)
@@ -89,7 +89,7 @@ def sessions(desk: Desk) -> None:
 @click.option("--jsonl", "kind", flag_value="application/jsonl", help="All of it as JSON lines, with the figures.")
 @speaks_to_service
 def events(
-    desk: Desk,
+    desk: Invocation,
     name: str,
     what: str,
     since: datetime | None,
@@ -115,7 +115,7 @@ def events(
         click.echo("there is more: --all", err=True)
 
 
-def _events(desk: Desk, wanted: dict[str, str | int]) -> AuditPage:
+def _events(desk: Invocation, wanted: dict[str, str | int]) -> AuditPage:
     return desk.service.decode(desk.service.read(EVENTS, wanted), AuditPage)
 
 
@@ -126,7 +126,7 @@ def _seconds(moment: datetime | None) -> str:
 
 @click.command()
 @speaks_to_service
-def errors(desk: Desk) -> None:
+def errors(desk: Invocation) -> None:
     """Errors by group, those seen only on v3 first."""
     body = desk.service.read("/api/errors")
     desk.say(words.errors(desk.service.decode(body, list[ErrorGroup])), body)

@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 import msgspec
 import rich_click as click
 
-from app.cli.service import Service
+from app.cli.service import ApiClient
 from app.cli.target import find_target
 from app.cli.terminal import printable
 
 
-class Desk:
+class Invocation:
     """A command's service and how it speaks to the person: text, or one JSON document per line with `--json`."""
 
-    def __init__(self, service: Service, as_json: bool) -> None:
+    def __init__(self, service: ApiClient, as_json: bool) -> None:
         self.service = service
         self.as_json = as_json
 
@@ -34,13 +34,13 @@ class Desk:
 
 
 def speaks_to_service(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command `--url` and `--json`, and a `Desk` as its first argument."""
+    """Give a command `--url` and `--json`, and a `Invocation` as its first argument."""
 
     @click.option("--url", envvar="CROSSFADE_URL", metavar="URL", help="The service; also CROSSFADE_URL.")
     @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
     @functools.wraps(command)
     def run(url: str | None, as_json: bool, **options: object) -> None:
-        with Service(find_target(url)) as service:
-            command(Desk(service, as_json), **options)
+        with ApiClient(find_target(url)) as service:
+            command(Invocation(service, as_json), **options)
 
     return run

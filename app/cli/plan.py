@@ -14,8 +14,8 @@ import rich_click as click
 
 from app.cli import words
 from app.cli.control import reason_option, reason_or_command, revision_option
-from app.cli.exits import Misused, Refused
-from app.cli.options import Desk, speaks_to_service
+from app.cli.exits import CommandRefused, Misused
+from app.cli.options import Invocation, speaks_to_service
 from rollout.plan import Plan
 from rollout.schedule import FreezeOnce
 
@@ -36,7 +36,7 @@ def plan() -> None:
 
 @plan.command()
 @speaks_to_service
-def show(desk: Desk) -> None:
+def show(desk: Invocation) -> None:
     """Print the plan in force, as a file for `apply`."""
     body = desk.service.read(PLAN)
     desk.say(desk.service.decode(body, PlanText).toml.rstrip("\n"), body)
@@ -57,7 +57,7 @@ def check(file: Path, as_json: bool) -> None:
         if as_json:
             mistakes = [{"line": each.line, "field": each.field, "message": each.message} for each in error.errors]
             click.echo(msgspec.json.encode({"valid": False, "errors": mistakes}))
-        raise Refused("\n".join(f"{file}: {each}" for each in error.errors)) from None
+        raise CommandRefused("\n".join(f"{file}: {each}" for each in error.errors)) from None
     if as_json:
         click.echo(msgspec.json.encode({"valid": True, "name": found.name, "errors": []}))
         return
@@ -73,7 +73,7 @@ def check(file: Path, as_json: bool) -> None:
 @reason_option
 @revision_option
 @speaks_to_service
-def apply(desk: Desk, file: Path, reason: str, revision: int | None) -> None:
+def apply(desk: Invocation, file: Path, reason: str, revision: int | None) -> None:
     """Put the plan of FILE in force."""
     text = read_file(file)
     if revision is None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from app.cli.exits import Misused, Refused, Unreachable
+from app.cli.exits import CommandRefused, Misused, Unreachable
 from app.cli.target import Target
 from rollout.views import RolloutView
 
@@ -27,15 +27,15 @@ CONNECT_S = 3.0
 ANSWER_S = 15.0
 
 
-class Problem(msgspec.Struct, frozen=True):
+class ProblemText(msgspec.Struct, frozen=True):
     """The part of an RFC 9457 problem document that is shown to a person."""
 
     title: str = ""
     detail: str = ""
 
 
-class Service:
-    """One service's API. Every method raises `Refused` when it says no and `Unreachable` when nothing answers."""
+class ApiClient:
+    """One service's API. Every method raises `CommandRefused` on a no, and `Unreachable` when nothing answers."""
 
     def __init__(self, target: Target) -> None:
         import httpx  # 0.2 s of imports; `crossfade --help` does without
@@ -127,20 +127,22 @@ class Service:
                 "CROSSFADE_URL."
             ) from None
 
-    def _refusal(self, response: httpx.Response) -> Refused | Unreachable:
+    def _refusal(self, response: httpx.Response) -> CommandRefused | Unreachable:
         status = response.status_code
         try:
-            problem = msgspec.json.decode(response.content, type=Problem)
+            problem = msgspec.json.decode(response.content, type=ProblemText)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            problem = Problem()
+            problem = ProblemText()
         words = problem.detail or problem.title or response.reason_phrase or "no reason given"
         if status in (502, 504) and not problem.detail:
             return Unreachable(f"{self.target.url} answers {status}: the service behind it does not answer")
         if status == 401:
-            return Refused(f"refused: {words}\n{self._how_to_sign_in()}")
+            return CommandRefused(f"refused: {words}\n{self._how_to_sign_in()}")
         if status == 412:
-            return Refused(f"refused, someone was faster: {words}\nLook with `crossfade status`, then say it again.")
-        return Refused(f"refused: {words}")
+            return CommandRefused(
+                f"refused, someone was faster: {words}\nLook with `crossfade status`, then say it again."
+            )
+        return CommandRefused(f"refused: {words}")
 
     def _how_to_sign_in(self) -> str:
         if self.target.token:

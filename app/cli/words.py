@@ -17,7 +17,7 @@ from rollout.views import (
     ErrorGroup,
     PathFigures,
     Preview,
-    Rollback,
+    RollbackView,
     RolloutView,
     SessionView,
     UserView,
@@ -109,7 +109,7 @@ def _path(each: PathFigures) -> tuple[str, ...]:
     )
 
 
-def rollback(done: Rollback, cells: Sequence[CellState]) -> str:
+def rollback(done: RollbackView, cells: Sequence[CellState]) -> str:
     """What was observed of a rollback, with its two clocks once they are known, or who was not heard of."""
     clocks = (("new stopped in", done.new_stopped_ms), ("existing moved in", done.existing_moved_ms))
     observed = [f"{name} {milliseconds(value)}" for name, value in clocks if value is not None]
@@ -120,7 +120,7 @@ def rollback(done: Rollback, cells: Sequence[CellState]) -> str:
     return f"{in_force(done, cells)}; not verified; {figures}"
 
 
-def in_force(done: Rollback, cells: Sequence[CellState]) -> str:
+def in_force(done: RollbackView, cells: Sequence[CellState]) -> str:
     """In how many cells a rollback is in force, and which are silent, for how long."""
     silence = {cell.name: cell.silent_s for cell in cells}
     heard = len(done.cells)

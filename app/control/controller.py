@@ -16,20 +16,20 @@ from dataclasses import replace
 import msgspec
 import structlog
 
-from app.control.deploy import Loads
+from app.control.deploy import Deployments
 from app.control.enforcer import Enforcer
 from app.control.following import Follower
 from app.control.forgetting import Forgetting
 from app.control.lockfile import LockFile
-from app.control.ports import Cell, Guard, NoGuard
-from app.control.queries import Everyone
+from app.control.ports import CellPort, Guard, NoGuard
+from app.control.queries import FleetQueries
 from app.control.receipt import Receipt
 from app.control.record import audit_in
-from app.control.register import Registry
-from app.control.repository import Keeper
+from app.control.register import Register
+from app.control.repository import Repository
 from app.control.rollback import ANSWER_S, Rollbacks
 from app.control.state import Desk, log_notice
-from app.control.sync import Exchange
+from app.control.sync import Sync
 from app.control.views import Known, users_on, verdicts
 from app.errors import StoreUnavailable
 from app.flags import Flags
@@ -37,8 +37,8 @@ from app.fleet.bus import Bus, NoBus
 from app.fleet.lease import Lease, OnlyCell
 from app.fleet.members import Fleet
 from app.fleet.queries import Abandon, Adopt, Prepare, Question
-from app.fleet.rpc import Asking
-from app.metrics.counters import Ledger
+from app.fleet.rpc import HostRpc
+from app.metrics.counters import Counters
 from app.settings import Settings
 from app.store.port import RevisionTaken, Store
 from rollout.errors import NoWayBack, Refused, StaleRevision
@@ -84,11 +84,11 @@ class Controller:
     def __init__(
         self,
         *,
-        cell: Cell,
+        cell: CellPort,
         store: Store,
         flags: Flags,
         lock_file: LockFile,
-        ledger: Ledger,
+        ledger: Counters,
         settings: Settings,
         guard: Guard | None = None,
         notify: Callable[[Notify], None] = log_notice,
@@ -104,7 +104,7 @@ class Controller:
         self._desk = Desk(
             cell=cell,
             fleet=Fleet(cell.name, bus or NoBus()),
-            keeper=Keeper(store),
+            keeper=Repository(store),
             force=Enforcer(cell, flags, lock_file, settings, clock),
             ledger=ledger,
             settings=settings,
@@ -123,13 +123,13 @@ class Controller:
         self._lease = lease or OnlyCell()
         self._hurried = asyncio.Event()
         self.fleet = self._desk.fleet
-        self.loads = Loads(self.fleet, settings.start_s)
-        asking = self.loads.asking = Asking(self.fleet, self._answer)
-        self.everyone = Everyone(self.fleet, asking, self.known)
-        self.exchange = Exchange(self._desk, self._rollbacks, asking, self._follower.follow)
+        self.loads = Deployments(self.fleet, settings.start_s)
+        asking = self.loads.asking = HostRpc(self.fleet, self._answer)
+        self.everyone = FleetQueries(self.fleet, asking, self.known)
+        self.exchange = Sync(self._desk, self._rollbacks, asking, self._follower.follow)
         self.exchange.on_present = self.loads.gone
         self.exchange.on_verdicts = self._hurried.set
-        self._registry = Registry(store, host, self._desk, self._rollbacks) if host else None
+        self._registry = Register(store, host, self._desk, self._rollbacks) if host else None
         self._forgetting = Forgetting(store, self._desk, self._look_at_cells)
 
     @property

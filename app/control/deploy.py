@@ -15,7 +15,7 @@ from app.control.ports import Builds
 from app.errors import CrossfadeError, FactoryError
 from app.fleet.members import SILENT_S, Fleet
 from app.fleet.queries import Abandon, Adopt, Prepare
-from app.fleet.rpc import Asking
+from app.fleet.rpc import HostRpc
 from rollout.views import Loaded
 
 ADOPT_S = 600.0
@@ -24,7 +24,7 @@ LATER_S = 10.0
 """A cell that has not answered so long after a worker must have been ready is given up."""
 
 
-class Loads:
+class Deployments:
     """The loads that this cell leads, and its part in those of others. One at a time on a host."""
 
     def __init__(self, fleet: Fleet, start_s: float) -> None:
@@ -33,7 +33,7 @@ class Loads:
         self._prepare_s = start_s + LATER_S
         self._leader = ""
         self._tasks: set[asyncio.Task[None]] = set()
-        self.asking: Asking
+        self.asking: HostRpc
         """Set before anything is loaded."""
         self.builds: Builds | None = None
         """Set when the workers are there."""

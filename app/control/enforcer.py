@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from app.control.lockfile import UNKNOWN, LockFile
-from app.control.ports import Cell
+from app.control.ports import CellPort
 from app.control.views import FlagStatus
 from app.errors import CrossfadeError
 from app.flags import Flags
@@ -32,7 +32,7 @@ class Enforcer:
     """What is in force here; `state` and `pins` are set by the controller, before it calls."""
 
     def __init__(
-        self, cell: Cell, flags: Flags, lock_file: LockFile, settings: Settings, clock: Callable[[], float]
+        self, cell: CellPort, flags: Flags, lock_file: LockFile, settings: Settings, clock: Callable[[], float]
     ) -> None:
         self.cell = cell
         self.flags = flags

@@ -14,7 +14,7 @@ from app.store.port import Store
 from rollout.errors import ReasonMissing
 from rollout.events import Actor, Audit
 from rollout.permissions import require_role
-from rollout.views import AuditFilter, GivenUp, Rollback
+from rollout.views import AuditFilter, GivenUp, RollbackView
 
 SILENT_S: Final = 30.0
 """How long a cell must not have been heard of. One that lives and only lost the store serves v2 after 10 s of that
@@ -56,7 +56,7 @@ class Forgetting:
         await self._store.remove_cell(name)
         await self._look()
 
-    async def during(self, rollback: Rollback) -> list[GivenUp]:
+    async def during(self, rollback: RollbackView) -> list[GivenUp]:
         """The cells that were given up while this rollback waited. Raises StoreUnavailable."""
         until = None if rollback.verified_at is None else rollback.verified_at + CLOCKS_S
         wanted = AuditFilter(what=WHAT, since=rollback.at, until=until)

@@ -14,16 +14,16 @@ from time import time
 import msgspec
 import structlog
 
-from app.control.ports import Cell
-from app.control.repository import Keeper
+from app.control.ports import CellPort
+from app.control.repository import Repository
 from app.errors import StoreUnavailable
 from app.fleet.aggregate import per_session_bytes
 from app.fleet.members import Fleet
-from app.metrics.counters import Ledger
+from app.metrics.counters import Counters
 from app.metrics.series import SPAN_S, TIERS, Gauges, SavedSlots, Series
 from app.store.port import SeriesChunk, Store
 from rollout.names import PATHS
-from rollout.views import AuditEntry, Mark, SeriesView, Span
+from rollout.views import AuditEntry, ChartMark, SeriesView, Span
 
 LOOK_S = 1.0
 SAVE_S = 10
@@ -39,7 +39,7 @@ MARKS = 1000
 log = structlog.get_logger()
 
 
-class History:
+class SeriesHistory:
     """The time series of all cells as one of them saw it, from as long ago as the store remembers.
 
     Without a `fleet` the cell is the only one.
@@ -47,8 +47,8 @@ class History:
 
     def __init__(
         self,
-        cell: Cell,
-        ledger: Ledger,
+        cell: CellPort,
+        ledger: Counters,
         store: Store,
         clock: Callable[[], float] = time,
         fleet: Fleet | None = None,
@@ -114,14 +114,14 @@ class History:
         for _ in chunks:
             self._waiting.popleft()
 
-    async def view(self, span: Span, keeper: Keeper, until: float | None = None) -> SeriesView:
+    async def view(self, span: Span, keeper: Repository, until: float | None = None) -> SeriesView:
         """The charts of a span that ends at `until` (Unix seconds), or now, with the marks of the audit.
 
         Without the store there are no marks, and the figures all the same.
         """
         end = self._clock() if until is None else min(until, self._clock())
         shown = self.series.view(span, end)
-        marks: list[Mark] = []
+        marks: list[ChartMark] = []
         with suppress(StoreUnavailable):
             marks = await _marks(keeper, end - SPAN_S[span], end)
         return msgspec.structs.replace(shown, marks=marks)
@@ -131,8 +131,8 @@ def _read(chunk: SeriesChunk) -> SavedSlots:
     return msgspec.msgpack.decode(chunk.data, type=SavedSlots)
 
 
-async def _marks(keeper: Keeper, since: float, until: float) -> list[Mark]:
-    found: list[Mark] = []
+async def _marks(keeper: Repository, since: float, until: float) -> list[ChartMark]:
+    found: list[ChartMark] = []
     before: int | None = None
     limit = FIRST_READ
     while len(found) < MARKS:
@@ -146,9 +146,9 @@ async def _marks(keeper: Keeper, since: float, until: float) -> list[Mark]:
     return found[:MARKS][::-1]
 
 
-def mark_of(entry: AuditEntry) -> Mark:
+def mark_of(entry: AuditEntry) -> ChartMark:
     """An audit entry as a line on a chart: the percentage where it changed one, else the verb."""
     was, now = entry.before.get("percentage"), entry.after.get("percentage")
     verb = entry.what.split(" ", 1)[0]
     word = {"rollback": "rolled back", "note": "note"}.get(verb) or (f"{now} %" if was != now else verb)
-    return Mark(at=entry.at, word=word, who=entry.who, what=entry.what, reason=entry.reason)
+    return ChartMark(at=entry.at, word=word, who=entry.who, what=entry.what, reason=entry.reason)

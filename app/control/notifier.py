@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 EVERY_S = 1.0
 
 
-class Changes:
+class Notifier:
     """Any number of listeners; `tell` is cheap and may be called from the event loop as often as one likes."""
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """Where the control loop meets the gateway: what a cell can be told and asked, and the values that cross.
 
-Whoever implements `Cell` needs nothing else of `app.control`; it must not know of the API, of the store or of sockets.
+Whoever implements `CellPort` needs nothing else of `app.control`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from app.gateway.sweep import Sweep, SweepReport
 from app.pool.state import PathState
 from rollout.assign import View
 from rollout.names import PathName
-from rollout.views import Loaded, SessionView, Verdict
+from rollout.views import Loaded, SessionView, VerdictView
 
 
-class Cell(Protocol):
+class CellPort(Protocol):
     """One gateway with its path workers. All calls but `verify` are synchronous and take at most milliseconds."""
 
     @property
@@ -82,7 +82,7 @@ class Builds(Protocol):
 class Guard(Protocol):
     """What watches a rollout: one verdict per guardrail, from evidence."""
 
-    def verdicts(self) -> Sequence[Verdict]:
+    def verdicts(self) -> Sequence[VerdictView]:
         """As of the last tick; a guardrail that is missing has no data."""
         ...
 
@@ -94,7 +94,7 @@ class Guard(Protocol):
 class NoGuard:
     """Nobody watches: no verdict, so nothing advances automatically that asks for one."""
 
-    def verdicts(self) -> Sequence[Verdict]:
+    def verdicts(self) -> Sequence[VerdictView]:
         return ()
 
     def new_epoch(self, percentage: int) -> None:

@@ -20,7 +20,7 @@ from app.fleet import census
 from app.fleet.census import Census
 from app.fleet.members import Fleet
 from app.fleet.queries import CensusOf, ErrorsOf, Question, SessionKey, SessionsOf, SessionsOfUser
-from app.fleet.rpc import Asking
+from app.fleet.rpc import HostRpc
 from app.metrics import error_groups
 from app.metrics.error_groups import GroupCount
 from rollout.names import CANARY, STABLE, PathName
@@ -31,10 +31,10 @@ ANSWER_S = 1.0
 T = TypeVar("T")
 
 
-class Everyone:
+class FleetQueries:
     """All cells of this host, asked by one of them."""
 
-    def __init__(self, fleet: Fleet, asking: Asking, known: Callable[[], Known]) -> None:
+    def __init__(self, fleet: Fleet, asking: HostRpc, known: Callable[[], Known]) -> None:
         self._fleet = fleet
         self._asking = asking
         self._known = known

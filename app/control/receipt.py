@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.fleet.bus import Part
+from app.fleet.bus import CellReport
 from app.metrics import error_groups
 from dashboards.markdown import to_markdown
 from rollout.names import CANARY
 from rollout.state import LastRollback
-from rollout.views import PathFigures, Rollback
+from rollout.views import PathFigures, RollbackView
 from rollout.views import ReceiptView as Receipt
 
 __all__ = ["Receipt", "add_up", "begin_receipt", "to_markdown"]
@@ -23,7 +23,7 @@ __all__ = ["Receipt", "add_up", "begin_receipt", "to_markdown"]
 def begin_receipt(last: LastRollback, figures: list[PathFigures]) -> Receipt:
     """Of a rollback that nobody has observed anything of yet; `figures` are those when the command came."""
     return Receipt(
-        rollback=Rollback(
+        rollback=RollbackView(
             id=last.id,
             at=last.at,
             by=last.by,
@@ -45,7 +45,7 @@ def begin_receipt(last: LastRollback, figures: list[PathFigures]) -> Receipt:
     )
 
 
-def add_up(receipt: Receipt, before: Rollback, parts: Sequence[Part], cells: list[str]) -> Receipt:
+def add_up(receipt: Receipt, before: RollbackView, parts: Sequence[CellReport], cells: list[str]) -> Receipt:
     """The receipt with all parts, also of cells that are gone by now; `cells` are there, and have it in force.
 
     `before` is what was known when this process took it up.

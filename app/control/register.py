@@ -15,7 +15,7 @@ from app.control.rollback import Rollbacks
 from app.control.state import Desk
 from app.control.views import own_census, own_figures
 from app.errors import SettingError, StoreUnavailable
-from app.fleet.bus import Figures, Part
+from app.fleet.bus import CellFigures, CellReport
 from app.store.port import Store, StoredCell
 
 EVERY_S = 1.0
@@ -28,16 +28,16 @@ OLD_S = 30.0
 log = structlog.get_logger()
 
 
-class Report(Struct, frozen=True):
+class RegisterEntry(Struct, frozen=True):
     """What a cell says of itself in the register."""
 
-    figures: Figures
-    part: Part | None
+    figures: CellFigures
+    part: CellReport | None
     forced: bool | None
     """`USE_WEBSOCKET_SUPERVISOR_V3` where it runs."""
 
 
-class Registry:
+class Register:
     """This cell's entry, and everybody else's."""
 
     def __init__(self, store: Store, host: str, desk: Desk, rollbacks: Rollbacks) -> None:
@@ -99,7 +99,7 @@ class Registry:
         if self._fleet.on_several_hosts:
             figures = msgspec.structs.replace(figures, census=own_census(known))
         # Also when this cell has seen all parts: the one that puts them together may not have.
-        report = msgspec.json.encode(Report(figures, self._watch.own_part, desk.settings.forced)).decode()
+        report = msgspec.json.encode(RegisterEntry(figures, self._watch.own_part, desk.settings.forced)).decode()
         await self._store.save_cell(StoredCell(self._fleet.name, self._host, figures.revision, report))
 
     async def load(self) -> None:
@@ -131,9 +131,9 @@ class Registry:
                 self._watch.hear(cell.name, report.part)
 
 
-def _read(cell: StoredCell) -> Report | None:
+def _read(cell: StoredCell) -> RegisterEntry | None:
     try:
-        return msgspec.json.decode(cell.report, type=Report)
+        return msgspec.json.decode(cell.report, type=RegisterEntry)
     except msgspec.MsgspecError:
         return None  # of another version; that it is there counts, and its part will be missed
 

@@ -28,7 +28,7 @@ WAITING = 1000
 log = structlog.get_logger()
 
 
-class Keeper:
+class Repository:
     """One store and what is known of it. All calls raise `StoreUnavailable` unless they say otherwise."""
 
     def __init__(self, store: Store) -> None:

@@ -19,7 +19,7 @@ from app.control.lockfile import UNKNOWN
 from app.control.receipt import Receipt
 from app.control.record import audit_in, place_of
 from app.control.state import Desk
-from app.control.verification import RollbackWatch
+from app.control.verification import Verification
 from app.errors import StoreUnavailable
 from app.fleet.bus import Locked
 from app.gateway.sweep import Sweep
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Unsaved:
+class PendingRollback:
     """A rollback that is in force here and not in the store yet."""
 
     base_revision: int
@@ -59,10 +59,10 @@ class Rollbacks:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._unsaved: Unsaved | None = None
+        self._unsaved: PendingRollback | None = None
         self._all_saved = asyncio.Event()
         self._all_saved.set()
-        self.watch = RollbackWatch(
+        self.watch = Verification(
             desk.cell,
             desk.fleet,
             lambda: desk.force.publish(rollback=True),
@@ -73,12 +73,12 @@ class Rollbacks:
         self._tasks: set[asyncio.Task[object]] = set()
 
     @property
-    def unsaved(self) -> Unsaved | None:
+    def unsaved(self) -> PendingRollback | None:
         """The rollback that the store does not know yet."""
         return self._unsaved
 
     @unsaved.setter
-    def unsaved(self, job: Unsaved | None) -> None:
+    def unsaved(self, job: PendingRollback | None) -> None:
         self._unsaved = job
         if job is None:
             self._all_saved.set()
@@ -97,7 +97,7 @@ class Rollbacks:
         command = Rollback(actor=Actor(lock.by, "oncall" if lock.by_person else "system"), reason=lock.reason)
         transition = advance(Rollout(), command, lock.since)
         self._desk.force.state = transition.state
-        self.unsaved = Unsaved(-1, transition, command, lock, lock.since, None)
+        self.unsaved = PendingRollback(-1, transition, command, lock, lock.since, None)
 
     def merge(self, lock: Lock, leader: str) -> None:
         """Another cell of this host has rolled back: in force here when this returns, whatever the store knows.
@@ -117,7 +117,7 @@ class Rollbacks:
             command = Rollback(actor=Actor(lock.by, "oncall" if lock.by_person else "system"), reason=lock.reason)
             if self.unsaved is None:
                 wait_until = time.monotonic() + MAKER_S
-                self.unsaved = Unsaved(
+                self.unsaved = PendingRollback(
                     state.revision, transition, command, lock, lock.since, None, wait_until=wait_until
                 )
             desk.force.state = transition.state
@@ -145,10 +145,10 @@ class Rollbacks:
             sweep = force.publish(rollback=True)
         entry = self._desk.entry(audit_in(transition.effects), source, base, transition.state, figures)
         if self.unsaved is None:
-            self.unsaved = Unsaved(base.revision, transition, command, lock, now, entry)
+            self.unsaved = PendingRollback(base.revision, transition, command, lock, now, entry)
         elif self.unsaved.entry is None:
             # Of the other one this cell has only heard, and it may be lifted by now; this one it has to answer for.
-            self.unsaved = Unsaved(-1, transition, command, lock, now, entry)
+            self.unsaved = PendingRollback(-1, transition, command, lock, now, entry)
         else:
             self._desk.keeper.wait(entry)
         self.observe(sweep, commanded_at, to_move, self._desk.fleet.name, figures=figures)
@@ -176,7 +176,7 @@ class Rollbacks:
         *,
         figures: list[PathFigures],
     ) -> None:
-        """Watch the rollback in force from this sweep on; see `RollbackWatch.begin`."""
+        """Watch the rollback in force from this sweep on; see `Verification.begin`."""
         last = self._desk.force.state.last_rollback
         assert last is not None  # a rollback was just made, or found
         self.watch.begin(
@@ -248,7 +248,7 @@ class Rollbacks:
         else:
             await self._desk.keeper.keep(receipt)
 
-    def _rebased(self, job: Unsaved, stored: Rollout) -> tuple[Transition, AuditEntry | None]:
+    def _rebased(self, job: PendingRollback, stored: Rollout) -> tuple[Transition, AuditEntry | None]:
         if stored.revision == job.base_revision:
             return job.transition, job.entry
         if job.wait_until and (_lifted(stored, job.lock) or UNKNOWN < job.lock.generation < stored.generation):
@@ -274,7 +274,7 @@ class Rollbacks:
             return transition, self._desk.entry(superseded, "lock file", stored, stored)
         return transition, None
 
-    def _found(self, job: Unsaved, transition: Transition, stored: Rollout) -> AuditEntry:
+    def _found(self, job: PendingRollback, transition: Transition, stored: Rollout) -> AuditEntry:
         """For a lock found at start that the store knows nothing of."""
         return self._desk.entry(audit_in(transition.effects), "lock file", stored, transition.state)
 

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 import structlog
 
 from app.control.enforcer import Enforcer
-from app.control.notifier import Changes
-from app.control.ports import Cell, Guard
+from app.control.notifier import Notifier
+from app.control.ports import CellPort, Guard
 from app.control.record import entry_of
-from app.control.repository import Keeper
+from app.control.repository import Repository
 from app.control.views import Known, path_figures
 from app.fleet.members import Fleet
-from app.metrics.counters import Ledger, Mark
+from app.metrics.counters import Counters, CountersMark
 from app.settings import Settings
 from rollout.events import Audit, Effect, Notify
 from rollout.state import Rollout
-from rollout.views import AuditEntry, PathFigures, Rollback
+from rollout.views import AuditEntry, PathFigures, RollbackView
 
 log = structlog.get_logger()
 
@@ -37,23 +37,23 @@ def log_notice(notice: Notify) -> None:
 class Desk:
     """The parts of one cell's control loop."""
 
-    cell: Cell
+    cell: CellPort
     fleet: Fleet
-    keeper: Keeper
+    keeper: Repository
     force: Enforcer
-    ledger: Ledger
+    ledger: Counters
     settings: Settings
     guard: Guard
     notify: Callable[[Notify], None]
     clock: Callable[[], float]
     """Unix seconds."""
-    mark: Mark
+    mark: CountersMark
     """Where the figures begin: the last change of the percentage."""
-    changes: Changes = field(default_factory=Changes)
+    changes: Notifier = field(default_factory=Notifier)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the record is decided and saved; a rollback does not wait for it."""
 
-    def known(self, rollback: Rollback | None = None) -> Known:
+    def known(self, rollback: RollbackView | None = None) -> Known:
         """All that a view is made of, now."""
         now, force = self.clock(), self.force
         return Known(

@@ -16,8 +16,8 @@ from app.control.rollback import Rollbacks
 from app.control.state import Desk
 from app.control.views import own_figures
 from app.errors import StoreUnavailable
-from app.fleet.bus import Answer, Ask, Changed, Figures, Locked, Message, Part, ReceiptSeen
-from app.fleet.rpc import Asking
+from app.fleet.bus import Answer, Ask, BusMessage, CellFigures, CellReport, Changed, Locked, ReceiptSeen
+from app.fleet.rpc import HostRpc
 from app.metrics.user_marks import pack
 from app.store.port import StoredRecord
 from rollout.names import PATHS
@@ -30,10 +30,10 @@ log = structlog.get_logger()
 Follow = Callable[[Changed | None], Awaitable[None]]
 
 
-class Exchange:
+class Sync:
     """`follow` is called with what is new, one call at a time; None: whatever the store says."""
 
-    def __init__(self, desk: Desk, rollbacks: Rollbacks, asking: Asking, follow: Follow) -> None:
+    def __init__(self, desk: Desk, rollbacks: Rollbacks, asking: HostRpc, follow: Follow) -> None:
         self._desk = desk
         self._fleet = desk.fleet
         self._rollbacks = rollbacks
@@ -84,8 +84,8 @@ class Exchange:
 
     # -- what this cell hears -----------------------------------------------------------------------------------------
 
-    def _hear(self, sender: str, message: Message) -> None:
-        if isinstance(message, Figures):
+    def _hear(self, sender: str, message: BusMessage) -> None:
+        if isinstance(message, CellFigures):
             before = self._fleet.others().get(sender)
             self._fleet.hear(sender, message)
             if before is not None and before.verdicts != message.verdicts:
@@ -97,7 +97,7 @@ class Exchange:
                 self._rollbacks.merge(message.lock, sender)
             case Changed():
                 self._note(message)
-            case Part():
+            case CellReport():
                 self._rollbacks.watch.hear(sender, message)
             case ReceiptSeen():
                 receipt = msgspec.json.decode(message.receipt, type=Receipt)

@@ -14,24 +14,24 @@ from time import monotonic, time
 import msgspec
 import structlog
 
-from app.control.ports import Cell
+from app.control.ports import CellPort
 from app.control.receipt import Receipt, add_up, begin_receipt
-from app.fleet.bus import Part, ReceiptSeen
+from app.fleet.bus import CellReport, ReceiptSeen
 from app.fleet.members import SILENT_S, Fleet
 from app.gateway.sweep import Sweep
 from app.metrics.error_groups import GroupCount
 from rollout.names import CANARY
 from rollout.state import LastRollback
-from rollout.views import PathFigures, Rollback
+from rollout.views import PathFigures, RollbackView
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Told:
+class _HeardReport:
     """A cell's part, and when it was heard (monotonic seconds) to be in force there, and to be done."""
 
-    part: Part
+    part: CellReport
     in_force_at: float
     done_at: float | None = None
 
@@ -44,17 +44,17 @@ class _Watched:
     """The cell that was given the command; empty: it is gone, or not known here."""
     commanded_at: float | None
     """Monotonic seconds of this cell; None: it was not this cell, so there are no clocks."""
-    before: Rollback
+    before: RollbackView
     """What was known of it when the watch began; an earlier process may have counted more."""
     sweep: Sweep
 
 
-class RollbackWatch:
+class Verification:
     """The last rollback, as far as this cell knows. `sweep_again` starts another sweep when the last was overtaken."""
 
     def __init__(
         self,
-        cell: Cell,
+        cell: CellPort,
         fleet: Fleet,
         sweep_again: Callable[[], Sweep],
         keep: Callable[[Receipt], None],
@@ -68,14 +68,14 @@ class RollbackWatch:
         self._changed = changed
         self._clock = clock
         self._watched: _Watched | None = None
-        self._told: dict[str, _Told] = {}
+        self._told: dict[str, _HeardReport] = {}
         self._task: asyncio.Task[None] | None = None
         self.receipt: Receipt | None = None
         self.on_part: Callable[[], None] = lambda: None
         """Called when this cell has observed more."""
 
     @property
-    def own_part(self) -> Part | None:
+    def own_part(self) -> CellReport | None:
         """What this cell has observed of the rollback that it watches."""
         told = self._told.get(self._fleet.name)
         return None if told is None else told.part
@@ -116,7 +116,7 @@ class RollbackWatch:
         if receipt.rollback.verified_at is not None:
             return
         if not same:
-            self._tell(Part(last.id, to_move, 0, 0, 0, False, errors, leader), sweep.at)
+            self._tell(CellReport(last.id, to_move, 0, 0, 0, False, errors, leader), sweep.at)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._observe(to_move))
 
@@ -148,7 +148,7 @@ class RollbackWatch:
 
     # -- what other cells say -----------------------------------------------------------------------------------------
 
-    def hear(self, cell: str, part: Part) -> None:
+    def hear(self, cell: str, part: CellReport) -> None:
         """Another cell's part."""
         told = self._told.get(cell)
         if told is not None and told.part == part:
@@ -184,7 +184,7 @@ class RollbackWatch:
 
     # -- what a page is told ------------------------------------------------------------------------------------------
 
-    def rollback(self) -> Rollback | None:
+    def rollback(self) -> RollbackView | None:
         """The last rollback; until it is verified, with the cells that have it and those that are waited for."""
         if self.receipt is None:
             return None
@@ -210,14 +210,14 @@ class RollbackWatch:
             silent_cells=waited,
         )
 
-    def _to_move(self, cell: str, told: _Told | None) -> int:
+    def _to_move(self, cell: str, told: _HeardReport | None) -> int:
         """Sessions on v3 when the rollback came; of a cell that is not heard, those that it reported last."""
         if told is not None:
             return told.part.to_move
         figures = self._fleet.others().get(cell)
         return 0 if figures is None or figures.locked else figures.paths[CANARY].sessions
 
-    def _left_v3(self, cell: str, part: Part) -> int:
+    def _left_v3(self, cell: str, part: CellReport) -> int:
         """Of the sessions that it had to move, those that were seen to be on v3 no longer."""
         if part.done:
             return part.moved
@@ -255,23 +255,23 @@ class RollbackWatch:
         )
         self._tell(part, in_force_at, sweep.at + report.existing_moved_ms / 1000)
 
-    def _tell(self, part: Part, in_force_at: float, done_at: float | None = None) -> None:
+    def _tell(self, part: CellReport, in_force_at: float, done_at: float | None = None) -> None:
         self._fleet.bus.tell(part)
         self._note(self._fleet.name, part, in_force_at, done_at)
         self.on_part()
         self._put_together()
 
-    def _note(self, cell: str, part: Part, in_force_at: float, done_at: float | None = None) -> None:
+    def _note(self, cell: str, part: CellReport, in_force_at: float, done_at: float | None = None) -> None:
         told = self._told.get(cell)
         if told is None or told.part.rollback != part.rollback:
-            told = self._told[cell] = _Told(part, in_force_at)
+            told = self._told[cell] = _HeardReport(part, in_force_at)
         told.part = part
         if part.done and told.done_at is None:
             told.done_at = in_force_at if done_at is None else done_at
 
     # -- all parts together -------------------------------------------------------------------------------------------
 
-    def _parts(self) -> dict[str, _Told]:
+    def _parts(self) -> dict[str, _HeardReport]:
         receipt = self.receipt
         if receipt is None:
             return {}

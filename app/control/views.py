@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from app.control.ports import Cell
+from app.control.ports import CellPort
 from app.fleet import aggregate, census
-from app.fleet.bus import Figures
+from app.fleet.bus import CellFigures
 from app.fleet.census import Census
 from app.fleet.members import Fleet
-from app.metrics.counters import Ledger, Mark
+from app.metrics.counters import Counters, CountersMark
 from app.pool.state import PathState
 from app.settings import Settings
 from rollout.assign import View, assign
@@ -27,15 +27,15 @@ from rollout.schedule import frozen_until
 from rollout.state import Rollout
 from rollout.views import (
     CellState,
-    Lock,
+    LockView,
     PathFigures,
     PlanView,
-    Rollback,
+    RollbackView,
     RolloutView,
     SessionView,
     StageView,
     UserView,
-    Verdict,
+    VerdictView,
 )
 
 FlagStatus = Literal["embedded", "in step", "pending", "changed outside", "unreachable"]
@@ -52,16 +52,16 @@ class Known:
     ticks: float
     state: Rollout
     settings: Settings
-    cell: Cell
+    cell: CellPort
     fleet: Fleet
-    ledger: Ledger
-    mark: Mark
+    ledger: Counters
+    mark: CountersMark
     view: View
     flag_age_s: float | None
     flag_status: FlagStatus
     store_down: bool
-    verdicts: Sequence[Verdict]
-    rollback: Rollback | None
+    verdicts: Sequence[VerdictView]
+    rollback: RollbackView | None
 
     def own_state(self, path: PathName) -> PathState:
         """A path in this cell, without the users that another cell of this host counts."""
@@ -94,7 +94,7 @@ def rollout_view(known: Known) -> RolloutView:
         forced=settings.forced,
         lock=None
         if lock is None
-        else Lock(generation=lock.generation, since=lock.since, by=lock.by, reason=lock.reason),
+        else LockView(generation=lock.generation, since=lock.since, by=lock.by, reason=lock.reason),
         last_rollback=known.rollback,
         paths=path_figures(known),
         verdicts=verdicts(known),
@@ -135,7 +135,7 @@ def users_on(known: Known, path: PathName) -> int:
     return known.own_state(path).users + sum(other.paths[path].users for other in known.fleet.others().values())
 
 
-def verdicts(known: Known) -> list[Verdict]:
+def verdicts(known: Known) -> list[VerdictView]:
     """One verdict per guardrail, of all cells that have the same record in force: what another found is of another."""
     others = [other for other in known.fleet.others().values() if other.revision == known.state.revision]
     return aggregate.verdicts([known.verdicts, *(other.verdicts for other in others)])
@@ -147,9 +147,9 @@ def exports_state(known: Known, path: PathName) -> bool | None:
     return aggregate.exports_state([known.cell.path_state(path), *others])
 
 
-def own_figures(known: Known) -> Figures:
+def own_figures(known: Known) -> CellFigures:
     """What this cell tells the others of itself, but for what they count users by."""
-    return Figures(
+    return CellFigures(
         process=known.fleet.process,
         revision=known.state.revision,
         locked=known.state.lock is not None,

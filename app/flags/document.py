@@ -45,7 +45,7 @@ class Segment(Struct, frozen=True):
     constraints: list[dict[str, Any]] = []
 
 
-class Document(Struct, frozen=True):
+class FeaturesDocument(Struct, frozen=True):
     """A client-features document."""
 
     features: list[Feature] = []
@@ -81,7 +81,7 @@ def rule_of(document: str, flag: str, evaluate: Callable[[str], bool]) -> FlagRu
     Only a single plain flexibleRollout sticky on the user id is left to the bucket. All else asks the engine, with the
     percentage 0 standing for "not a plain percentage".
     """
-    parsed = msgspec.json.decode(document, type=Document)
+    parsed = msgspec.json.decode(document, type=FeaturesDocument)
     feature = next((feature for feature in parsed.features if feature.name == flag), None)
     if feature is None:
         return None

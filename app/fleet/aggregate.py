@@ -13,7 +13,7 @@ from app.metrics import crashes
 from app.metrics.counters import BUCKETS, Tally, quantile_ms
 from app.pool.state import PathState
 from rollout.names import STABLE, VERDICTS, PathName
-from rollout.views import PathFigures, Verdict
+from rollout.views import PathFigures, VerdictView
 
 
 def path_figures(path: PathName, states: Mapping[str, PathState], tallies: Sequence[Tally], now: float) -> PathFigures:
@@ -74,12 +74,12 @@ def per_session_bytes(states: Iterable[PathState]) -> float | None:
     return sum(each * sessions for each, sessions in known) / weight
 
 
-def verdicts(of_cells: Iterable[Sequence[Verdict]]) -> list[Verdict]:
+def verdicts(of_cells: Iterable[Sequence[VerdictView]]) -> list[VerdictView]:
     """One verdict per guardrail: the one of the cell where it is worst, then of the one with the most evidence.
 
     Deaths of workers are counted, so those of all cells are added.
     """
-    worst: dict[str, Verdict] = {}
+    worst: dict[str, VerdictView] = {}
     deaths = 0
     for found in of_cells:
         for verdict in found:
@@ -92,5 +92,5 @@ def verdicts(of_cells: Iterable[Sequence[Verdict]]) -> list[Verdict]:
     return list(worst.values())
 
 
-def _rank(verdict: Verdict) -> tuple[int, float]:
+def _rank(verdict: VerdictView) -> tuple[int, float]:
     return VERDICTS.index(verdict.verdict), verdict.evidence or 0.0

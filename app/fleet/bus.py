@@ -17,7 +17,7 @@ from app.metrics.user_marks import Marks
 from app.pool.state import PathState
 from rollout.names import PathName, Phase
 from rollout.state import Lock
-from rollout.views import Verdict
+from rollout.views import VerdictView
 
 
 class Changed(Struct, frozen=True, array_like=True, tag="changed"):
@@ -34,7 +34,7 @@ class Locked(Struct, frozen=True, array_like=True, tag="locked"):
     lock: Lock
 
 
-class Part(Struct, frozen=True, array_like=True, tag="part"):
+class CellReport(Struct, frozen=True, array_like=True, tag="part"):
     """What one cell has observed of a rollback: it is in force there, and perhaps more."""
 
     rollback: str
@@ -57,7 +57,7 @@ class ReceiptSeen(Struct, frozen=True, array_like=True, tag="receipt"):
     receipt: bytes
 
 
-class Figures(Struct, frozen=True, array_like=True, tag="figures"):
+class CellFigures(Struct, frozen=True, array_like=True, tag="figures"):
     """One cell at one moment; said once a second and on every change."""
 
     process: str
@@ -72,7 +72,7 @@ class Figures(Struct, frozen=True, array_like=True, tag="figures"):
     slots: list[int]
     """As `app.metrics.counters` lays them out."""
     moving: int
-    verdicts: list[Verdict]
+    verdicts: list[VerdictView]
     marks: dict[PathName, Marks] = {}
     """Its users by path, for the other cells of its host; `paths` has those that no earlier one of them counts."""
     census: Census | None = None
@@ -92,13 +92,13 @@ class Answer(Struct, frozen=True, array_like=True, tag="answer"):
     refusal: str = ""
 
 
-Message: TypeAlias = Changed | Locked | Part | ReceiptSeen | Figures | Ask | Answer
+BusMessage: TypeAlias = Changed | Locked | CellReport | ReceiptSeen | CellFigures | Ask | Answer
 
 
 class Bus(Protocol):
     """The cells of this host. All calls are synchronous and take microseconds."""
 
-    on_message: Callable[[str, Message], None]
+    on_message: Callable[[str, BusMessage], None]
     """Called with the sender's name, in the event loop's thread."""
     on_present: Callable[[], None]
     """Called when `others` has changed."""
@@ -107,7 +107,7 @@ class Bus(Protocol):
         """Every other cell of this host that serves or stands still; not one whose process is gone."""
         ...
 
-    def tell(self, message: Message, to: str = "") -> None:
+    def tell(self, message: BusMessage, to: str = "") -> None:
         """Give a message to one cell, or to all others; it is in the kernel's hands when this returns."""
         ...
 
@@ -124,13 +124,13 @@ class NoBus:
     """The only cell of its host."""
 
     def __init__(self) -> None:
-        self.on_message: Callable[[str, Message], None] = lambda sender, message: None
+        self.on_message: Callable[[str, BusMessage], None] = lambda sender, message: None
         self.on_present: Callable[[], None] = lambda: None
 
     def others(self) -> Iterable[str]:
         return ()
 
-    def tell(self, message: Message, to: str = "") -> None:
+    def tell(self, message: BusMessage, to: str = "") -> None:
         """Nobody hears it."""
 
     def read(self) -> None:

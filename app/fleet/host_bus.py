@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from app.errors import LinkError
-from app.fleet.bus import Figures, Message
+from app.fleet.bus import BusMessage, CellFigures
 from app.fleet.frames import CanaryBuild, Post, Present, Serving, ToCell
 from app.link.link import Link
 
@@ -24,7 +24,7 @@ class HostBus:
     """Implements `app.fleet.bus.Bus`. `open` it in the event loop; until then nothing is said or heard."""
 
     def __init__(self, name: str, connected: socket.socket) -> None:
-        self.on_message: Callable[[str, Message], None] = lambda sender, message: None
+        self.on_message: Callable[[str, BusMessage], None] = lambda sender, message: None
         self.on_present: Callable[[], None] = lambda: None
         self.on_greet: Callable[[], None] = lambda: None
         self._name = name
@@ -32,7 +32,7 @@ class HostBus:
         self._others: tuple[str, ...] = ()
         self._heard_at = time.monotonic()
         self._encoder = msgspec.msgpack.Encoder()
-        self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+        self._decoder: msgspec.msgpack.Decoder[BusMessage] = msgspec.msgpack.Decoder(BusMessage)
         self._link: Link[ToCell] | None = None
 
     def open(self) -> None:
@@ -42,9 +42,9 @@ class HostBus:
     def others(self) -> Iterable[str]:
         return self._others
 
-    def tell(self, message: Message, to: str = "") -> None:
+    def tell(self, message: BusMessage, to: str = "") -> None:
         # Also when no other cell serves yet: one that is being started has to hear of a lock.
-        self._say(Post(self._name, to, self._encoder.encode(message), not isinstance(message, Figures)))
+        self._say(Post(self._name, to, self._encoder.encode(message), not isinstance(message, CellFigures)))
 
     def serving(self) -> None:
         """This cell accepts sockets from now on."""

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from time import monotonic
 
-from app.fleet.bus import Bus, Figures
+from app.fleet.bus import Bus, CellFigures
 from app.metrics.counters import SLOTS
 from app.metrics.user_marks import Marks, unpack
 from rollout.names import PathName
@@ -28,7 +28,7 @@ class Fleet:
         """Of this start of the cell, for others to tell it from the next one."""
         self.clock = clock
         self._heard_at: dict[str, float] = {}
-        self._figures: dict[str, Figures] = {}
+        self._figures: dict[str, CellFigures] = {}
         self._first: dict[str, list[int]] = {}
         self._gone = [0] * SLOTS
         self._marks: dict[str, dict[PathName, frozenset[int]]] = {}
@@ -62,11 +62,11 @@ class Fleet:
             self.present()
         return changed
 
-    def learn(self, cell: str, figures: Figures) -> None:
+    def learn(self, cell: str, figures: CellFigures) -> None:
         """What the register has of a cell elsewhere; how fresh it is, `elsewhere` says."""
         self._count(cell, figures)
 
-    def hear(self, cell: str, figures: Figures | None = None) -> None:
+    def hear(self, cell: str, figures: CellFigures | None = None) -> None:
         """Something came from this cell just now."""
         self._heard_at[cell] = self.clock()
         if figures is not None:
@@ -84,7 +84,7 @@ class Fleet:
             self._repeated = {}
         self._heard_at = {name: self._heard_at.get(name, self.clock()) for name in there}
 
-    def others(self) -> Mapping[str, Figures]:
+    def others(self) -> Mapping[str, CellFigures]:
         """What the others said last."""
         return self._figures
 
@@ -130,7 +130,7 @@ class Fleet:
                 total[index] += last - first
         return total
 
-    def _count(self, cell: str, figures: Figures) -> None:
+    def _count(self, cell: str, figures: CellFigures) -> None:
         before = self._figures.get(cell)
         if before is not None and before.process != figures.process:
             self._keep(cell)

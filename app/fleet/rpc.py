@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Open:
+class _Question:
     """A question on its way."""
 
     waited: set[str]
@@ -29,20 +29,20 @@ class _Open:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Asking:
+class HostRpc:
     """One cell's questions and its answers; `answer` makes one of a question and of the name of the cell that asks."""
 
     def __init__(self, fleet: Fleet, answer: Callable[[Question, str], Awaitable[object]]) -> None:
         self._fleet = fleet
         self._answer = answer
         self._last = 0
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, _Question] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def ask(self, question: Question, limit_s: float) -> dict[str, Answer]:
         """Answers by cell of this host; one that is silent, or not done in time, is missing. Raises nothing."""
         waited = {name for name in self._fleet.bus.others() if self._fleet.silent_s(name) <= SILENT_S}
-        asked = _Open(set(waited))
+        asked = _Question(set(waited))
         self._last += 1
         self._open[number := self._last] = asked
         self._fleet.bus.tell(Ask(number, msgspec.msgpack.encode(question)))
@@ -70,7 +70,7 @@ class Asking:
             self._came(asked, asked.waited - there)
 
     @staticmethod
-    def _came(asked: _Open, cells: set[str]) -> None:
+    def _came(asked: _Question, cells: set[str]) -> None:
         asked.waited -= cells
         if not asked.waited:
             asked.done.set()

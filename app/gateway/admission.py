@@ -26,7 +26,7 @@ _ALGORITHMS_KEY = ["HS256", "HS384", "HS512"]
 _ALGORITHMS_PUBLIC = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 
 
-class Refused(CrossfadeError):
+class AdmissionRefused(CrossfadeError):
     """Not let in: an HTTP status and words for the client."""
 
     def __init__(self, status: int, words: str) -> None:
@@ -45,20 +45,20 @@ class Caller(NamedTuple):
     subprotocols: Sequence[str] = ()
 
 
-class Crowd(Protocol):
+class Occupancy(Protocol):
     """How full the cell is."""
 
     def sockets_of(self, user_id: str) -> int: ...
     def __len__(self) -> int: ...
 
 
-class Door:
+class Admission:
     """One for the cell; keeps the connection attempts of each address."""
 
     def __init__(
         self,
         settings: Settings,
-        crowd: Crowd,
+        crowd: Occupancy,
         new_thread: Callable[[str], str],
         owns_thread: Callable[[str, str], bool],
     ) -> None:
@@ -74,15 +74,15 @@ class Door:
         self._keys = jwt.PyJWKClient(settings.jwks_url) if settings.jwks_url else None
 
     async def admit(self, caller: Caller, *, socket: bool, resuming: bool = False) -> Identity:
-        """Who this is. Raises `Refused`: 403 origin, 429 rate or too many sockets, 401 sign-in, 503 full."""
+        """Who this is. Raises `AdmissionRefused`: 403 origin, 429 rate or too many sockets, 401 sign-in, 503 full."""
         self._check_origin(caller)
         if not resuming:
             self._check_rate(caller)
         identity = await self._sign_in(caller)
         if len(self._crowd) >= self._settings.max_sessions:
-            raise Refused(503, "the service is full; try again later")
+            raise AdmissionRefused(503, "the service is full; try again later")
         if socket and not resuming and self._crowd.sockets_of(identity.user_id) >= self._settings.connections_per_user:
-            raise Refused(429, f"at most {self._settings.connections_per_user} connections per user")
+            raise AdmissionRefused(429, f"at most {self._settings.connections_per_user} connections per user")
         return identity
 
     def _check_origin(self, caller: Caller) -> None:
@@ -91,7 +91,7 @@ class Door:
             return  # not a browser, or one that was let in
         if not self._origins and urlsplit(origin).netloc == caller.headers.get("host"):
             return
-        raise Refused(403, "this origin may not connect")
+        raise AdmissionRefused(403, "this origin may not connect")
 
     def _check_rate(self, caller: Caller) -> None:
         address = client_address(caller.peer, caller.forwarded_for, self._proxies)
@@ -99,7 +99,7 @@ class Door:
             return
         now = monotonic()
         if not self._attempts.of(address, now).take(now):
-            raise Refused(429, "too many connection attempts from this address")
+            raise AdmissionRefused(429, "too many connection attempts from this address")
 
     async def _sign_in(self, caller: Caller) -> Identity:
         thread_id = caller.query.get("thread")
@@ -107,15 +107,15 @@ class Door:
         if self._settings.client_auth == "none":
             user_id = caller.query.get("user", "")
             if not user_id:
-                raise Refused(401, "sign-in is off on loopback: say who you are with ?user=ID")
+                raise AdmissionRefused(401, "sign-in is off on loopback: say who you are with ?user=ID")
         else:
             user_id, expires_at = await self._verify(_token_of(caller))
         if not 1 <= len(user_id) <= USER_ID_CHARACTERS or not user_id.isprintable():
-            raise Refused(401, f"a user id is 1..{USER_ID_CHARACTERS} printable characters")
+            raise AdmissionRefused(401, f"a user id is 1..{USER_ID_CHARACTERS} printable characters")
         if thread_id is None:
             thread_id = self._new_thread(user_id)
         elif not self._owns_thread(user_id, thread_id):
-            raise Refused(403, "this thread is not yours")
+            raise AdmissionRefused(403, "this thread is not yours")
         return Identity(user_id, thread_id, expires_at)
 
     async def _verify(self, token: str) -> tuple[str, float | None]:
@@ -136,9 +136,9 @@ class Door:
                 options={"require": ["sub"], "verify_aud": bool(settings.jwt_audience)},
             )
         except jwt.ExpiredSignatureError:
-            raise Refused(401, "the token has expired") from None
+            raise AdmissionRefused(401, "the token has expired") from None
         except jwt.PyJWTError:
-            raise Refused(401, "the token is not valid") from None
+            raise AdmissionRefused(401, "the token is not valid") from None
         return str(claims["sub"]), float(claims["exp"]) if "exp" in claims else None
 
 
@@ -153,5 +153,5 @@ def _token_of(caller: Caller) -> str:
             try:
                 return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode("ascii")
             except (binascii.Error, ValueError):
-                raise Refused(401, "the subprotocol is jwt.<base64url(JWT)>") from None
-    raise Refused(401, "no token: use Authorization: Bearer, or the subprotocol jwt.<base64url(JWT)>")
+                raise AdmissionRefused(401, "the subprotocol is jwt.<base64url(JWT)>") from None
+    raise AdmissionRefused(401, "no token: use Authorization: Bearer, or the subprotocol jwt.<base64url(JWT)>")

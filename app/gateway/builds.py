@@ -16,15 +16,15 @@ from rollout.views import Loaded
 
 if TYPE_CHECKING:
     from app.pool.handle import WorkerHandle
-    from app.pool.pools import PathHosts
+    from app.pool.pools import WorkerPools
 
 LOOK_S = 0.02
 
 
-class Builds:
+class CellBuilds:
     """Implements `app.control.ports.Builds` for one cell."""
 
-    def __init__(self, hosts: PathHosts, cell: Cell) -> None:
+    def __init__(self, hosts: WorkerPools, cell: Cell) -> None:
         self._hosts = hosts
         self._cell = cell
         self._preparing: asyncio.Task[WorkerHandle] | None = None

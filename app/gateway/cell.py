@@ -14,14 +14,14 @@ from typing import Literal, Protocol
 
 from app.errors import IllegalTransition
 from app.gateway.codec import JsonCodec
-from app.gateway.message import Message
+from app.gateway.message import AcceptedMessage
 from app.gateway.ports import BucketRow, Charge, HandoverOutcome, Socket, Timer, Worker
 from app.gateway.rate_limits import Buckets
-from app.gateway.session import Session, State
-from app.gateway.session_index import Registry
+from app.gateway.session import Session, SessionState
+from app.gateway.session_index import SessionIndex
 from app.gateway.sweep import RunningSweep, Sweep, SweepReport
-from app.link.frames import Done, Event, Started, Traffic
-from app.metrics.counters import Ledger
+from app.link.frames import Done, RunEvent, Started, Traffic
+from app.metrics.counters import Counters
 from app.pool.death import Death
 from app.pool.state import PathState
 from app.settings import Settings
@@ -39,13 +39,13 @@ BARRIER_AGAIN_S = 0.02
 """A worker that still holds sessions, or does not answer, is asked again after this."""
 
 
-class PathWorker(Worker, Protocol):
+class BarrierWorker(Worker, Protocol):
     """What the cell asks of a worker's handle."""
 
     async def barrier(self, timeout_s: float) -> int: ...
 
 
-class PathHost(Protocol):
+class PathStates(Protocol):
     """What the cell asks of the host of its workers."""
 
     def state_of(self, path: PathName) -> PathState: ...
@@ -67,14 +67,14 @@ class Cell:
         self,
         name: str,
         settings: Settings,
-        ledger: Ledger,
+        ledger: Counters,
         owns_thread: Callable[[str, str], bool],
         hash_bucket: Callable[[str, str], int],
     ) -> None:
         self.name = name
         self.settings = settings
         self.ledger = ledger
-        self.registry = Registry()
+        self.registry = SessionIndex()
         self.codec = JsonCodec()
         self.workers: dict[PathName, Worker | None] = {"v2": None, "v3": None}
         self.canary_workers: set[Worker] = set()
@@ -83,7 +83,7 @@ class Cell:
         self.clock = monotonic
         self.wall_clock = time
         self.owns_thread = owns_thread
-        self.host: PathHost | None = None
+        self.host: PathStates | None = None
         self.on_available: Callable[[PathName, Death | None], None] = lambda path, death: None
         """Told after a path came up (None) or went down."""
         self.on_commit: Callable[[Session], None] = lambda session: None
@@ -192,7 +192,7 @@ class Cell:
         if session.transport == "http":
             self._admitted(session)
 
-    def finished(self, session: Session, message: Message, charge: Charge, done: Done | None) -> None:
+    def finished(self, session: Session, message: AcceptedMessage, charge: Charge, done: Done | None) -> None:
         self.ledger.message(message.path, session.transport, charge, self.clock() - message.accepted_at)
         self._unstarted[message.path].pop(session.key, None)
         handed_over = session.target is not None and message.dispatched_at > 0.0
@@ -256,7 +256,7 @@ class Cell:
                 self.ledger.stale_event()
                 continue
             try:
-                if isinstance(frame, Event):
+                if isinstance(frame, RunEvent):
                     session.on_event(frame.number, frame.body)
                 elif isinstance(frame, Started):
                     unstarted.pop(frame.session, None)
@@ -274,7 +274,7 @@ class Cell:
         if path == "v3":
             self.canary_workers.add(worker)
         for session in list(self.registry.on[path]):
-            if session.state is State.HELD:
+            if session.state is SessionState.HELD:
                 session.release()
             elif before is not None and before is not worker and session.worker is before:
                 session.renew()
@@ -312,7 +312,7 @@ class Cell:
     # -- what the control loop says (app.control.ports.Cell) ----------------------------------------------------------
 
     def apply(self, view: View, *, rollback: bool = False, per_second: int = 0, move_existing: bool = True) -> Sweep:
-        """View first, then sweep; see `app.control.ports.Cell`."""
+        """View first, then sweep; see `app.control.ports.CellPort`."""
         self._given = view
         self.view = self._effective()
         self.locked = view.locked
@@ -385,7 +385,7 @@ class Cell:
     async def _canary_worker_empty(self) -> bool:
         """Every living worker of v3 was asked just now and holds nothing; a dead one holds nothing either."""
         for worker in list(self.canary_workers):
-            asked: PathWorker = worker  # type: ignore[assignment]  # the host gives whole handles
+            asked: BarrierWorker = worker  # type: ignore[assignment]  # the host gives whole handles
             try:
                 if await asked.barrier(BARRIER_TIMEOUT_S) != 0:
                     return False

@@ -5,7 +5,7 @@ Knows a session's identity, no rules: when something is said is the session's bu
 
 from __future__ import annotations
 
-from app.gateway.message import Message
+from app.gateway.message import AcceptedMessage
 from app.gateway.session import Session
 from app.messages import (
     ErrorCode,
@@ -43,17 +43,17 @@ class JsonCodec:
         }
         return render("connection_ready", payload, session.user_id, session.thread_id)
 
-    def ack(self, session: Session, message: Message) -> bytes:
+    def ack(self, session: Session, message: AcceptedMessage) -> bytes:
         return render("ack", _NOTHING, session.user_id, session.thread_id, message.message_id, message.number)
 
     def pong(self, session: Session, message_id: str | None) -> bytes:
         return render("pong", _NOTHING, session.user_id, session.thread_id, message_id)
 
-    def stopped(self, session: Session, message: Message) -> bytes:
+    def stopped(self, session: Session, message: AcceptedMessage) -> bytes:
         return render("agent_stopped", _NOTHING, session.user_id, session.thread_id, message.message_id, message.number)
 
     def error(
-        self, session: Session, code: ErrorCode, words: str, message: Message | None, message_id: str | None
+        self, session: Session, code: ErrorCode, words: str, message: AcceptedMessage | None, message_id: str | None
     ) -> bytes:
         number = None
         if message is not None:

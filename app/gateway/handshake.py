@@ -13,7 +13,7 @@ from litestar import WebSocket, websocket
 from litestar.connection.base import empty_receive, empty_send
 from litestar.datastructures import State
 
-from app.gateway.admission import SUBPROTOCOL, Caller, Refused
+from app.gateway.admission import SUBPROTOCOL, AdmissionRefused, Caller
 from app.gateway.framing import EXTENSION, FramedSocket
 from app.gateway.resume import Entrance
 
@@ -27,7 +27,7 @@ async def open_websocket(socket: WebSocket[object, object, State]) -> None:
     resume = caller.query.get("resume")
     try:
         identity = await entrance.door.admit(caller, socket=True, resuming=entrance.knows(resume))
-    except Refused as refused:
+    except AdmissionRefused as refused:
         await _refuse(socket, refused)
         _let_go(socket)
         return
@@ -55,7 +55,7 @@ def _caller(socket: WebSocket[object, object, State]) -> Caller:
     )
 
 
-async def _refuse(socket: WebSocket[object, object, State], refused: Refused) -> None:
+async def _refuse(socket: WebSocket[object, object, State], refused: AdmissionRefused) -> None:
     """A plain HTTP answer instead of the upgrade (ASGI extension `websocket.http.response`)."""
     problem = {"type": "about:blank", "title": HTTPStatus(refused.status).phrase, "status": refused.status}
     body = json.dumps(problem | {"detail": refused.words}).encode()

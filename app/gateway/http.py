@@ -15,7 +15,7 @@ from litestar import Request, Response, post
 from litestar.datastructures import State
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from app.gateway.admission import Caller, Refused
+from app.gateway.admission import AdmissionRefused, Caller
 from app.gateway.resume import Entrance
 from app.gateway.session import Session
 
@@ -31,7 +31,7 @@ STATUS_OF_REFUSAL = {
 }
 
 
-class Collector:
+class EventCollector:
     """A `Socket` that keeps the events of one message for its HTTP answer."""
 
     def __init__(self) -> None:
@@ -68,10 +68,10 @@ async def post_message(request: Request[Any, Any, State]) -> Response[Any]:
     entrance: Entrance = request.app.state.entrance
     try:
         identity = await entrance.door.admit(_caller(request), socket=False)
-    except Refused as refused:
+    except AdmissionRefused as refused:
         return _problem(refused)
     body = await _bounded_body(request, entrance.cell.settings.message_bytes)
-    collector = Collector()
+    collector = EventCollector()
     session = entrance.cell.open(identity, collector, "h-" + secrets.token_hex(8), "http")
     entrance.cell.when_finished(session, collector.finish)
     session.receive(body)
@@ -92,7 +92,7 @@ async def _bounded_body(request: Request[Any, Any, State], limit: int) -> bytes:
     return bytes(body[: limit + 1])
 
 
-async def _collect(request: Request[Any, Any, State], session: Session, collector: Collector) -> Response[Any]:
+async def _collect(request: Request[Any, Any, State], session: Session, collector: EventCollector) -> Response[Any]:
     async def gather() -> list[dict[str, Any]]:
         return [json.loads(event) async for event in collector]
 
@@ -108,7 +108,7 @@ async def _collect(request: Request[Any, Any, State], session: Session, collecto
         gone.cancel()
         session.end()
     if not events:  # closed before it was answered, as a socket would be with 1008
-        return _problem(Refused(429, "too many messages"))
+        return _problem(AdmissionRefused(429, "too many messages"))
     last = events[-1]
     status = 200
     if last["type"] == "error" and "number" not in last:
@@ -121,7 +121,7 @@ async def _client_gone(request: Request[Any, Any, State]) -> None:
         pass
 
 
-async def _stream(session: Session, collector: Collector) -> AsyncIterator[ServerSentEventMessage]:
+async def _stream(session: Session, collector: EventCollector) -> AsyncIterator[ServerSentEventMessage]:
     try:
         async for event in collector:
             kind = json.loads(event)["type"]
@@ -140,6 +140,6 @@ def _caller(request: Request[Any, Any, State]) -> Caller:
     )
 
 
-def _problem(refused: Refused) -> Response[Any]:
+def _problem(refused: AdmissionRefused) -> Response[Any]:
     problem = {"type": "about:blank", "status": refused.status, "detail": refused.words}
     return Response(json.dumps(problem).encode(), status_code=refused.status, media_type="application/problem+json")

@@ -7,7 +7,7 @@ from msgspec import Struct
 from rollout.names import PathName
 
 
-class Message(Struct, eq=False, gc=False):
+class AcceptedMessage(Struct, eq=False, gc=False):
     """One accepted message."""
 
     number: int

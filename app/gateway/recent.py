@@ -11,7 +11,7 @@ INTERRUPTED = "interrupted"
 """An id that ended so is known, but no duplicate: its retry shall run."""
 
 
-class Recent:
+class RecentMessages:
     """Ids in the order in which they were accepted, each with its terminal event (None while it is not finished)."""
 
     __slots__ = ("_ids",)

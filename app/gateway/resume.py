@@ -11,16 +11,16 @@ from typing import Protocol
 
 import msgspec
 
-from app.gateway.admission import Door
+from app.gateway.admission import Admission
 from app.gateway.cell import Cell, Identity
 from app.gateway.framing import Receiver
 from app.gateway.ports import Socket, Timer
-from app.gateway.session import Session, State
+from app.gateway.session import Session, SessionState
 
 Recovered = bool | str
 
 
-class Departed(msgspec.Struct, frozen=True):
+class DepartedSession(msgspec.Struct, frozen=True):
     """What is kept of a session for a client that comes back."""
 
     user_id: str
@@ -44,20 +44,20 @@ class ClientSocket(Socket, Protocol):
 class Departures(Protocol):
     """Where departed sessions are kept beyond this cell. A store that is down loses nothing but resumes."""
 
-    def save(self, token: str, departed: Departed) -> None: ...
+    def save(self, token: str, departed: DepartedSession) -> None: ...
     def forget(self, token: str) -> None: ...
-    async def load(self, token: str) -> Departed | None: ...
+    async def load(self, token: str) -> DepartedSession | None: ...
 
 
 class Entrance:
     """One for the cell."""
 
-    def __init__(self, cell: Cell, door: Door, departures: Departures) -> None:
+    def __init__(self, cell: Cell, door: Admission, departures: Departures) -> None:
         self.cell = cell
         self.door = door
         self._departures = departures
         self._live: dict[str, Session] = {}
-        self._departed: OrderedDict[str, Departed] = OrderedDict()
+        self._departed: OrderedDict[str, DepartedSession] = OrderedDict()
         self._changed: set[Session] = set()
         self._expiry: Timer | None = None
         cell.on_end = self._on_end
@@ -80,7 +80,7 @@ class Entrance:
         socket: ClientSocket,
         connection_id: str,
         token: str | None,
-        departed: Departed | None,
+        departed: DepartedSession | None,
     ) -> Session:
         """The same without waiting: assign and register happen in one turn."""
         recovered: Recovered = False
@@ -113,7 +113,7 @@ class Entrance:
         session.say(self.cell.codec.ready(session, self.cell.settings.heartbeat_s, recovered))
         if not socket.attach(session):
             session.on_detached()
-        elif recovered is True and session.state is State.ACTIVE:
+        elif recovered is True and session.state is SessionState.ACTIVE:
             session.pump()
         return session
 
@@ -151,7 +151,7 @@ class Entrance:
     def _on_commit(self, session: Session) -> None:
         self._changed.add(session)
 
-    def changed(self, most: int) -> list[tuple[str, Departed]]:
+    def changed(self, most: int) -> list[tuple[str, DepartedSession]]:
         """Up to `most` living sessions whose document changed since they were asked for last."""
         batch = [self._changed.pop() for _ in range(min(most, len(self._changed)))]
         return [
@@ -160,8 +160,8 @@ class Entrance:
             if session.resume_token in self._live
         ]
 
-    def _departure_of(self, session: Session, complete: bool) -> Departed:
-        return Departed(
+    def _departure_of(self, session: Session, complete: bool) -> DepartedSession:
+        return DepartedSession(
             session.user_id,
             session.thread_id,
             session.document,
@@ -175,11 +175,11 @@ class Entrance:
 class NoDepartures:
     """Kept in this cell's memory only."""
 
-    def save(self, token: str, departed: Departed) -> None:
+    def save(self, token: str, departed: DepartedSession) -> None:
         pass
 
     def forget(self, token: str) -> None:
         pass
 
-    async def load(self, token: str) -> Departed | None:
+    async def load(self, token: str) -> DepartedSession | None:
         return None

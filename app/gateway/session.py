@@ -11,9 +11,9 @@ from enum import Enum
 from typing import Literal
 
 from app.errors import IllegalTransition
-from app.gateway.message import Message
-from app.gateway.ports import Charge, Codec, HandoverOutcome, Limits, Meter, Socket, Surroundings, Timer, Worker
-from app.gateway.recent import Recent
+from app.gateway.message import AcceptedMessage
+from app.gateway.ports import Charge, Codec, HandoverOutcome, Meter, SessionLimits, Socket, Surroundings, Timer, Worker
+from app.gateway.recent import RecentMessages
 from app.link.frames import Cancel, Close, Done, Open, Run
 from app.messages import ErrorCode, Inbound, Refusal
 from rollout.names import PathName
@@ -22,7 +22,7 @@ from rollout.names import PathName
 CANCEL_GRACE_S = 0.25
 
 
-class State(Enum):
+class SessionState(Enum):
     ACTIVE = "active"
     """Bound to its path; messages are dispatched as they come."""
     DRAINING = "draining"
@@ -91,7 +91,7 @@ class Session:
         socket: Socket,
         codec: Codec[Session],
         cell: Surroundings[Session],
-        limits: Limits,
+        limits: SessionLimits,
         rate: Meter,
         conduct: Meter,
         transport: Literal["websocket", "http"] = "websocket",
@@ -114,17 +114,17 @@ class Session:
         self.conduct = conduct
         """Of anything it sends."""
         self.transport: Literal["websocket", "http"] = transport
-        self.state = State.ACTIVE if cell.workers[path] is not None else State.HELD
+        self.state = SessionState.ACTIVE if cell.workers[path] is not None else SessionState.HELD
         self.epoch = 1
         self.worker: Worker | None = None
         """Where this epoch was opened; None: nowhere yet."""
-        self.queue: deque[Message] = deque()
+        self.queue: deque[AcceptedMessage] = deque()
         self.queued_bytes = 0
-        self.running: Message | None = None
+        self.running: AcceptedMessage | None = None
         self.document: bytes | None = None
         self.seq = 0
         self.last_number = 0
-        self.recent = Recent()
+        self.recent = RecentMessages()
         self.target: PathName | None = None
         self.target_reason = ""
         self.wanted_at = 0.0
@@ -189,14 +189,14 @@ class Session:
         if thread_id is not None and thread_id != self.thread_id and not cell.owns_thread(self.user_id, thread_id):
             return self._refuse("access_denied", "this thread is not yours", message_id)
         self.last_number += 1
-        message = Message(self.last_number, message_id, body, self.heard_at)
+        message = AcceptedMessage(self.last_number, message_id, body, self.heard_at)
         self.recent.begin(message_id)
         self.queue.append(message)
         self.queued_bytes += len(body)
         self._acknowledge(message)
-        if self.state is State.ACTIVE:
+        if self.state is SessionState.ACTIVE:
             self.pump()
-        elif self.state is State.HELD and self.timer is None:
+        elif self.state is SessionState.HELD and self.timer is None:
             self._hold()
         return None
 
@@ -244,7 +244,7 @@ class Session:
         message = self._current(done.number)
         answer = done.terminal == "agent_stopped" and message.cancelled and not message.stopping
         untouched = not done.started or (done.rerun_safe and message.events == 0)
-        if answer and untouched and self.state is not State.CLOSING:
+        if answer and untouched and self.state is not SessionState.CLOSING:
             self._requeue(message)  # it starts again from the document before it
         elif answer:
             self._interrupt(message, "interrupted", done)
@@ -253,7 +253,7 @@ class Session:
             self._terminate(message, done.terminal, done.body, charge, done)
         self._go_on("interrupted" if answer else "moved")
 
-    def _current(self, number: int) -> Message:
+    def _current(self, number: int) -> AcceptedMessage:
         message = self.running
         if message is None or message.number != number:
             running = None if message is None else message.number
@@ -267,9 +267,9 @@ class Session:
 
         `cancel_after_s`: seconds after which a running message is cancelled (rollback); None: it is waited for.
         """
-        if self.state is State.ENDED:
+        if self.state is SessionState.ENDED:
             return True
-        if self.state in (State.DRAINING, State.MOVING, State.CLOSING):
+        if self.state in (SessionState.DRAINING, SessionState.MOVING, SessionState.CLOSING):
             return self._redirect(path, reason, cancel_after_s)
         if path == self.path:
             self.reason = reason
@@ -279,7 +279,7 @@ class Session:
             self._settle()
             return True
         self.target, self.target_reason, self.wanted_at = path, reason, self.cell.clock()
-        self.state = State.DRAINING
+        self.state = SessionState.DRAINING
         if cancel_after_s is not None:
             self._cancel_after(cancel_after_s)
         return False
@@ -291,8 +291,8 @@ class Session:
             self._clear_target()
             self.reason = reason
             if not self._outdated():
-                if self.state is State.DRAINING:
-                    self.state = State.ACTIVE
+                if self.state is SessionState.DRAINING:
+                    self.state = SessionState.ACTIVE
                 return True
         self.target, self.target_reason = path, reason
         if self.wanted_at == 0.0:
@@ -310,9 +310,9 @@ class Session:
         if self.running is None:
             self._bind(self.path, self.reason, "moved")
             return True
-        if self.state is State.ACTIVE:
+        if self.state is SessionState.ACTIVE:
             self.target, self.target_reason, self.wanted_at = self.path, self.reason, self.cell.clock()
-            self.state = State.DRAINING
+            self.state = SessionState.DRAINING
         return False
 
     def _cancel_after(self, seconds: float) -> None:
@@ -324,14 +324,14 @@ class Session:
         message = self.running
         if message is None:
             return
-        if self.state is not State.CLOSING:
-            self._expect(State.DRAINING)
-            self.state = State.MOVING
+        if self.state is not SessionState.CLOSING:
+            self._expect(SessionState.DRAINING)
+            self.state = SessionState.MOVING
         message.cancelled = True
         self._tell_cancel(message)
         self.timer = self.cell.later(CANCEL_GRACE_S, self._give_up)
 
-    def _tell_cancel(self, message: Message) -> None:
+    def _tell_cancel(self, message: AcceptedMessage) -> None:
         if self.worker is not None:
             self.worker.send(Cancel(self.key, self.epoch, message.number))
 
@@ -368,7 +368,7 @@ class Session:
         if path is not None:
             self.target, self.target_reason = path, reason
         elif (
-            self.state in (State.DRAINING, State.MOVING)
+            self.state in (SessionState.DRAINING, SessionState.MOVING)
             and target != self.path
             and self.cell.workers[target] is not None
         ):
@@ -379,18 +379,18 @@ class Session:
 
     def release(self) -> None:
         """The path is back: a new epoch, from the last committed document."""
-        if self.state is State.HELD:
+        if self.state is SessionState.HELD:
             self._settle()
 
     def _hold(self) -> None:
-        self.state = State.HELD
+        self.state = SessionState.HELD
         if self.timer is None:
             self.timer = self.cell.later(self.limits.hold_s, self._hold_over)
 
     def _hold_over(self) -> None:
         """Too long without the path: what waits is interrupted, the socket stays."""
         self.timer = None
-        if self.state is State.HELD:
+        if self.state is SessionState.HELD:
             self._interrupt_queue("error")
 
     # -- the end ------------------------------------------------------------------------------------------------------
@@ -400,11 +400,11 @@ class Session:
         if self.socket is None:
             return
         self.socket = None
-        waiting_for_boundary = self.state in (State.DRAINING, State.MOVING)
+        waiting_for_boundary = self.state in (SessionState.DRAINING, SessionState.MOVING)
         if self.timer is not None and not waiting_for_boundary:
             self.timer.cancel()
             self.timer = None
-        self.state = State.CLOSING
+        self.state = SessionState.CLOSING
         self._interrupt_queue("interrupted")
         if self.running is None:
             self.end()
@@ -427,10 +427,10 @@ class Session:
 
     def end(self) -> None:
         """Forget the session here and in its worker, once. What still runs is fenced and interrupted, untold."""
-        if self.state is State.ENDED:
+        if self.state is SessionState.ENDED:
             return
         self.socket = None
-        self.state = State.ENDED
+        self.state = SessionState.ENDED
         message = self.running
         if message is not None:
             self._fence()
@@ -446,16 +446,16 @@ class Session:
     def release_socket(self) -> None:
         """The client came back on another socket while the old one looked open: nothing is interrupted."""
         self.socket = None
-        if self.state is State.ACTIVE or self.state is State.HELD:
+        if self.state is SessionState.ACTIVE or self.state is SessionState.HELD:
             self._clear_target()
-        self.state = State.CLOSING
+        self.state = SessionState.CLOSING
 
     def take_up(self, socket: Socket, connection_id: str, now: float) -> None:
         """A resume: a new socket for a session whose old one is gone. `seq` begins again at 1.
 
         What still runs goes on and is heard on the new socket; `pump` starts what waits after `connection_ready`.
         """
-        self._expect(State.CLOSING)
+        self._expect(SessionState.CLOSING)
         self.socket, self.connection_id, self.connected_at = socket, connection_id, now
         self.seq = 0
         self.heard_at = self.cell.clock()
@@ -463,11 +463,11 @@ class Session:
         if running is not None and self.target is None and self._outdated():
             self.target, self.target_reason, self.wanted_at = self.path, self.reason, self.heard_at
         if running is not None and self.target is not None:
-            self.state = State.MOVING if running.cancelled else State.DRAINING
+            self.state = SessionState.MOVING if running.cancelled else SessionState.DRAINING
         elif self.cell.workers[self.path] is None:
             self._hold()
         else:
-            self.state = State.ACTIVE
+            self.state = SessionState.ACTIVE
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -481,7 +481,7 @@ class Session:
         if socket.buffered_bytes() > self.limits.send_buffer_bytes:
             self.close(1013, "too slow")
 
-    def _acknowledge(self, message: Message) -> None:
+    def _acknowledge(self, message: AcceptedMessage) -> None:
         """The ack leaves with the message's first event if that comes at once: writing is what a message costs most."""
         socket = self.socket
         if socket is not None:
@@ -490,7 +490,7 @@ class Session:
 
     def pump(self) -> None:
         """Dispatch the next message if one waits and may run."""
-        if self.running is not None or self.state is not State.ACTIVE or not self.queue:
+        if self.running is not None or self.state is not SessionState.ACTIVE or not self.queue:
             return
         if self.path == "v3" and self.cell.locked:
             self._bind("v2", "rolled_back", "moved")
@@ -524,7 +524,7 @@ class Session:
 
     def _terminate(
         self,
-        message: Message,
+        message: AcceptedMessage,
         terminal: str,
         body: bytes,
         charge: Charge,
@@ -559,7 +559,7 @@ class Session:
             self.document = done.document
             self.cell.committed(self)
 
-    def _interrupt(self, message: Message, charge: Charge, done: Done | None = None) -> None:
+    def _interrupt(self, message: AcceptedMessage, charge: Charge, done: Done | None = None) -> None:
         words = "the message was interrupted; it may have had effects; send it again"
         body = self.codec.error(self, "interrupted", words, message, None)
         self._terminate(message, "error", body, charge, done, retry=True)
@@ -570,10 +570,10 @@ class Session:
             self.queued_bytes -= len(message.body)
             self._interrupt(message, charge)
 
-    def _requeue(self, message: Message) -> None:
+    def _requeue(self, message: AcceptedMessage) -> None:
         """It was not touched: first in the queue again, under its number."""
         self.running = None
-        if self.state is State.CLOSING:
+        if self.state is SessionState.CLOSING:
             self._interrupt(message, "interrupted")
             return
         message.started = message.cancelled = False
@@ -608,9 +608,9 @@ class Session:
 
     def _go_on(self, outcome: HandoverOutcome = "moved") -> None:
         """After a message boundary: hand over if that is wanted, then the next message."""
-        if self.state is State.CLOSING and self.running is None:
+        if self.state is SessionState.CLOSING and self.running is None:
             self.end()
-        if self.state in (State.CLOSING, State.ENDED):
+        if self.state in (SessionState.CLOSING, SessionState.ENDED):
             return
         if self.target is not None:
             self._bind(self.target, self.target_reason, outcome)
@@ -619,15 +619,15 @@ class Session:
     def _settle(self) -> None:
         """Active when the path is up, else held."""
         if self.cell.workers[self.path] is not None:
-            if self.state is State.HELD and self.timer is not None:
+            if self.state is SessionState.HELD and self.timer is not None:
                 self.timer.cancel()
                 self.timer = None
-            self.state = State.ACTIVE
+            self.state = SessionState.ACTIVE
             self.pump()
         else:
             self._hold()
 
-    def _expect(self, *states: State) -> None:
+    def _expect(self, *states: SessionState) -> None:
         if self.state not in states:
             expected = " or ".join(state.value for state in states)
             raise IllegalTransition(f"session {self.key}: expected {expected}, is {self.state.value}")

@@ -8,7 +8,7 @@ from app.gateway.session import Session
 from rollout.names import PathName
 
 
-class Registry:
+class SessionIndex:
     """Every live session once; `on` is kept in step by `moved`."""
 
     def __init__(self) -> None:

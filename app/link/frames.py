@@ -30,7 +30,7 @@ class Open(Struct, frozen=True, array_like=True, tag="o"):
 
 
 class Run(Struct, frozen=True, array_like=True, tag="r"):
-    """Do one message of an opened session; the worker answers `Started`, `Event`*, `Done`."""
+    """Do one message of an opened session; the worker answers `Started`, `RunEvent`*, `Done`."""
 
     session: int
     epoch: int
@@ -70,13 +70,13 @@ class Check(Struct, frozen=True, array_like=True, tag="k"):
     document: bytes
 
 
-class Faults(Struct, frozen=True, array_like=True, tag="f"):
+class SetFaults(Struct, frozen=True, array_like=True, tag="f"):
     """Replace the faults of this path (drills); keys as in the setting `CROSSFADE_FAULTS`, empty: none."""
 
     faults: dict[str, float | int | str | bool]
 
 
-ToWorker: TypeAlias = Open | Run | Cancel | Close | Ping | Barrier | Check | Faults
+ToWorker: TypeAlias = Open | Run | Cancel | Close | Ping | Barrier | Check | SetFaults
 
 # -- worker to gateway ------------------------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class Started(Struct, frozen=True, array_like=True, tag="S"):
     number: int
 
 
-class Event(Struct, frozen=True, array_like=True, tag="E"):
+class RunEvent(Struct, frozen=True, array_like=True, tag="E"):
     session: int
     epoch: int
     number: int
@@ -150,7 +150,7 @@ class Checked(Struct, frozen=True, array_like=True, tag="K"):
     reason: str = ""
 
 
-FromWorker: TypeAlias = Ready | Failed | Started | Event | Done | Pong | BarrierPassed | Checked
+FromWorker: TypeAlias = Ready | Failed | Started | RunEvent | Done | Pong | BarrierPassed | Checked
 
 
-Traffic: TypeAlias = Started | Event | Done
+Traffic: TypeAlias = Started | RunEvent | Done

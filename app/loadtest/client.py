@@ -13,7 +13,7 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
-from app.loadtest.history import Finished, History
+from app.loadtest.history import ClientHistory, Finished
 from app.loadtest.options import LoadOptions
 
 CONNECT_TRIES = 3
@@ -24,7 +24,7 @@ class Client:
     """One user's socket. `on_finished` hears of every finished or refused message."""
 
     def __init__(self, options: LoadOptions, index: int, on_finished: Callable[[Finished], None]) -> None:
-        self.history = History(options.user(index))
+        self.history = ClientHistory(options.user(index))
         self.failure = ""
         """Why it could not connect; empty when it could."""
         self.is_open = False

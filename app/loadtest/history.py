@@ -76,7 +76,7 @@ class ReadyPayload(Struct, frozen=True):
     outcomes: list[tuple[str, str]] = []
 
 
-class _Open(Struct):
+class _OpenMessage(Struct):
     """An accepted message without a terminal event yet."""
 
     message_id: str
@@ -89,7 +89,7 @@ _errors = msgspec.json.Decoder(ErrorPayload)
 _ready = msgspec.json.Decoder(ReadyPayload)
 
 
-class History:
+class ClientHistory:
     """What one client did and saw, over one or several connections. Calls must come in the order of the wire."""
 
     def __init__(self, user_id: str) -> None:
@@ -113,7 +113,7 @@ class History:
         """Numbers that such messages must have got."""
         self._told: dict[str, str] = {}
         """How the last messages ended on the wire, in the words of `outcomes`."""
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, _OpenMessage] = {}
         self._controls: set[str] = set()
         self._seq = 0
         self._last_number = 0
@@ -260,7 +260,7 @@ class History:
         if times is None:
             self._wrong("one answer per message", f"ack number {number} for {message_id}, which waits for none")
             return
-        self._open[number] = _Open(message_id, self._answered(message_id, times))
+        self._open[number] = _OpenMessage(message_id, self._answered(message_id, times))
         self.accepted += 1
 
     def _take_event(self, frame: Frame, at: float) -> Finished | None:
@@ -298,7 +298,7 @@ class History:
             self._unseen -= skipped
         self._last_number = number
 
-    def _accepted_unseen(self, frame: Frame, number: int, at: float) -> _Open | None:
+    def _accepted_unseen(self, frame: Frame, number: int, at: float) -> _OpenMessage | None:
         """A message that was accepted on a socket which died before its ack came."""
         message_id = frame.message_id or ""
         if message_id not in self._uncertain:
@@ -311,7 +311,7 @@ class History:
         else:
             return None
         self._take_uncertain(message_id)
-        message = self._open[number] = _Open(message_id, at)
+        message = self._open[number] = _OpenMessage(message_id, at)
         return message
 
     def _not_open(self, frame: Frame, number: int) -> None:

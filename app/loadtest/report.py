@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from app.loadtest.history import History, Violation, by_rule
+from app.loadtest.history import ClientHistory, Violation, by_rule
 
 K = TypeVar("K", int, str)
 
@@ -19,7 +19,7 @@ SHOWN_VIOLATIONS = 10
 STANDARD_ERRORS = 3.0
 
 
-class Share(Struct, frozen=True):
+class CohortShare(Struct, frozen=True):
     """How many of the test's users are on v3, against the percentage that was in force."""
 
     on_v3: int
@@ -46,7 +46,7 @@ class Share(Struct, frozen=True):
         )
 
 
-class Report(Struct, frozen=True, kw_only=True):
+class LoadReport(Struct, frozen=True, kw_only=True):
     """The result; durations in the unit of their name."""
 
     clients: int
@@ -68,7 +68,7 @@ class Report(Struct, frozen=True, kw_only=True):
     """Accepted messages that ended with `error`, by code."""
     broken_rules: dict[str, int]
     violations: list[Violation]
-    share: Share | None = None
+    share: CohortShare | None = None
 
     @property
     def passed(self) -> bool:
@@ -96,20 +96,20 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def summarize(
-    histories: Sequence[History],
+    histories: Sequence[ClientHistory],
     *,
     failures: dict[str, int],
     latencies_s: Sequence[float],
     errors: dict[str, int],
     sent: int,
     seconds: float,
-    share: Share | None = None,
-) -> Report:
+    share: CohortShare | None = None,
+) -> LoadReport:
     """Close all histories and add them up."""
     violations = [violation for history in histories for violation in history.end()]
     ordered = sorted(latencies_s)
     finished = sum(history.finished for history in histories)
-    return Report(
+    return LoadReport(
         clients=len(histories),
         connected=len(histories) - sum(failures.values()),
         failures=failures,

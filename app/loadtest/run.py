@@ -17,12 +17,12 @@ from msgspec import Struct
 from app.loadtest.client import Client
 from app.loadtest.history import Finished
 from app.loadtest.options import LoadOptions, prepare
-from app.loadtest.report import Report, Share, quantile_ms, summarize
+from app.loadtest.report import CohortShare, LoadReport, quantile_ms, summarize
 
 PROGRESS_S = 1.0
 RECENT = 5000
 
-AskShare = Callable[[LoadOptions], Awaitable[Share | None]]
+AskShare = Callable[[LoadOptions], Awaitable[CohortShare | None]]
 
 
 class Progress(Struct, frozen=True):
@@ -55,7 +55,7 @@ class LoadTest:
         self._clients = [Client(options, index, self._finished) for index in range(options.clients)]
         self._began = 0.0
 
-    async def run(self, ask_share: AskShare | None = None) -> Report:
+    async def run(self, ask_share: AskShare | None = None) -> LoadReport:
         """Run it. `ask_share` is asked while all sockets are still open.
 
         Raises `LoadTestError` when it cannot be run as asked.

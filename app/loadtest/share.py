@@ -8,18 +8,18 @@ from __future__ import annotations
 import msgspec
 
 from app.loadtest.options import LoadOptions
-from app.loadtest.report import Share
+from app.loadtest.report import CohortShare
 from rollout.views import RolloutView, SessionView
 
 
-def share_of(options: LoadOptions, view: RolloutView, sessions: list[SessionView]) -> Share:
+def share_of(options: LoadOptions, view: RolloutView, sessions: list[SessionView]) -> CohortShare:
     """The share of this test's users on v3. Users whom a person pinned are left out: no percentage speaks of them."""
     paths = {
         each.user_id: each.path
         for each in sessions
         if each.user_id.startswith(options.users) and each.reason != "pinned"
     }
-    return Share(sum(path == "v3" for path in paths.values()), len(paths), expected_percentage(view))
+    return CohortShare(sum(path == "v3" for path in paths.values()), len(paths), expected_percentage(view))
 
 
 def expected_percentage(view: RolloutView) -> float:
@@ -29,7 +29,7 @@ def expected_percentage(view: RolloutView) -> float:
     return 100.0 if view.forced else float(view.percentage)
 
 
-async def ask_share(url: str, token: str, options: LoadOptions) -> Share | None:
+async def ask_share(url: str, token: str, options: LoadOptions) -> CohortShare | None:
     """Ask the API at `url`; None when it does not say (no such role, not reachable)."""
     import httpx
 

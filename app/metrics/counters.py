@@ -123,14 +123,14 @@ class Tally(Struct, frozen=True, array_like=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class CountersMark:
     """All slots at one moment (seconds of the ledger's clock): the beginning of a window."""
 
     at: float
     slots: array[int]
 
 
-class Ledger:
+class Counters:
     """The counters of one cell. `tick` once a second keeps the ring; everything else may be called at any time."""
 
     __slots__ = ("_before", "_ring", "_tail", "errors", "slots", "started_at")
@@ -141,7 +141,7 @@ class Ledger:
         self.started_at = now
         self._before = array("q", self.slots)
         # The slots as they stood WINDOW_S ago: a second that leaves the ring is added here.
-        self._tail = Mark(now, array("q", self.slots))
+        self._tail = CountersMark(now, array("q", self.slots))
         self._ring: deque[tuple[float, array[int]]] = deque()
 
     # -- the hot path ---------------------------------------------------------------------------------------------
@@ -198,15 +198,15 @@ class Ledger:
             at, old = self._ring.popleft()
             for position in range(0, len(old), 2):
                 tail[old[position]] += old[position + 1]
-            self._tail = Mark(at, tail)
+            self._tail = CountersMark(at, tail)
 
     # -- reading --------------------------------------------------------------------------------------------------
 
-    def mark(self, now: float) -> Mark:
+    def mark(self, now: float) -> CountersMark:
         """The beginning of a new window, for `window`."""
-        return Mark(now, array("q", self.slots))
+        return CountersMark(now, array("q", self.slots))
 
-    def window(self, path: PathName, now: float, since: Mark | None = None) -> Window:
+    def window(self, path: PathName, now: float, since: CountersMark | None = None) -> Window:
         """Figures of `path` since `since`, at most of the last 15 minutes."""
         tally = self.tally(path, now, since)
         histogram = [tally.histogram.get(index, 0) for index in range(BUCKETS)]
@@ -221,7 +221,7 @@ class Ledger:
             p99_ms=quantile_ms(histogram, 0.99),
         )
 
-    def tally(self, path: PathName, now: float, since: Mark | None = None) -> Tally:
+    def tally(self, path: PathName, now: float, since: CountersMark | None = None) -> Tally:
         """The same as counts, which can be added to those of other cells."""
         start = self._tail if since is None or since.at < self._tail.at else since
         old, new = start.slots, self.slots

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from rollout.views import Verdict
+from rollout.views import VerdictView
 
 GUARDRAIL = "crashes"
 LIMIT = 2
@@ -36,15 +36,15 @@ class Crashes:
         if percentage == 0:
             self.forget()
 
-    def verdicts(self) -> Sequence[Verdict]:
+    def verdicts(self) -> Sequence[VerdictView]:
         since = self._clock() - WINDOW_S
         return [verdict_of(sum(1 for at in self._deaths if at > since))]
 
 
-def verdict_of(deaths: int) -> Verdict:
+def verdict_of(deaths: int) -> VerdictView:
     """What so many deaths in the window mean."""
     failed = deaths >= LIMIT
-    return Verdict(
+    return VerdictView(
         guardrail=GUARDRAIL,
         verdict="fail" if failed else "pass",
         words="v3 keeps dying" if failed else "no harm found",

@@ -33,7 +33,7 @@ LATENCY_EDGES: tuple[str, ...] = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class CellFigures:
+class ScrapedCell:
     """What one cell of this host has to show."""
 
     name: str
@@ -47,10 +47,10 @@ class CellFigures:
     """By guardrail."""
 
 
-class LedgerCollector(Collector):
+class CountersCollector(Collector):
     """All metrics of the host's cells, read at scrape time."""
 
-    def __init__(self, cells: Callable[[], Iterable[CellFigures]]) -> None:
+    def __init__(self, cells: Callable[[], Iterable[ScrapedCell]]) -> None:
         self._cells = cells
 
     def collect(self) -> Iterator[Metric]:
@@ -65,7 +65,7 @@ class LedgerCollector(Collector):
         return iter(())
 
 
-def _counters(cells: Iterable[CellFigures]) -> Iterator[Metric]:
+def _counters(cells: Iterable[ScrapedCell]) -> Iterator[Metric]:
     messages = CounterMetricFamily(
         "crossfade_messages", "Messages by how they ended.", labels=["cell", "path", "transport", "outcome"]
     )
@@ -93,7 +93,7 @@ def _counters(cells: Iterable[CellFigures]) -> Iterator[Metric]:
     yield from (messages, admissions, handovers, stale, restarts)
 
 
-def _histograms(cells: Iterable[CellFigures]) -> Iterator[Metric]:
+def _histograms(cells: Iterable[ScrapedCell]) -> Iterator[Metric]:
     messages = HistogramMetricFamily(
         "crossfade_message_seconds",
         "From acceptance to the terminal event; ok and error only.",
@@ -117,7 +117,7 @@ def _add_histogram(
     metric.add_metric(labels, [*buckets, ("+Inf", float(below[-1]))], values[microseconds] / 1e6)
 
 
-def _path_gauges(cells: Iterable[CellFigures]) -> Iterator[Metric]:
+def _path_gauges(cells: Iterable[ScrapedCell]) -> Iterator[Metric]:
     labels = ["cell", "path"]
     sessions = GaugeMetricFamily("crossfade_sessions", "Live sessions.", labels=labels)
     memory = GaugeMetricFamily("crossfade_path_memory_bytes", "PSS of the path's worker.", labels=labels)
@@ -138,7 +138,7 @@ def _path_gauges(cells: Iterable[CellFigures]) -> Iterator[Metric]:
     yield from (sessions, memory, per_session, build)
 
 
-def _rollout_gauges(cells: Iterable[CellFigures]) -> Iterator[Metric]:
+def _rollout_gauges(cells: Iterable[ScrapedCell]) -> Iterator[Metric]:
     percentage = GaugeMetricFamily(
         "crossfade_rollout_percentage", "Percentage of users on v3 by the record.", labels=["cell"]
     )
@@ -160,9 +160,9 @@ def _rollout_gauges(cells: Iterable[CellFigures]) -> Iterator[Metric]:
 class Metrics:
     """Renders the metrics of this host's cells in the format that the scraper accepts."""
 
-    def __init__(self, cells: Callable[[], Iterable[CellFigures]]) -> None:
+    def __init__(self, cells: Callable[[], Iterable[ScrapedCell]]) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(LedgerCollector(cells))
+        self._registry.register(CountersCollector(cells))
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """Body and content type: OpenMetrics when `accept` names it, else Prometheus text."""

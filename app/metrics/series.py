@@ -104,7 +104,7 @@ class _Ring:
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenSlot:
     """A slot that is being filled."""
 
     number: int
@@ -119,7 +119,7 @@ class Series:
     def __init__(self, slots: Sequence[int]) -> None:
         self._rings = {step_s: _Ring(step_s, keep_s) for step_s, keep_s in TIERS}
         self._before = array("q", slots)
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, _OpenSlot] = {}
         self._gauges: Mapping[PathName, Gauges] = {}
         self._unsaved: dict[int, list[Slot]] = {step_s: [] for step_s, _ in TIERS}
 
@@ -143,7 +143,7 @@ class Series:
             slot = self._close(opened)
             self._rings[step_s].put(slot)
             self._unsaved[step_s].append(slot)
-        self._open[step_s] = _Open(number, {path: [0, 0] for path in PATHS}, {path: {} for path in PATHS})
+        self._open[step_s] = _OpenSlot(number, {path: [0, 0] for path in PATHS}, {path: {} for path in PATHS})
 
     def _count(self, path: PathName, current: Sequence[int]) -> None:
         before = self._before
@@ -161,7 +161,7 @@ class Series:
             for index, more in changed.items():
                 histogram[index] = histogram.get(index, 0) + more
 
-    def _close(self, opened: _Open) -> Slot:
+    def _close(self, opened: _OpenSlot) -> Slot:
         points: dict[PathName, Point] = {}
         for path, gauges in self._gauges.items():
             messages, errors = opened.counts[path]
@@ -230,7 +230,7 @@ class Series:
             memory_bytes=[_whole(row, _MEMORY) for row in rows],
         )
 
-    def _row(self, opened: _Open, path: PathName) -> list[float]:
+    def _row(self, opened: _OpenSlot, path: PathName) -> list[float]:
         point = self._close(opened).points[path]
         return [_to_float(getattr(point, name)) for name in _FIELDS]
 

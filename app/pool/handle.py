@@ -31,7 +31,7 @@ from app.pool.death import Death, DownReason, explain
 from app.pool.exits import watch_exit
 from app.pool.launch import launch
 from app.pool.liveness import Heartbeat
-from app.pool.memory import Figures, Share, read_rss, read_share
+from app.pool.memory import ProportionalShare, WorkerMemory, read_rss, read_share
 
 MEMORY_S = 0.25
 SHARE_S = 5.0
@@ -42,7 +42,7 @@ _CONTROL = frozenset({Ready, Failed, Pong, BarrierPassed, Checked})
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WorkerLimits:
     """What a worker may do before it is ended; times in seconds, memory in resident bytes (0: no limit)."""
 
     start_s: float
@@ -59,7 +59,7 @@ class WorkerHandle:
         self,
         config: WorkerConfig,
         python: str,
-        limits: Limits,
+        limits: WorkerLimits,
         *,
         on_frames: Callable[[list[Traffic]], None],
         on_gone: Callable[[WorkerHandle, Death], None],
@@ -72,7 +72,7 @@ class WorkerHandle:
         """How many workers of this path were started after a death, this one included."""
         self.sessions = 0
         """As the last answer to a ping said."""
-        self.memory = Figures()
+        self.memory = WorkerMemory()
         self.death: Death | None = None
         """Why it is gone, or is about to be."""
         self._limits = limits
@@ -246,7 +246,7 @@ class WorkerHandle:
         self._later("memory", MEMORY_S, self._watch_memory)
 
     def _watch_share(self) -> None:
-        def measured(reading: asyncio.Future[Share | None]) -> None:
+        def measured(reading: asyncio.Future[ProportionalShare | None]) -> None:
             if reading.cancelled() or reading.exception() is not None or reading.result() is None:
                 return
             self.memory.share = reading.result()

@@ -17,7 +17,7 @@ _LINUX = sys.platform == "linux"
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class ProportionalShare:
     """PSS counts a page shared by n processes as 1/n; `anonymous_bytes` leaves out what is backed by files."""
 
     pss_bytes: int
@@ -25,12 +25,12 @@ class Share:
 
 
 @dataclass(slots=True)
-class Figures:
+class WorkerMemory:
     """What is known of one worker's memory; None: not measured yet."""
 
     rss_bytes: int | None = None
-    share: Share | None = None
-    baseline: Share | None = None
+    share: ProportionalShare | None = None
+    baseline: ProportionalShare | None = None
     """Right after the start, before the first session."""
 
     def session_bytes(self, sessions: int) -> float | None:
@@ -50,14 +50,14 @@ def read_rss(pid: int) -> int | None:
         return None
 
 
-def read_share(pid: int) -> Share | None:
+def read_share(pid: int) -> ProportionalShare | None:
     """The share of a process; None: it is gone. It takes 20 ms at 1 GB, so call it in a thread.
 
     Elsewhere than on Linux the resident size stands for both.
     """
     if not _LINUX:
         resident = read_rss(pid)
-        return None if resident is None else Share(resident, resident)
+        return None if resident is None else ProportionalShare(resident, resident)
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
@@ -65,7 +65,7 @@ def read_share(pid: int) -> Share | None:
     return parse_smaps_rollup(text)
 
 
-def parse_smaps_rollup(text: str) -> Share | None:
+def parse_smaps_rollup(text: str) -> ProportionalShare | None:
     """The figures of one `smaps_rollup`, see proc(5); None when it is empty, as that of a process that just ended."""
     kilobytes = {}
     for line in text.splitlines():
@@ -77,4 +77,4 @@ def parse_smaps_rollup(text: str) -> Share | None:
         return None
     # Pss_Anon is there since Linux 5.4; before, what is private and dirty is nearest to it.
     anonymous = kilobytes.get("Pss_Anon", kilobytes.get("Private_Dirty", 0))
-    return Share(kilobytes["Pss"] * 1024, anonymous * 1024)
+    return ProportionalShare(kilobytes["Pss"] * 1024, anonymous * 1024)

@@ -13,9 +13,9 @@ import msgspec
 
 from app.errors import FactoryError
 from app.link.config import WorkerConfig
-from app.link.frames import Faults, Traffic
+from app.link.frames import SetFaults, Traffic
 from app.pool.death import Death
-from app.pool.handle import Limits, WorkerHandle
+from app.pool.handle import WorkerHandle, WorkerLimits
 from app.pool.liveness import Restarts
 from app.pool.ports import PathEvents
 
@@ -25,17 +25,19 @@ _log = logging.getLogger("crossfade.host")
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class RestartRules:
     """When a path stays down: after `crash_limit` deaths in the window (seconds); None: it never does."""
 
     crash_limit: int | None
     crash_window_s: float
 
 
-class PathHost:
+class WorkerPool:
     """One path. Everything in it happens in the event loop's thread; `events` hears of what changes."""
 
-    def __init__(self, config: WorkerConfig, python: str, limits: Limits, rules: Rules, events: PathEvents) -> None:
+    def __init__(
+        self, config: WorkerConfig, python: str, limits: WorkerLimits, rules: RestartRules, events: PathEvents
+    ) -> None:
         self.path = config.path
         self.restarts = 0
         """Workers started after a death."""
@@ -119,7 +121,7 @@ class PathHost:
         """Replace the faults of the path (drills), for later workers too."""
         self._config = msgspec.structs.replace(self._config, faults=faults)
         if self._serving is not None:
-            self._serving.send(Faults(faults))
+            self._serving.send(SetFaults(faults))
 
     # -- lives --------------------------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ import msgspec
 
 from app.errors import FactoryError
 from app.link.config import WorkerConfig
-from app.pool.handle import Limits, WorkerHandle
-from app.pool.pool import STOP_S, PathHost, Rules
+from app.pool.handle import WorkerHandle, WorkerLimits
+from app.pool.pool import STOP_S, RestartRules, WorkerPool
 from app.pool.ports import PathEvents
 from app.pool.state import PathState
 from app.settings import Settings
@@ -25,7 +25,7 @@ _log = logging.getLogger("crossfade.host")
 _Faults = dict[str, dict[str, float | int | str | bool]]
 
 
-class PathHosts:
+class WorkerPools:
     """The hosts of `v2` and `v3`. Make it in the running event loop's thread."""
 
     def __init__(
@@ -34,7 +34,7 @@ class PathHosts:
         """`canary_build` names v3's build; None: the worker does. Raises `SettingError` for faults there are not."""
         self._hosts = {path: _host_of(path, settings, thread_secret, events, canary_build) for path in PATHS}
 
-    def __getitem__(self, path: PathName) -> PathHost:
+    def __getitem__(self, path: PathName) -> WorkerPool:
         return self._hosts[path]
 
     async def start(self) -> None:
@@ -62,7 +62,7 @@ class PathHosts:
         return _state_of(host, worker)
 
 
-def _state_of(host: PathHost, worker: WorkerHandle) -> PathState:
+def _state_of(host: WorkerPool, worker: WorkerHandle) -> PathState:
     share = worker.memory.share
     return PathState(
         available=True,
@@ -80,7 +80,7 @@ def _state_of(host: PathHost, worker: WorkerHandle) -> PathState:
 
 def _host_of(
     path: PathName, settings: Settings, thread_secret: bytes, events: PathEvents, canary_build: str | None
-) -> PathHost:
+) -> WorkerPool:
     canary = path == CANARY
     config = WorkerConfig(
         path=path,
@@ -94,15 +94,15 @@ def _host_of(
         nice=settings.worker_nice_v3 if canary else 0,
         log_level=settings.log_level,
     )
-    limits = Limits(
+    limits = WorkerLimits(
         start_s=settings.start_s,
         ping_s=settings.ping_s,
         hang_s=settings.hang_v3_s if canary else settings.hang_v2_s,
         unstarted_s=settings.unstarted_s,
         memory_bytes=settings.worker_memory_bytes,
     )
-    rules = Rules(settings.crash_limit if canary else None, settings.crash_window_s)
-    return PathHost(config, settings.paths_v3_python if canary else settings.paths_v2_python, limits, rules, events)
+    rules = RestartRules(settings.crash_limit if canary else None, settings.crash_window_s)
+    return WorkerPool(config, settings.paths_v3_python if canary else settings.paths_v2_python, limits, rules, events)
 
 
 def faults_of(path: PathName, setting: str) -> dict[str, float | int | str | bool]:

@@ -18,24 +18,24 @@ import structlog
 from app.api.access import Access, proxies_of
 from app.api.page_source import PageSource
 from app.control.controller import Controller
-from app.control.history import History
+from app.control.history import SeriesHistory
 from app.control.lockfile import LockFile
 from app.errors import StoreUnavailable
 from app.flags import Flags
 from app.flags.embedded import EmbeddedFlags
-from app.fleet.bus import Figures
+from app.fleet.bus import CellFigures
 from app.fleet.host_bus import HostBus
 from app.fleet.lease import Lease, holder_of
-from app.gateway.admission import Door
-from app.gateway.builds import Builds
+from app.gateway.admission import Admission
+from app.gateway.builds import CellBuilds
 from app.gateway.cell import Cell
 from app.gateway.resume import Entrance
 from app.gateway.resume_store import StoredDepartures
-from app.metrics.counters import Ledger
+from app.metrics.counters import Counters
 from app.metrics.crashes import Crashes
-from app.metrics.prometheus import CellFigures, Metrics
+from app.metrics.prometheus import Metrics, ScrapedCell
 from app.pool.death import Death
-from app.pool.pools import PathHosts
+from app.pool.pools import WorkerPools
 from app.secret import load_secret
 from app.serve.names import cell_names, host_name
 from app.settings import Settings
@@ -85,10 +85,10 @@ class Service:
         name = name or cell_names(settings, 1)[0]
         self.secret = load_secret(settings)
         self.host_name = socket.gethostname()
-        self.ledger = Ledger()
+        self.ledger = Counters()
         owns = partial(_owns_thread, self.secret)
         self.cell = Cell(name, settings, self.ledger, owns, bucket_of)
-        self.door = Door(settings, self.cell, partial(_new_thread, self.secret), owns)
+        self.door = Admission(settings, self.cell, partial(_new_thread, self.secret), owns)
         self.store = make_store(settings)
         self.departures = StoredDepartures(self.store)
         self.entrance = Entrance(self.cell, self.door, self.departures)
@@ -107,12 +107,12 @@ class Service:
             lease=make_lease(settings, self.store, name, alone=bus is None),
             host="" if settings.store == "sqlite" else host_name(settings),
         )
-        self.history = History(self.cell, self.ledger, self.store, fleet=self.controller.fleet)
+        self.history = SeriesHistory(self.cell, self.ledger, self.store, fleet=self.controller.fleet)
         self.access = Access(self.store, self.secret.decode(), proxies=proxies_of(settings))
         self.metrics = Metrics(self.all_figures)
         self.page_source = PageSource(self.controller, self.access, self.history)
-        self.hosts: PathHosts
-        self.builds: Builds
+        self.hosts: WorkerPools
+        self.builds: CellBuilds
         self._build: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -122,9 +122,9 @@ class Service:
             self.bus.open()
             self.cell.look = self.controller.exchange.look_around
             self.controller.loads.on_loaded = self.bus.loaded
-        self.hosts = PathHosts(self.settings, self.secret, self.cell, self._given_build)
+        self.hosts = WorkerPools(self.settings, self.secret, self.cell, self._given_build)
         self.cell.host = self.hosts
-        self.builds = Builds(self.hosts, self.cell)
+        self.builds = CellBuilds(self.hosts, self.cell)
         self.controller.loads.builds = self.builds
         self.cell.on_available = self._on_available
         await asyncio.gather(self.hosts.start(), self._open_store())
@@ -162,15 +162,15 @@ class Service:
             async for revision in changes:
                 self.controller.exchange.store_changed(revision)
 
-    def all_figures(self) -> list[CellFigures]:
+    def all_figures(self) -> list[ScrapedCell]:
         """What `/metrics` shows: every cell of this host, the others as they spoke of themselves last."""
         others = self.controller.fleet.others().items()
         return [self.figures(), *(figures_of(name, figures) for name, figures in others)]
 
-    def figures(self) -> CellFigures:
+    def figures(self) -> ScrapedCell:
         """What `/metrics` shows of this cell."""
         state = self.controller.state
-        return CellFigures(
+        return ScrapedCell(
             name=self.cell.name,
             slots=self.ledger.slots,
             paths={path: self.cell.path_state(path) for path in PATHS},
@@ -203,9 +203,9 @@ class Service:
             self.cell.close_idle()
 
 
-def figures_of(name: str, figures: Figures) -> CellFigures:
+def figures_of(name: str, figures: CellFigures) -> ScrapedCell:
     """Another cell, for `/metrics`."""
-    return CellFigures(
+    return ScrapedCell(
         name=name,
         slots=figures.slots,
         paths=figures.paths,

@@ -59,7 +59,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Resume:
+class StoredResume:
     """What a client that lost its socket may come back to; both parts are written and read by the gateway only."""
 
     digest: str
@@ -165,9 +165,9 @@ class Store(Protocol):
         """Whether this call revoked it: of several at the same time, exactly one is told yes."""
         ...
 
-    async def save_resumes(self, resumes: Sequence[Resume]) -> None: ...
+    async def save_resumes(self, resumes: Sequence[StoredResume]) -> None: ...
 
-    async def take_resume(self, digest: str, now: float) -> Resume | None:
+    async def take_resume(self, digest: str, now: float) -> StoredResume | None:
         """The document, once: who takes it has it alone. None: unknown, taken or expired."""
         ...
 

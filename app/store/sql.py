@@ -19,7 +19,7 @@ from app.store.dialects import insert_new, replace, tell
 from app.store.engines import GRACE_S, HURRY_S, postgres_engine, sqlite_engine
 from app.store.feed import NAME, read_revision
 from app.store.fleet import FleetStore
-from app.store.port import Resume, RevisionTaken, SeriesChunk, StoredRecord, StoredRollback, Token
+from app.store.port import RevisionTaken, SeriesChunk, StoredRecord, StoredResume, StoredRollback, Token
 from rollout.names import PathName
 from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 
@@ -129,7 +129,7 @@ class SqlStore(FleetStore):
 
     # -- resume documents -----------------------------------------------------------------------------------------
 
-    async def save_resumes(self, resumes: Sequence[Resume]) -> None:
+    async def save_resumes(self, resumes: Sequence[StoredResume]) -> None:
         if not resumes:
             return
         # In one order, so that two cells that save the same ones wait for each other and not both for ever.
@@ -146,7 +146,7 @@ class SqlStore(FleetStore):
         async with self._begin(self._sessions) as connection:
             await replace(connection, tables.resumes, rows)
 
-    async def take_resume(self, digest: str, now: float) -> Resume | None:
+    async def take_resume(self, digest: str, now: float) -> StoredResume | None:
         table = tables.resumes
         async with self._begin(self._sessions) as connection:
             row = (
@@ -154,7 +154,7 @@ class SqlStore(FleetStore):
             ).one_or_none()
         if row is None or row.expires_at <= now:
             return None
-        return Resume(row.digest, row.document, row.outcomes, row.expires_at)
+        return StoredResume(row.digest, row.document, row.outcomes, row.expires_at)
 
     async def delete_resumes(self, now: float) -> int:
         async with self._begin(self._sessions) as connection:

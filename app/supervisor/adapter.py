@@ -23,7 +23,7 @@ _EVENT_TYPES = frozenset(get_args(EventType))
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class SupervisorMessage:
     """What people's own supervisor is given of one message; `agent` is the name that the client asked for, if any."""
 
     content: str
@@ -33,7 +33,7 @@ class Message:
     run_id: str
 
 
-class OwnAnswerer:
+class FactoryAnswerer:
     """Answers with what a factory made for this session; implements `core.Answerer`.
 
     That is an async generator function, or an object with `run` (or `__call__`) of that shape and, if it likes,
@@ -54,7 +54,7 @@ class OwnAnswerer:
     async def answer(self, request: Request, context: AgentContext) -> AsyncIterator[AgentEvent]:
         """The events of one message. Raises `BrokenAgent` for what is no event, else what people's code raised."""
         kind: Literal["message", "agent"] = "agent" if request.kind == "agent" else "message"
-        message = Message(request.content, kind, request.agent, context.thread_id, context.run_id)
+        message = SupervisorMessage(request.content, kind, request.agent, context.thread_id, context.run_id)
         items = self._run(message)
         if not hasattr(items, "__aiter__"):
             raise BrokenAgent(f"a supervisor gave {type(items).__qualname__} and no async iterator")
@@ -116,7 +116,7 @@ class OwnAnswerer:
                 await result
 
 
-def _runnable(made: object, origin: str) -> Callable[[Message], AsyncIterator[object]]:
+def _runnable(made: object, origin: str) -> Callable[[SupervisorMessage], AsyncIterator[object]]:
     """What answers one message: `made.run`, else `made` itself."""
     run = getattr(made, "run", None)
     if run is None and callable(made) and not isinstance(made, type):
@@ -128,7 +128,7 @@ def _runnable(made: object, origin: str) -> Callable[[Message], AsyncIterator[ob
     call = getattr(run, "__call__", None)  # noqa: B004 - an object's own `__call__` may be the coroutine function
     if inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(call):
         raise FactoryError(f"{origin} made a coroutine function; an async generator function is needed: let it `yield`")
-    return cast("Callable[[Message], AsyncIterator[object]]", run)
+    return cast("Callable[[SupervisorMessage], AsyncIterator[object]]", run)
 
 
 def _event(item: object) -> AgentEvent:

@@ -14,7 +14,7 @@ from app.supervisor.agents import AGENTS, DEFAULT_AGENT, Agent, AgentContext, ch
 from app.supervisor.contract import AgentEvent
 
 
-class Part(msgspec.Struct, frozen=True):
+class BuiltinState(msgspec.Struct, frozen=True):
     """What the built-in supervisor of a path keeps: the messages it answered, and by which agent the last."""
 
     runs: int = 0
@@ -22,7 +22,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Part | None)
+_decoder = msgspec.json.Decoder(BuiltinState | None)
 
 
 class BuiltinAnswerer:
@@ -44,11 +44,11 @@ class BuiltinAnswerer:
     def part(self, before: bytes, request: Request) -> bytes:
         """One more run, by this agent."""
         try:
-            runs = (_decoder.decode(before) or Part()).runs
+            runs = (_decoder.decode(before) or BuiltinState()).runs
         except msgspec.MsgspecError:
             # People's own supervisor served this path before and left a part of another shape.
             runs = 0
-        return _encoder.encode(Part(runs + 1, request.agent or self._default))
+        return _encoder.encode(BuiltinState(runs + 1, request.agent or self._default))
 
     def restore(self, part: bytes, document: bytes) -> None:
         """Nothing: the part stands in the document, and counts on from there."""

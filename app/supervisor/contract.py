@@ -46,7 +46,7 @@ class Opening:
 
 
 @runtime_checkable
-class Supervisor(Protocol):
+class SessionSupervisor(Protocol):
     """One session's supervisor: runs one message at a time and can carry its state to the other path."""
 
     rerun_safe: bool
@@ -67,7 +67,7 @@ class Supervisor(Protocol):
     async def close(self) -> None: ...
 
 
-MakeSupervisor: TypeAlias = Callable[[Opening], Awaitable[Supervisor]]
+MakeSupervisor: TypeAlias = Callable[[Opening], Awaitable[SessionSupervisor]]
 """What a path serves: makes the supervisor of one session, by its transport."""
 
 

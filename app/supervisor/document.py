@@ -42,7 +42,7 @@ class Common(Struct, frozen=True, forbid_unknown_fields=True):
     exchanges: tuple[Raw, ...] = ()
 
 
-class Document(Struct, frozen=True, forbid_unknown_fields=True):
+class StateDocument(Struct, frozen=True, forbid_unknown_fields=True):
     """A state document. A path's part is `null` until that path has something to keep."""
 
     schema_version: int
@@ -59,17 +59,17 @@ class _Version(Struct):
     schema_version: int
 
 
-_decoder = msgspec.json.Decoder(Document)
+_decoder = msgspec.json.Decoder(StateDocument)
 _version_decoder = msgspec.json.Decoder(_Version)
 _exchange_decoder = msgspec.json.Decoder(Exchange)
 
 
-def begin(user: str, thread: str) -> Document:
+def begin(user: str, thread: str) -> StateDocument:
     """The document of a session that has done nothing yet."""
-    return Document(SCHEMA_VERSION, Common(user, thread, 0))
+    return StateDocument(SCHEMA_VERSION, Common(user, thread, 0))
 
 
-def read(data: bytes) -> Document:
+def read(data: bytes) -> StateDocument:
     """The document in `data`. Raises `UnreadableDocument`, a `ValueError`, when this build cannot go on from it."""
     if len(data) > DOCUMENT_BYTES:
         raise UnreadableDocument(f"the document has {len(data)} bytes (limit {DOCUMENT_BYTES})")
@@ -83,7 +83,7 @@ def read(data: bytes) -> Document:
         # A Raw is a view that keeps the whole of `data` alive; a session may live for days.
         common = document.common
         kept = tuple(exchange.copy() for exchange in common.exchanges)
-        document = Document(
+        document = StateDocument(
             version, Common(common.user, common.thread, common.runs, kept), document.v2.copy(), document.v3.copy()
         )
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
@@ -91,13 +91,13 @@ def read(data: bytes) -> Document:
     return document
 
 
-def exchanges(document: Document, thread: str) -> list[Exchange]:
+def exchanges(document: StateDocument, thread: str) -> list[Exchange]:
     """The kept exchanges of one thread, oldest first."""
     every = map(_exchange_decoder.decode, document.common.exchanges)
     return [exchange for exchange in every if exchange.thread == thread]
 
 
-def advance(document: Document, exchange: Exchange, path: PathName, part: bytes) -> Document:
+def advance(document: StateDocument, exchange: Exchange, path: PathName, part: bytes) -> StateDocument:
     """The document after one more run on `path`, which now keeps `part` (JSON). Raises `DocumentTooLarge`."""
     if len(part) > PART_BYTES:
         raise DocumentTooLarge(f"{path} keeps {len(part)} bytes of its own (limit {PART_BYTES})")
@@ -107,18 +107,18 @@ def advance(document: Document, exchange: Exchange, path: PathName, part: bytes)
     after = Common(common.user, common.thread, common.runs + 1, kept)
     own = Raw(part)
     if path == "v2":
-        return Document(SCHEMA_VERSION, after, own, document.v3)
-    return Document(SCHEMA_VERSION, after, document.v2, own)
+        return StateDocument(SCHEMA_VERSION, after, own, document.v3)
+    return StateDocument(SCHEMA_VERSION, after, document.v2, own)
 
 
-def switch(document: Document, thread: str) -> Document:
+def switch(document: StateDocument, thread: str) -> StateDocument:
     """The document after the session went over to another thread."""
     common = document.common
     moved = Common(common.user, thread, common.runs, common.exchanges)
-    return Document(SCHEMA_VERSION, moved, document.v2, document.v3)
+    return StateDocument(SCHEMA_VERSION, moved, document.v2, document.v3)
 
 
-def write(document: Document) -> tuple[Document, bytes]:
+def write(document: StateDocument) -> tuple[StateDocument, bytes]:
     """The document as bytes within `DOCUMENT_BYTES`, and as it is after the oldest exchanges went to make it fit.
 
     Raises `DocumentTooLarge` when it does not fit without any exchange.
@@ -130,7 +130,7 @@ def write(document: Document) -> tuple[Document, bytes]:
     kept = list(common.exchanges)
     while over > 0 and kept:
         over -= len(bytes(kept.pop(0))) + 1
-    fitting = Document(
+    fitting = StateDocument(
         SCHEMA_VERSION, Common(common.user, common.thread, common.runs, tuple(kept)), document.v2, document.v3
     )
     data = _encoder.encode(fitting)

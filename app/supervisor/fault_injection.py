@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from app.messages import Request
-from app.supervisor.contract import AgentEvent, Supervisor
+from app.supervisor.contract import AgentEvent, SessionSupervisor
 from app.supervisor.core import close_events
 from app.supervisor.faults import Faults
 
 
-class Drilled:
+class FaultInjected:
     """A `contract.Supervisor` around another; without faults it costs one look per message."""
 
     __slots__ = ("__weakref__", "_faults", "_inner", "rerun_safe")
 
-    def __init__(self, inner: Supervisor, faults: Faults) -> None:
+    def __init__(self, inner: SessionSupervisor, faults: Faults) -> None:
         self._inner = inner
         self._faults = faults
         self.rerun_safe = inner.rerun_safe

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TypeAlias, cast
 
 from app.errors import FactoryError
-from app.supervisor.adapter import OwnAnswerer
+from app.supervisor.adapter import FactoryAnswerer
 from app.supervisor.agents import DEFAULT_AGENT, check_agent_setting
 from app.supervisor.builtin import BuiltinAnswerer
 from app.supervisor.context import RequestContext, WebSocketContext
-from app.supervisor.contract import Opening, PathServing, Supervisor
+from app.supervisor.contract import Opening, PathServing, SessionSupervisor
 from app.supervisor.core import Dependencies, create_supervisor_core
-from app.supervisor.fault_injection import Drilled
+from app.supervisor.fault_injection import FaultInjected
 from app.supervisor.faults import Faults
 from app.supervisor.http import open_request
 from app.supervisor.importing import build_of_package, digest_of_files, import_factory, one_line
@@ -28,7 +28,7 @@ from rollout.names import PathName
 
 BUILTIN = "builtin"
 
-OpenSession: TypeAlias = Callable[[Opening, Dependencies], Supervisor]
+OpenSession: TypeAlias = Callable[[Opening, Dependencies], SessionSupervisor]
 
 # How each path makes a supervisor for a WebSocket. By name, so that a worker imports only its own path's way.
 _WEBSOCKET = {
@@ -65,10 +65,10 @@ def _load_builtin(path: PathName, agent: str, secret: bytes, faults: Faults, bui
         raise FactoryError(f"{path}: there is no built-in supervisor of this path any more")
     open_websocket = _resolve(target)
 
-    async def make(opening: Opening) -> Supervisor:
+    async def make(opening: Opening) -> SessionSupervisor:
         dependencies = Dependencies(path, BuiltinAnswerer(agent), secret)
         open_session = open_request if opening.transport == "http" else open_websocket
-        return Drilled(open_session(opening, dependencies), faults)
+        return FaultInjected(open_session(opening, dependencies), faults)
 
     return PathServing(make, build or _build_of_builtin(path), exports_state=True)
 
@@ -76,12 +76,14 @@ def _load_builtin(path: PathName, agent: str, secret: bytes, faults: Faults, bui
 def _load_own(spec: str, path: PathName, secret: bytes, faults: Faults, build: str | None) -> PathServing:
     factory = import_factory(spec)
 
-    async def make(opening: Opening) -> Supervisor:
+    async def make(opening: Opening) -> SessionSupervisor:
         context = RequestContext.of(opening) if opening.transport == "http" else WebSocketContext.of(opening)
         made = factory(context)
         if inspect.isawaitable(made):
             made = await made
-        return Drilled(create_supervisor_core(context, Dependencies(path, OwnAnswerer(made, spec), secret)), faults)
+        return FaultInjected(
+            create_supervisor_core(context, Dependencies(path, FactoryAnswerer(made, spec), secret)), faults
+        )
 
     exports_state = _try(spec, factory)
     return PathServing(make, build or build_of_package(spec), exports_state)
@@ -98,7 +100,7 @@ def _try(spec: str, factory: Callable[..., object]) -> bool:
                 first.close()
             return True
         second = factory(WebSocketContext("crossfade-check-2", "crossfade-check-2"))
-    answerer = OwnAnswerer(first, spec)
+    answerer = FactoryAnswerer(first, spec)
     if subject(first) is subject(second) and not is_code(first):
         raise FactoryError(f"{spec} made the same object for two users; it makes one for each session")
     for made in (first, second):

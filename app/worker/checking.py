@@ -10,7 +10,7 @@ import logging
 
 from app.link.frames import Checked
 from app.messages import Request
-from app.supervisor.contract import DOCUMENT_BYTES, Opening, PathServing, Supervisor
+from app.supervisor.contract import DOCUMENT_BYTES, Opening, PathServing, SessionSupervisor
 from app.supervisor.threads import new_thread_id
 
 SCRATCH_USER = "crossfade-check"
@@ -41,7 +41,7 @@ async def make_sample(serving: PathServing, opening: Opening) -> bytes | None:
         await supervisor.close()
 
 
-async def _exchange(supervisor: Supervisor) -> None:
+async def _exchange(supervisor: SessionSupervisor) -> None:
     async for _ in supervisor.run(Request("message", "hello"), "r-warm-up"):
         pass
 

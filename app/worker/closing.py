@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import deque
 
-from app.supervisor.contract import Supervisor
+from app.supervisor.contract import SessionSupervisor
 
 AT_ONCE = 16
 CLOSE_S = 5.0
@@ -19,14 +19,14 @@ BREATH = 256
 _log = logging.getLogger("crossfade.worker")
 
 
-class Retiring:
+class ClosingSupervisors:
     """The supervisors still to be closed. Ten thousand sessions may end in one turn: no task for each."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Supervisor] = deque()
+        self._waiting: deque[SessionSupervisor] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def add(self, supervisor: Supervisor | None) -> None:
+    def add(self, supervisor: SessionSupervisor | None) -> None:
         """Close it soon; None (a session that never had one) is fine."""
         if supervisor is None:
             return
@@ -50,7 +50,7 @@ class Retiring:
                 await asyncio.sleep(0)
 
 
-async def _close(supervisor: Supervisor) -> None:
+async def _close(supervisor: SessionSupervisor) -> None:
     try:
         async with asyncio.timeout(CLOSE_S):
             await supervisor.close()

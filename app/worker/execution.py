@@ -15,11 +15,11 @@ from typing import Protocol
 import msgspec
 
 from app.errors import CrossfadeError
-from app.link.frames import Done, Event
+from app.link.frames import Done, RunEvent
 from app.messages import error_payload, render, request_of
-from app.supervisor.contract import DOCUMENT_BYTES, TERMINAL, AgentEvent, PathServing, Supervisor
+from app.supervisor.contract import DOCUMENT_BYTES, TERMINAL, AgentEvent, PathServing, SessionSupervisor
 from app.worker.failures import Failure, Failures
-from app.worker.sessions import Running
+from app.worker.sessions import RunningMessage
 
 EVENT_BYTES = 512 * 1024
 """Largest rendered event; half of what the gateway keeps for a slow reader."""
@@ -45,7 +45,7 @@ class Execution:
     """Runs messages. `ended` is called once for each, when nothing of it runs any more."""
 
     def __init__(
-        self, serving: PathServing, outgoing: Outgoing, failures: Failures, ended: Callable[[Running], None]
+        self, serving: PathServing, outgoing: Outgoing, failures: Failures, ended: Callable[[RunningMessage], None]
     ) -> None:
         self._serving = serving
         self._outgoing = outgoing
@@ -55,7 +55,7 @@ class Execution:
         self._counter = itertools.count(1)
         self._finished = 0
 
-    async def execute(self, running: Running) -> None:
+    async def execute(self, running: RunningMessage) -> None:
         """The task of one announced message. Never raises, whatever its supervisor does."""
         try:
             if running.why is None:
@@ -67,7 +67,7 @@ class Execution:
         finally:
             self._ended(running)
 
-    async def _attempt(self, running: Running) -> None:
+    async def _attempt(self, running: RunningMessage) -> None:
         try:
             terminal = await self._events(running)
         except asyncio.CancelledError as error:
@@ -89,7 +89,7 @@ class Execution:
         elif running.why == "timeout":
             self._fail(running, self._failures.timeout())
 
-    async def _events(self, running: Running) -> AgentEvent:
+    async def _events(self, running: RunningMessage) -> AgentEvent:
         """Send the events of the message; returns the terminal one, which is not sent."""
         supervisor = running.held.supervisor or await self._make(running)
         running.supervisor = supervisor
@@ -117,7 +117,7 @@ class Execution:
             raise BrokenRun("the run ended without a terminal event")
         return terminal
 
-    async def _make(self, running: Running) -> Supervisor:
+    async def _make(self, running: RunningMessage) -> SessionSupervisor:
         held = running.held
         supervisor = await self._serving.make(held.opening)
         if held.document is not None:
@@ -134,12 +134,12 @@ class Execution:
             held.supervisor = supervisor
         return supervisor
 
-    def _send(self, running: Running, event: AgentEvent) -> None:
+    def _send(self, running: RunningMessage, event: AgentEvent) -> None:
         run = running.run
         body = _written(running, event.type, event.payload, running.thread_id)
-        self._outgoing.send(Event(run.session, run.epoch, run.number, body))
+        self._outgoing.send(RunEvent(run.session, run.epoch, run.number, body))
 
-    def _complete(self, running: Running, terminal: AgentEvent) -> None:
+    def _complete(self, running: RunningMessage, terminal: AgentEvent) -> None:
         try:
             document = self._changed(running)
             body = _written(running, terminal.type, terminal.payload, running.thread_id)
@@ -151,7 +151,7 @@ class Execution:
             thread_id = running.held.thread_id = running.thread_id
         self._finish(running, terminal.type, body, document=document, thread_id=thread_id)
 
-    def _changed(self, running: Running) -> bytes | None:
+    def _changed(self, running: RunningMessage) -> bytes | None:
         """The session's document, if the gateway does not have it. Raises what the supervisor raises."""
         supervisor = running.supervisor
         if supervisor is None or not self._serving.exports_state:
@@ -163,7 +163,7 @@ class Execution:
             raise BrokenRun(f"a state document of {len(document)} bytes; at most {DOCUMENT_BYTES} are allowed")
         return document
 
-    def _changed_quietly(self, running: Running) -> bytes | None:
+    def _changed_quietly(self, running: RunningMessage) -> bytes | None:
         """The same after a message that did not complete: a document that cannot be had is only logged."""
         try:
             return self._changed(running)
@@ -171,11 +171,11 @@ class Execution:
             self._failures.of(error)
             return None
 
-    def _stopped(self, running: Running, *, started: bool = True) -> None:
+    def _stopped(self, running: RunningMessage, *, started: bool = True) -> None:
         body = _written(running, "agent_stopped", {}, running.thread_id)
         self._finish(running, "agent_stopped", body, document=self._changed_quietly(running), started=started)
 
-    def _fail(self, running: Running, failure: Failure, *, carry: bool = True) -> None:
+    def _fail(self, running: RunningMessage, failure: Failure, *, carry: bool = True) -> None:
         """End with an `error`. Its thread is the session's: the one it names may be another user's."""
         payload = error_payload(failure.code, failure.text, failure.reference)
         body = _written(running, "error", payload, running.held.thread_id)
@@ -185,7 +185,7 @@ class Execution:
 
     def _finish(
         self,
-        running: Running,
+        running: RunningMessage,
         terminal: str,
         body: bytes,
         *,
@@ -220,15 +220,15 @@ class Execution:
 
     # -- ends without a task ------------------------------------------------------------------------------------------
 
-    def stopped_untouched(self, running: Running) -> None:
+    def stopped_untouched(self, running: RunningMessage) -> None:
         """Cancelled before its `Started` was sent: it may be run elsewhere."""
         self._stopped(running, started=False)
 
-    def refuse(self, running: Running) -> None:
+    def refuse(self, running: RunningMessage) -> None:
         """A second message while one runs: the gateway does not do that; nobody waits for ever if it does."""
         self._fail(running, self._failures.refusal("busy", "one message at a time"))
 
-    def give_up(self, running: Running) -> None:
+    def give_up(self, running: RunningMessage) -> None:
         """End for its client a message that ignores its cancellation; the session goes on with a new supervisor."""
         held, supervisor = running.held, running.supervisor
         self._fail(running, self._failures.timeout())
@@ -242,7 +242,7 @@ class Execution:
         held.exported = None
 
 
-def _written(running: Running, type: str, payload: object, thread_id: str) -> bytes:
+def _written(running: RunningMessage, type: str, payload: object, thread_id: str) -> bytes:
     """An event of this message as bytes. Raises `BrokenRun` over `EVENT_BYTES`, `TypeError` for what is no JSON."""
     run = running.run
     user_id = running.held.opening.user_id

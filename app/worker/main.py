@@ -1,4 +1,4 @@
-"""The process around a `PathWorker`: loads the path, says `Ready`, and ends with its gateway.
+"""The process around a `Scheduler`: loads the path, says `Ready`, and ends with its gateway.
 
 It must not know of sockets of clients, of the store, or of the other path.
 """
@@ -25,7 +25,7 @@ from app.supervisor.loading import load_path
 from app.worker.checking import make_sample, scratch_opening
 from app.worker.failures import Failures
 from app.worker.logs import configure_logs
-from app.worker.scheduler import PathWorker
+from app.worker.scheduler import Scheduler
 
 STOP_S = 1.0
 """After SIGTERM, running messages and supervisors may take so long to clean up."""
@@ -61,7 +61,7 @@ class _Process:
 
     def __init__(self, connected: socket.socket, config: WorkerConfig) -> None:
         self._config = config
-        self._worker: PathWorker | None = None
+        self._worker: Scheduler | None = None
         self._faults = Faults()
         self._link: Link[ToWorker] = Link(
             connected, ToWorker, on_frames=self._hear, on_closed=lambda error: self._leave(1 if error else 0)
@@ -100,7 +100,7 @@ class _Process:
         opening = scratch_opening(config.thread_secret)
         sample = await make_sample(serving, opening)
         self._set_faults(config.faults)  # only now: a drill is for users' messages, not for the start
-        self._worker = PathWorker(
+        self._worker = Scheduler(
             serving,
             self._link,
             failures=Failures(frozenset({config.factory.partition(".")[0].partition(":")[0]})),

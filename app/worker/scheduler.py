@@ -11,21 +11,21 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import TypeAlias
 
-from app.link.frames import Barrier, BarrierPassed, Cancel, Close, Faults, Open, Ping, Pong, Run, Started, ToWorker
+from app.link.frames import Barrier, BarrierPassed, Cancel, Close, Open, Ping, Pong, Run, SetFaults, Started, ToWorker
 from app.supervisor.contract import Opening, PathServing
 from app.worker.checking import check
-from app.worker.closing import Retiring
+from app.worker.closing import ClosingSupervisors
 from app.worker.execution import Execution, Outgoing
 from app.worker.failures import Failures
-from app.worker.sessions import Held, Running
+from app.worker.sessions import OpenSession, RunningMessage
 
 FORCE_S = 2.0
 """A timed-out message that does not end when it is cancelled is given up after this."""
 
-SetFaults: TypeAlias = Callable[[dict[str, float | int | str | bool]], None]
+ReplaceFaults: TypeAlias = Callable[[dict[str, float | int | str | bool]], None]
 
 
-class PathWorker:
+class Scheduler:
     """What one process serves. `hear` takes the frames of one read; everything else happens in the event loop."""
 
     def __init__(
@@ -34,7 +34,7 @@ class PathWorker:
         outgoing: Outgoing,
         *,
         failures: Failures,
-        set_faults: SetFaults,
+        set_faults: ReplaceFaults,
         sample_opening: Opening,
         timeout_s: float = 300.0,
     ) -> None:
@@ -43,13 +43,13 @@ class PathWorker:
         self._set_faults = set_faults
         self._sample_opening = sample_opening
         self._timeout_s = timeout_s
-        self._held: dict[int, Held] = {}
-        self._running: dict[int, Running] = {}
-        self._stray: set[Running] = set()
-        self._fresh: list[Running] = []
+        self._held: dict[int, OpenSession] = {}
+        self._running: dict[int, RunningMessage] = {}
+        self._stray: set[RunningMessage] = set()
+        self._fresh: list[RunningMessage] = []
         self._checks: set[asyncio.Task[None]] = set()
         self._starts: set[asyncio.Task[None]] = set()
-        self._retiring = Retiring()
+        self._retiring = ClosingSupervisors()
         self._execution = Execution(serving, outgoing, failures, self._ended)
         self._loop = asyncio.get_running_loop()
         self._tick_s = min(1.0, timeout_s / 10)
@@ -79,7 +79,7 @@ class PathWorker:
                     self._start_fresh()  # after all that was sent before it
                 self._outgoing.send(BarrierPassed(frame.count, self.sessions))
                 self._outgoing.flush()  # before the supervisors of closed sessions are closed, which may take a while
-            elif isinstance(frame, Faults):
+            elif isinstance(frame, SetFaults):
                 self._set_faults(frame.faults)
             else:
                 self._keep(self._checks, self._check(frame.count, frame.document))
@@ -105,7 +105,7 @@ class PathWorker:
         opening = Opening(
             frame.connection_id, frame.user_id, frame.thread_id, frame.connected_at, transport=frame.transport
         )
-        self._held[frame.session] = Held(frame.session, frame.epoch, opening, frame.document)
+        self._held[frame.session] = OpenSession(frame.session, frame.epoch, opening, frame.document)
 
     def _close(self, key: int, epoch: int) -> None:
         held = self._held.get(key)
@@ -125,7 +125,7 @@ class PathWorker:
         held = self._held.get(frame.session)
         if held is None or held.epoch != frame.epoch:
             return  # fenced meanwhile: the gateway closed that epoch and expects nothing of it
-        running = Running(held, frame, perf_counter())
+        running = RunningMessage(held, frame, perf_counter())
         if frame.session in self._running:
             self._execution.refuse(running)
             return
@@ -144,11 +144,11 @@ class PathWorker:
         else:
             self._keep(self._starts, self._touch_later(fresh))
 
-    async def _touch_later(self, fresh: list[Running]) -> None:
+    async def _touch_later(self, fresh: list[RunningMessage]) -> None:
         await self._outgoing.drained()
         self._touch(fresh)
 
-    def _touch(self, fresh: list[Running]) -> None:
+    def _touch(self, fresh: list[RunningMessage]) -> None:
         create_task, execute = self._loop.create_task, self._execution.execute
         for running in fresh:
             running.task = create_task(execute(running))
@@ -162,7 +162,7 @@ class PathWorker:
             del self._running[frame.session]
             self._execution.stopped_untouched(running)
 
-    def _ended(self, running: Running) -> None:
+    def _ended(self, running: RunningMessage) -> None:
         """The task of this message is over; its terminal event was sent, unless its session is closed."""
         self._stray.discard(running)
         if running.given_up:

@@ -9,12 +9,12 @@ import asyncio
 from typing import Literal, TypeAlias
 
 from app.link.frames import Run
-from app.supervisor.contract import Opening, Supervisor
+from app.supervisor.contract import Opening, SessionSupervisor
 
 Why: TypeAlias = Literal["stopped", "timeout", "closed"]
 
 
-class Held:
+class OpenSession:
     """One open session: who it is, its supervisor once made, and what is known of its state document."""
 
     __slots__ = ("document", "epoch", "exported", "key", "opening", "restored", "supervisor", "thread_id")
@@ -29,15 +29,15 @@ class Held:
         self.exported: int | None = None
         """Hash of the last document the gateway has: enough to say "unchanged" without keeping the bytes."""
         self.restored = True
-        self.supervisor: Supervisor | None = None
+        self.supervisor: SessionSupervisor | None = None
 
-    def take_supervisor(self) -> Supervisor | None:
+    def take_supervisor(self) -> SessionSupervisor | None:
         """The supervisor, which from now on is the caller's to close."""
         supervisor, self.supervisor = self.supervisor, None
         return supervisor
 
 
-class Running:
+class RunningMessage:
     """One message between its `Run` and the end of its task."""
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Running:
         "why",
     )
 
-    def __init__(self, held: Held, run: Run, at: float) -> None:
+    def __init__(self, held: OpenSession, run: Run, at: float) -> None:
         self.held = held
         self.run = run
         self.at = at
@@ -71,7 +71,7 @@ class Running:
         """Its session is closed: nothing is answered."""
         self.given_up = False
         """It ignored its cancellation after a time-out; its terminal event was sent without it."""
-        self.supervisor: Supervisor | None = None
+        self.supervisor: SessionSupervisor | None = None
         self.task: asyncio.Task[None] | None = None
 
     def cancel(self, why: Why) -> None:

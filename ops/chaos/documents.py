@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw, Struct
 
-from app.loadtest.history import History
+from app.loadtest.history import ClientHistory
 
 KEPT_EXCHANGES = 10
 """A thread's history shows at most so many; the documents of a test stay below the bound in bytes."""
@@ -39,8 +39,8 @@ _kept = msgspec.json.Decoder(_Kept)
 _answers = msgspec.json.Decoder(Answer)
 
 
-class DocumentedHistory(History):
-    """A `History` that knows what was said, and so what the document has to hold. One thread only."""
+class DocumentedHistory(ClientHistory):
+    """A `ClientHistory` that knows what was said, and so what the document has to hold. One thread only."""
 
     def __init__(self, user_id: str) -> None:
         super().__init__(user_id)

@@ -22,7 +22,7 @@ import psutil
 from app.serve.names import cell_names
 from app.settings import Settings, variable_of
 from ops.bench.processes import ROOT, BenchError, free_port
-from rollout.views import AuditPage, Rollback, RolloutView, SessionView
+from rollout.views import AuditPage, RollbackView, RolloutView, SessionView
 
 START_S = 60.0
 WITHIN_S = 20.0
@@ -188,10 +188,10 @@ class Fleet:
 
         await until(all_there, within_s, "all cells serve")
 
-    async def verified(self, cell: str, within_s: float = WITHIN_S) -> Rollback:
+    async def verified(self, cell: str, within_s: float = WITHIN_S) -> RollbackView:
         """The last rollback as this cell shows it, once it is verified."""
 
-        async def done() -> Rollback | None:
+        async def done() -> RollbackView | None:
             last = (await self[cell].view()).last_rollback
             return last if last is not None and last.verified_at is not None else None
 

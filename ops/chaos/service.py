@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ops.bench.processes import ROOT, BenchError, free_port, running
 from ops.chaos.verification import Sighting
-from rollout.views import Rollback, RolloutView, SessionView
+from rollout.views import RollbackView, RolloutView, SessionView
 
 FACTORIES = Path(__file__).with_name("factories")
 UNLIMITED = "1000000000"
@@ -73,7 +73,7 @@ class ChaosService:
         """`set N`, as often as it takes to be the last who spoke; a lock is lifted first."""
         await self._say("percentage", {"percentage": percentage})
 
-    async def rollback(self) -> Rollback:
+    async def rollback(self) -> RollbackView:
         """Roll back and wait until that was verified. Raises `TimeoutError`."""
         said_at = time.time()
         answer = await self._http.post("/api/rollout/rollback", json={"reason": "chaos"})

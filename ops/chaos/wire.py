@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from app.loadtest.history import Finished, History
+from app.loadtest.history import ClientHistory, Finished
 
 ABNORMAL = 1006
 
@@ -24,7 +24,7 @@ ABNORMAL = 1006
 class Wire(asyncio.Protocol):
     """One connection. Make it with `connect`; everything it hears goes to its history at once."""
 
-    def __init__(self, url: str, history: History, on_finished: Callable[[Finished], None]) -> None:
+    def __init__(self, url: str, history: ClientHistory, on_finished: Callable[[Finished], None]) -> None:
         self.history = history
         self._gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._on_finished = on_finished
@@ -123,7 +123,7 @@ class Wire(asyncio.Protocol):
 
 async def connect(
     url: str,
-    history: History,
+    history: ClientHistory,
     on_finished: Callable[[Finished], None] = lambda done: None,
     source: tuple[str, int] | None = None,
 ) -> Wire:

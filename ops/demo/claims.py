@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.loadtest.report import Report
-from rollout.views import Rollback
+from app.loadtest.report import LoadReport
+from rollout.views import RollbackView
 
 BY_ITSELF = "evidence"
 
@@ -28,14 +28,14 @@ class Claim:
 class Seen:
     """What the demo saw of the service; the clients' side stands in their report."""
 
-    rollback: Rollback | None
+    rollback: RollbackView | None
     """The last one, as the service showed it at the end."""
     deaths: int
     interrupted: int
     """Messages that v3's dying workers took along or the rollback did not wait for, by the service's count."""
 
 
-def claims_of(seen: Seen, report: Report, *, fault: bool) -> list[Claim]:
+def claims_of(seen: Seen, report: LoadReport, *, fault: bool) -> list[Claim]:
     """All claims; the demo has done what it says when every one of them is held."""
     return [
         _rolled_back(seen.rollback) if fault else _left_alone(seen),
@@ -53,7 +53,7 @@ def claims_of(seen: Seen, report: Report, *, fault: bool) -> list[Claim]:
     ]
 
 
-def _rolled_back(done: Rollback | None) -> Claim:
+def _rolled_back(done: RollbackView | None) -> Claim:
     if done is None:
         return Claim(False, "v3's failure was rolled back: it was not")
     held = done.by == BY_ITSELF and done.verified_at is not None and done.closed == 0
@@ -69,12 +69,12 @@ def _left_alone(seen: Seen) -> Claim:
     )
 
 
-def _arrived(report: Report) -> Claim:
+def _arrived(report: LoadReport) -> Claim:
     on_v3 = 0 if report.share is None else report.share.on_v3
     return Claim(on_v3 == report.clients, f"at the end, with all sockets open, {on_v3} of {report.clients} users on v3")
 
 
-def _errors(seen: Seen, report: Report, *, fault: bool) -> Claim:
+def _errors(seen: Seen, report: LoadReport, *, fault: bool) -> Claim:
     interrupted = report.errors.get("interrupted", 0)
     others = sum(report.errors.values()) - interrupted + sum(report.refusals.values())
     if not fault:

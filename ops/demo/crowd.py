@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from app.loadtest.options import LoadOptions
-from app.loadtest.report import Report
+from app.loadtest.report import LoadReport
 from app.loadtest.run import LoadTest, Progress
 from app.loadtest.share import ask_share
 
@@ -32,7 +32,7 @@ class Line(Struct, frozen=True, omit_defaults=True):
     """What it hears: the progress every second, the report once and last."""
 
     progress: Progress | None = None
-    report: Report | None = None
+    report: LoadReport | None = None
 
 
 def say(line: Line) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from app.loadtest.options import LoadOptions
-from app.loadtest.report import Report
+from app.loadtest.report import LoadReport
 from app.loadtest.run import Progress
 from ops.bench.processes import free_port
 from ops.demo.crowd import Asked, Line
@@ -92,7 +92,7 @@ class Crowd:
         self._process = process
         self._log = log
         self._changed = asyncio.Event()
-        self._report: asyncio.Task[Report] = asyncio.create_task(self._hear())
+        self._report: asyncio.Task[LoadReport] = asyncio.create_task(self._hear())
 
     @property
     def drops(self) -> int:
@@ -117,7 +117,7 @@ class Crowd:
             opened = self.latest.open_sockets if self.latest else 0
             raise DemoError(f"{opened} of {clients} clients connected within {START_S:g} s") from None
 
-    async def report(self) -> Report:
+    async def report(self) -> LoadReport:
         """What the clients saw, when they are done. Raises `DemoError` when they ended without a report."""
         return await asyncio.shield(self._report)
 
@@ -126,7 +126,7 @@ class Crowd:
         self._report.cancel()
         await asyncio.gather(self._report, return_exceptions=True)
 
-    async def _hear(self) -> Report:
+    async def _hear(self) -> LoadReport:
         assert self._process.stdout is not None
         try:
             async for text in self._process.stdout:

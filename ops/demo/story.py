@@ -13,7 +13,7 @@ from ops.demo.claims import Seen
 from ops.demo.operating import LOOK_S, Operator, canary
 from ops.demo.processes import Crowd, DemoError
 from ops.demo.script import PERCENTAGES, Script
-from rollout.views import Rollback, RolloutView
+from rollout.views import RollbackView, RolloutView
 
 MOVED_S = 10.0
 FAIL_S = 30.0
@@ -106,7 +106,7 @@ class Story:
         )
         return now
 
-    async def _tell_rollback(self, seen: Rollback, last: float, bad_since: float) -> None:
+    async def _tell_rollback(self, seen: RollbackView, last: float, bad_since: float) -> None:
         detected = time.monotonic()
         self._say(
             f"rolled back by {seen.by}, no person did anything: {seen.reason}; "

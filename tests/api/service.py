@@ -18,8 +18,8 @@ from app.api.page_source import PageSource
 from app.api.routes import UNROUTED, openapi_config, operators_router
 from app.api.services import STATE, Services
 from app.api.user_ids import keep_slashes
-from app.control.history import History
-from app.metrics.prometheus import CellFigures, Metrics
+from app.control.history import SeriesHistory
+from app.metrics.prometheus import Metrics, ScrapedCell
 from app.store.port import TokenRole
 from app.store.tokens import make_token
 from dashboards.pages import SOURCE, make_router
@@ -52,12 +52,12 @@ class Service:
 
 
 def make_app(world: World, access: Access) -> Litestar:
-    def cells() -> list[CellFigures]:
+    def cells() -> list[ScrapedCell]:
         paths = {path: world.cell.path_state(path) for path in PATHS}
         state = world.control.state
-        return [CellFigures("a", world.ledger.slots, paths, state.percentage, state.phase, 0.0)]
+        return [ScrapedCell("a", world.ledger.slots, paths, state.percentage, state.phase, 0.0)]
 
-    history = History(world.cell, world.ledger, world.store, lambda: world.now)
+    history = SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
     services = Services(world.control, access, Metrics(cells), history)
     app = Litestar(
         route_handlers=[operators_router(make_router())],

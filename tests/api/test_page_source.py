@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.api.page_source import PageSource
-from app.control.history import History
+from app.control.history import SeriesHistory
 from dashboards.ports import Person, Unavailable
 from rollout.plan import DEFAULT_PLAN, QUICK_PLAN
 from rollout.views import AuditFilter
@@ -19,7 +19,9 @@ EVE = Person("eve", "viewer")
 @pytest.fixture
 def source(service: Service) -> PageSource:
     world = service.world
-    return PageSource(world.control, service.access, History(world.cell, world.ledger, world.store, lambda: world.now))
+    return PageSource(
+        world.control, service.access, SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
+    )
 
 
 async def test_history_is_searched_whatever_the_case_and_goes_on(source: PageSource) -> None:

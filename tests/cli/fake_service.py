@@ -14,7 +14,7 @@ import uvicorn
 from litestar import Litestar, Request, Response, route
 from litestar.datastructures import State
 
-from rollout.views import CellState, Lock, PathFigures, PlanView, Rollback, RolloutView, StageView, Verdict
+from rollout.views import CellState, LockView, PathFigures, PlanView, RollbackView, RolloutView, StageView, VerdictView
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def view(**changes: object) -> RolloutView:
         last_rollback=None,
         paths=[figures("v2"), figures("v3")],
         verdicts=[
-            Verdict(guardrail="errors", verdict="pass", words="no harm found", evidence=0.5, limit=100.0, detail="")
+            VerdictView(guardrail="errors", verdict="pass", words="no harm found", evidence=0.5, limit=100.0, detail="")
         ],
         cells=[cell("a"), cell("d", silent_s=12.0)],
         moving=0,
@@ -159,7 +159,7 @@ def cell(name: str, silent_s: float = 0.1) -> CellState:
 
 def rolled_back(*, verified_at: float | None, silent: list[str], at: float = 2000.0) -> RolloutView:
     """A rollout under a lock of second 2000."""
-    done = Rollback(
+    done = RollbackView(
         id="r1",
         at=at,
         by="ada",
@@ -174,5 +174,5 @@ def rolled_back(*, verified_at: float | None, silent: list[str], at: float = 200
         cells=["a"],
         silent_cells=silent,
     )
-    lock = Lock(generation=3, since=2000.0, by="ada", reason="bad")
+    lock = LockView(generation=3, since=2000.0, by="ada", reason="bad")
     return view(phase="rolled_back", percentage=0, stage=None, lock=lock, last_rollback=done, now=2001.0)

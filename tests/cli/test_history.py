@@ -7,8 +7,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from app.loadtest.history import History, Rule
-from app.loadtest.report import Share, quantile_ms
+from app.loadtest.history import ClientHistory, Rule
+from app.loadtest.report import CohortShare, quantile_ms
 
 Wire = list[dict[str, object]]
 
@@ -35,7 +35,7 @@ def message(message_id: str, number: int) -> Wire:
     ]
 
 
-def replay(history: History, wire: Wire, start: int = 1) -> None:
+def replay(history: ClientHistory, wire: Wire, start: int = 1) -> None:
     """Frames as they came, `seq` stamped unless the frame has its own."""
     for seq, frame in enumerate(wire, start=start):
         history.received(msgspec.json.encode({"seq": seq, **frame}), 1.0 + seq)
@@ -47,8 +47,8 @@ def conversation() -> Wire:
     return [ready(), a[0], b[0], *a[1:], *b[1:], *c]
 
 
-def sent_abc() -> History:
-    history = History("u1")
+def sent_abc() -> ClientHistory:
+    history = ClientHistory("u1")
     for message_id in "abc":
         history.sent(message_id, 0.0)
     return history
@@ -142,7 +142,7 @@ def test_a_refusal_answers_a_message_without_a_number() -> None:
 
 
 def test_an_id_sent_again_is_answered_again() -> None:
-    history = History("u1")
+    history = ClientHistory("u1")
     history.sent("a", 0.0)
     history.sent("a", 0.0)
     replay(history, [ready(), message("a", 1)[0], event("error", "a", code="duplicate"), *message("a", 1)[1:]])
@@ -170,7 +170,7 @@ def test_after_a_resume_outcomes_settle_what_ended_meanwhile() -> None:
 
 
 def test_a_finished_message_has_its_latency_and_error_code() -> None:
-    history = History("u1")
+    history = ClientHistory("u1")
     history.sent("a", 10.0)
     history.received(msgspec.json.encode({"seq": 1, **ready()}), 10.0)
     history.received(msgspec.json.encode({"seq": 2, **event("ack", "a", 1)}), 10.5)
@@ -193,11 +193,13 @@ def test_a_finished_message_has_its_latency_and_error_code() -> None:
     ],
 )
 def test_the_share_is_held_against_three_standard_errors(on_v3: int, users: int, expected: float, fits: bool) -> None:
-    assert Share(on_v3, users, expected).fits is fits
+    assert CohortShare(on_v3, users, expected).fits is fits
 
 
 def test_the_shares_words() -> None:
-    assert Share(98, 1000, 10.0).words() == "v3 share 9.8 % of 1000 users (expected 10 %, within 3 standard errors)"
+    assert (
+        CohortShare(98, 1000, 10.0).words() == "v3 share 9.8 % of 1000 users (expected 10 %, within 3 standard errors)"
+    )
 
 
 def test_a_quantile_is_a_value_that_occurred() -> None:

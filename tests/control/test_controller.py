@@ -15,7 +15,7 @@ from app.errors import StoreUnavailable
 from rollout.errors import NotAllowed, StaleRevision
 from rollout.events import Actor, ApplyPlan, Pause, Promote, Rollback, SetPercentage, Start, Undo, Unlock
 from rollout.plan import Plan, Stage
-from rollout.views import Verdict
+from rollout.views import VerdictView
 from tests.control.world import World
 
 ANN = Actor("ann", "manager")
@@ -365,8 +365,10 @@ async def test_a_plan_that_waits_for_a_person_says_so_once_and_keeps_its_revisio
 
 async def test_harm_rolls_back(tmp_path: Path) -> None:
     class Harmed(NoGuard):
-        def verdicts(self) -> list[Verdict]:
-            return [Verdict(guardrail="errors", verdict="fail", words="harm", evidence=120.0, limit=100.0, detail="")]
+        def verdicts(self) -> list[VerdictView]:
+            return [
+                VerdictView(guardrail="errors", verdict="fail", words="harm", evidence=120.0, limit=100.0, detail="")
+            ]
 
     world = await World.make(tmp_path, guard=Harmed())
     await start(world)

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from app.control.queries import Everyone
+from app.control.queries import FleetQueries
 from app.fleet.bus import Answer
 from app.fleet.queries import Question, SessionKey
-from app.fleet.rpc import Asking
+from app.fleet.rpc import HostRpc
 from rollout.views import SessionView
 from tests.control.world import World
 
@@ -40,9 +40,9 @@ async def worlds(tmp_path: Path) -> AsyncIterator[tuple[World, World]]:
 
 
 @pytest.fixture
-def everyone(worlds: tuple[World, World]) -> Everyone:
+def everyone(worlds: tuple[World, World]) -> FleetQueries:
     one, other = worlds
-    return Everyone(one.control.fleet, cast(Asking, AskedOne(other)), one.control.known)
+    return FleetQueries(one.control.fleet, cast(HostRpc, AskedOne(other)), one.control.known)
 
 
 def key(session: SessionView) -> SessionKey:
@@ -50,7 +50,7 @@ def key(session: SessionView) -> SessionKey:
 
 
 async def test_every_session_is_on_one_page_and_all_are_in_order(
-    worlds: tuple[World, World], everyone: Everyone
+    worlds: tuple[World, World], everyone: FleetQueries
 ) -> None:
     for number in range(250):
         worlds[number % 3 == 0].cell.connect(f"user {number * 77 % 250:03}")
@@ -64,7 +64,7 @@ async def test_every_session_is_on_one_page_and_all_are_in_order(
     assert seen == [f"user {number:03}" for number in range(250)]
 
 
-async def test_who_leaves_between_two_pages_leaves_no_gap(worlds: tuple[World, World], everyone: Everyone) -> None:
+async def test_who_leaves_between_two_pages_leaves_no_gap(worlds: tuple[World, World], everyone: FleetQueries) -> None:
     for name in "abcdef":
         worlds[name in "bdf"].cell.connect(name)
     first = await everyone.sessions(None, 3)
@@ -75,7 +75,7 @@ async def test_who_leaves_between_two_pages_leaves_no_gap(worlds: tuple[World, W
     assert (rest.before, rest.matching) == (1, 4)
 
 
-async def test_a_search_has_pages_of_its_own(worlds: tuple[World, World], everyone: Everyone) -> None:
+async def test_a_search_has_pages_of_its_own(worlds: tuple[World, World], everyone: FleetQueries) -> None:
     for name in ("Ada", "bob", "adam", "eve"):
         worlds[0].cell.connect(name)
     first = await everyone.sessions(None, 1, "ADA")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from app.control.register import Registry
+from app.control.register import Register
 from rollout.events import Actor, Rollback, Start
 from tests.control.world import World
 
@@ -29,7 +29,7 @@ class Hosts:
             await registry(world).load()
 
 
-def registry(world: World) -> Registry:
+def registry(world: World) -> Register:
     found = world.control._registry
     assert found is not None
     return found

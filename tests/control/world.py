@@ -15,14 +15,14 @@ from app.control.record import read_record
 from app.errors import StoreUnavailable
 from app.flags.embedded import EmbeddedFlags
 from app.fleet.bus import Bus
-from app.metrics.counters import Ledger
+from app.metrics.counters import Counters
 from app.settings import Settings
 from app.store.port import StoredRecord, StoredRollback
 from app.store.sql import SqlStore, sqlite_store
 from rollout.cohort import bucket
 from rollout.events import Notify
 from rollout.state import Lock, Rollout
-from rollout.views import AuditEntry, Rollback
+from rollout.views import AuditEntry, RollbackView
 from tests.control.memory_cell import GROUP, MemoryCell
 
 USERS = 100
@@ -107,7 +107,7 @@ class World:
     store: FragileStore
     flags: EmbeddedFlags
     lock_file: LoggedLockFile
-    ledger: Ledger
+    ledger: Counters
     log: list[str]
     notices: list[Notify]
     now: float = 1_000_000.0
@@ -126,7 +126,7 @@ class World:
     ) -> World:
         log: list[str] = []
         store = FragileStore(sqlite_store(database or folder), log)
-        cell, flags, ledger = MemoryCell(name, USERS, log), EmbeddedFlags(GROUP), Ledger()
+        cell, flags, ledger = MemoryCell(name, USERS, log), EmbeddedFlags(GROUP), Counters()
         lock_file = LoggedLockFile(folder, log)
         notices: list[Notify] = []
         world: World
@@ -174,14 +174,14 @@ class World:
         assert record is not None
         return read_record(record)
 
-    async def verified(self) -> Rollback:
+    async def verified(self) -> RollbackView:
         """The last rollback, once it was seen complete."""
         await self.until(lambda: self._rollback() is not None and self._rollback().verified_at is not None)  # type: ignore[union-attr]
         done = self._rollback()
         assert done is not None
         return done
 
-    def _rollback(self) -> Rollback | None:
+    def _rollback(self) -> RollbackView | None:
         return self.control.known().rollback
 
     async def until(self, true: Callable[[], bool]) -> None:

@@ -27,17 +27,17 @@ from rollout.views import (
     AuditFilter,
     AuditPage,
     CellState,
+    ChartMark,
     ErrorGroup,
     ErrorsView,
     HealthView,
-    Lock,
-    Mark,
+    LockView,
     PathFigures,
     PathSeries,
     PlanView,
     Preview,
     ReceiptView,
-    Rollback,
+    RollbackView,
     RolloutView,
     SeriesView,
     SessionsView,
@@ -46,7 +46,7 @@ from rollout.views import (
     Span,
     StageView,
     UserView,
-    Verdict,
+    VerdictView,
     WorkerView,
 )
 
@@ -105,9 +105,9 @@ NO_FIGURES = {
 }
 
 
-def verdicts() -> list[Verdict]:
+def verdicts() -> list[VerdictView]:
     return [
-        Verdict(
+        VerdictView(
             guardrail="errors",
             verdict="pass",
             words="no harm found; would have seen 2x",
@@ -115,10 +115,14 @@ def verdicts() -> list[Verdict]:
             limit=100.0,
             detail="users with an error 12 of 980",
         ),
-        Verdict(guardrail="slow", verdict="pass", words="no harm found", evidence=0.1, limit=100.0, detail=""),
-        Verdict(guardrail="memory", verdict="pass", words="within the limit", evidence=0.85, limit=1.2, detail="ratio"),
-        Verdict(guardrail="crashes", verdict="pass", words="none", evidence=0.1, limit=2.0, detail="2 in 10 min fail"),
-        Verdict(
+        VerdictView(guardrail="slow", verdict="pass", words="no harm found", evidence=0.1, limit=100.0, detail=""),
+        VerdictView(
+            guardrail="memory", verdict="pass", words="within the limit", evidence=0.85, limit=1.2, detail="ratio"
+        ),
+        VerdictView(
+            guardrail="crashes", verdict="pass", words="none", evidence=0.1, limit=2.0, detail="2 in 10 min fail"
+        ),
+        VerdictView(
             guardrail="shown not worse",
             verdict="inconclusive",
             words="too early: about 31 more users",
@@ -129,15 +133,15 @@ def verdicts() -> list[Verdict]:
     ]
 
 
-def no_verdicts() -> list[Verdict]:
+def no_verdicts() -> list[VerdictView]:
     return [
-        Verdict(guardrail=name, verdict="insufficient_data", words="no data", evidence=None, limit=100.0, detail="")
+        VerdictView(guardrail=name, verdict="insufficient_data", words="no data", evidence=None, limit=100.0, detail="")
         for name in ("errors", "slow", "memory", "crashes")
     ]
 
 
-def receipt(**changes: object) -> Rollback:
-    done = Rollback(
+def receipt(**changes: object) -> RollbackView:
+    done = RollbackView(
         id="r1",
         at=NOW - 2,
         by="guardrail errors",
@@ -199,7 +203,7 @@ def rollout(phase: str = "progressing", percentage: int = 10, **changes: object)
     if phase == "completed":
         values["paths"] = [path("v2", **NO_FIGURES), path("v3", sessions=1860, users=10_000)]
     if phase == "rolled_back":
-        values["lock"] = Lock(generation=4, since=NOW - 2, by="guardrail errors", reason="errors on v3")
+        values["lock"] = LockView(generation=4, since=NOW - 2, by="guardrail errors", reason="errors on v3")
         values["last_rollback"] = receipt()
         values["paths"] = [path("v2", sessions=1860, users=10_000), path("v3", **NO_FIGURES)]
     return msgspec.convert(msgspec.to_builtins(values | changes), RolloutView)
@@ -286,7 +290,7 @@ def some_series(span: Span) -> SeriesView:
         session_memory_bytes=[47_104, None, 47_000],
         memory_bytes=[90_000_000, None, 90_000_000],
     )
-    mark = Mark(at=NOW - 3, word="10 %", who="ada", what="set 10 %", reason="")
+    mark = ChartMark(at=NOW - 3, word="10 %", who="ada", what="set 10 %", reason="")
     return SeriesView(span=span, start=NOW - 15, step_s=5, points=3, paths={"v2": path, "v3": path}, marks=[mark])
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from dashboards.contexts import Figure
 from dashboards.figures import MARK, bar, figures
-from rollout.views import RolloutView, Verdict
+from rollout.views import RolloutView, VerdictView
 from tests.dashboards.memory import NO_FIGURES, no_verdicts, path, rollout
 
 
@@ -15,9 +15,9 @@ def row(view: RolloutView, name: str) -> tuple[Figure, Figure, str]:
     return found.v2, found.v3, found.difference
 
 
-def verdict(kind: str, evidence: float | None, limit: float | None = 100.0) -> Verdict:
+def verdict(kind: str, evidence: float | None, limit: float | None = 100.0) -> VerdictView:
     assert kind in ("pass", "fail", "inconclusive", "insufficient_data")
-    return Verdict(guardrail="errors", verdict=kind, words="", evidence=evidence, limit=limit, detail="")  # type: ignore[arg-type]
+    return VerdictView(guardrail="errors", verdict=kind, words="", evidence=evidence, limit=limit, detail="")  # type: ignore[arg-type]
 
 
 def test_an_error_rate_carries_its_denominator_and_the_difference_its_unit() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from app.fleet.bus import Message
+from app.fleet.bus import BusMessage
 
 
 class MemoryBus:
@@ -14,7 +14,7 @@ class MemoryBus:
 
     def __init__(self, name: str, board: dict[str, MemoryBus]) -> None:
         self.name = name
-        self.on_message: Callable[[str, Message], None] = lambda sender, message: None
+        self.on_message: Callable[[str, BusMessage], None] = lambda sender, message: None
         self.on_present: Callable[[], None] = lambda: None
         self.waiting: list[tuple[str, bytes]] = []
         self.stopped = False
@@ -28,7 +28,7 @@ class MemoryBus:
     def others(self) -> Iterable[str]:
         return [name for name in self._board if name != self.name]
 
-    def tell(self, message: Message, to: str = "") -> None:
+    def tell(self, message: BusMessage, to: str = "") -> None:
         body = msgspec.msgpack.encode(message)
         for name, bus in self._board.items():
             if name != self.name and to in ("", name):
@@ -37,7 +37,7 @@ class MemoryBus:
     def read(self) -> None:
         while self.waiting and not self.stopped:
             sender, body = self.waiting.pop(0)
-            self.on_message(sender, msgspec.msgpack.decode(body, type=Message))
+            self.on_message(sender, msgspec.msgpack.decode(body, type=BusMessage))
 
     def silent_s(self) -> float:
         return self.silence_s

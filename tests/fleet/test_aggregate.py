@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from app.control.history import History
+from app.control.history import SeriesHistory
 from app.fleet import aggregate
-from app.fleet.bus import Figures
+from app.fleet.bus import CellFigures
 from app.fleet.members import Fleet
 from app.metrics import error_groups
-from app.metrics.counters import MESSAGES, Ledger
+from app.metrics.counters import MESSAGES, Counters
 from app.metrics.error_groups import GroupCount
 from app.metrics.user_marks import pack
 from app.pool.state import PathState
 from app.store.sql import sqlite_store
 from rollout.names import PathName
 from rollout.names import Verdict as Word
-from rollout.views import Verdict
+from rollout.views import VerdictView
 from tests.control.memory_cell import MemoryCell
 from tests.fleet.memory_bus import MemoryBus
 
@@ -28,7 +28,7 @@ DOWN = PathState(False, "killed", None, 1, 1, None, None, 2, None)
 
 
 def test_two_cells_are_as_good_as_one_that_saw_it_all() -> None:
-    one, two, both = Ledger(), Ledger(), Ledger()
+    one, two, both = Counters(), Counters(), Counters()
     chance = random.Random(1)
     for number in range(2000):
         ledger = (one, two)[number % 3 == 0]
@@ -43,7 +43,7 @@ def test_two_cells_are_as_good_as_one_that_saw_it_all() -> None:
 
 
 def test_a_path_that_is_missing_in_one_cell_is_missing_and_the_cell_is_named() -> None:
-    tally = Ledger().tally("v3", 1.0)
+    tally = Counters().tally("v3", 1.0)
     figures = aggregate.path_figures("v3", {"a": UP, "b": DOWN}, [tally, tally], 1.0)
     assert (figures.available, figures.unavailable_reason) == (False, "cell b: killed")
     assert (figures.build, figures.memory_bytes, figures.session_memory_bytes) == ("b1", 1000, 10.0)
@@ -51,8 +51,8 @@ def test_a_path_that_is_missing_in_one_cell_is_missing_and_the_cell_is_named() -
     assert alone.unavailable_reason == "killed"
 
 
-def verdict(word: Word, evidence: float | None) -> Verdict:
-    return Verdict(guardrail="errors", verdict=word, words="", evidence=evidence, limit=100.0, detail="")
+def verdict(word: Word, evidence: float | None) -> VerdictView:
+    return VerdictView(guardrail="errors", verdict=word, words="", evidence=evidence, limit=100.0, detail="")
 
 
 @pytest.mark.parametrize("words", [("pass", "fail"), ("fail", "inconclusive"), ("insufficient_data", "fail")])
@@ -80,11 +80,11 @@ def test_the_same_errors_in_two_cells_are_one_group_and_a_user_counts_once() -> 
     assert error_groups.users_harmed([*of_cells, [group("v2", ["eve"])]]) == 4
 
 
-def figures(process: str, messages: int) -> Figures:
-    ledger = Ledger()
+def figures(process: str, messages: int) -> CellFigures:
+    ledger = Counters()
     for _ in range(messages):
         ledger.message("v2", "websocket", "ok", 0.01)
-    return Figures(
+    return CellFigures(
         process=process,
         revision=1,
         locked=False,
@@ -103,7 +103,7 @@ def test_the_sum_of_all_ledgers_only_grows_whoever_comes_and_goes() -> None:
     board: dict[str, MemoryBus] = {}
     fleet = Fleet("a", MemoryBus("a", board))
     other = MemoryBus("b", board)
-    own = Ledger()
+    own = Counters()
     ok = MESSAGES["v2", "websocket", "ok"]
 
     def total() -> int:
@@ -127,8 +127,8 @@ def test_the_sum_of_all_ledgers_only_grows_whoever_comes_and_goes() -> None:
 
 def test_charts_are_of_all_cells(tmp_path: Path) -> None:
     now = 100.0
-    fleet, own = Fleet("a", MemoryBus("a", {})), Ledger()
-    history = History(MemoryCell("a", 4), own, sqlite_store(tmp_path), lambda: now, fleet)
+    fleet, own = Fleet("a", MemoryBus("a", {})), Counters()
+    history = SeriesHistory(MemoryCell("a", 4), own, sqlite_store(tmp_path), lambda: now, fleet)
     fleet.hear("b", figures("first", 10))
     history.look()
     own.message("v2", "websocket", "ok", 0.01)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from app.fleet import census
-from app.fleet.bus import Figures
+from app.fleet.bus import CellFigures
 from app.fleet.census import NEVER, Census
 from app.fleet.members import Fleet
 from app.gateway.ports import BucketRow
@@ -106,5 +106,5 @@ def test_a_census_is_small_and_survives_the_register() -> None:
     assert len(counted.users["v2"]) == NEVER + 1
 
 
-def figures_with(users: list[str]) -> Figures:
-    return Figures("p", 1, False, 0, "idle", 0.0, {}, {}, [0] * SLOTS, 0, [], {"v2": pack(users)})
+def figures_with(users: list[str]) -> CellFigures:
+    return CellFigures("p", 1, False, 0, "idle", 0.0, {}, {}, [0] * SLOTS, 0, [], {"v2": pack(users)})

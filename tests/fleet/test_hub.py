@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest_asyncio
 
-from app.fleet.bus import Changed, Figures, Locked, Message
+from app.fleet.bus import BusMessage, CellFigures, Changed, Locked
 from app.fleet.frames import CanaryBuild
 from app.fleet.host_bus import HostBus
 from app.fleet.hub import Hub
@@ -25,7 +25,7 @@ class Party:
         self.builds: list[CanaryBuild] = []
         self.broken: list[str] = []
         self.hub = Hub(self.served.append, self.builds.append, lambda name, error: self.broken.append(name))
-        self.heard: dict[str, list[tuple[str, Message]]] = {}
+        self.heard: dict[str, list[tuple[str, BusMessage]]] = {}
         self.cells: dict[str, HostBus] = {}
 
     def join(self, name: str, *, read: bool = True) -> HostBus:
@@ -90,7 +90,7 @@ async def test_one_that_is_being_started_hears_of_a_lock_and_counts_when_it_serv
 
 async def test_one_that_does_not_read_costs_no_memory_and_misses_no_lock(party: Party) -> None:
     deaf = party.join("d", read=False)
-    figures = Figures("p", 1, False, 0, "idle", 0.0, {}, {}, [10**6] * 50_000, 0, [])
+    figures = CellFigures("p", 1, False, 0, "idle", 0.0, {}, {}, [10**6] * 50_000, 0, [])
     for _ in range(200):
         party.cells["a"].tell(figures)
         await party.until(lambda: not party.cells["a"]._link._unsent)  # type: ignore[union-attr]
@@ -104,9 +104,9 @@ async def test_one_that_does_not_read_costs_no_memory_and_misses_no_lock(party: 
 
 
 async def test_a_message_that_fails_does_not_keep_the_next_one(party: Party) -> None:
-    heard: list[Message] = []
+    heard: list[BusMessage] = []
 
-    def fail_once(sender: str, message: Message) -> None:
+    def fail_once(sender: str, message: BusMessage) -> None:
         heard.append(message)
         if isinstance(message, Changed):
             raise RuntimeError("a mistake")

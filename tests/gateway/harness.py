@@ -14,16 +14,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from app.gateway.admission import Door
+from app.gateway.admission import Admission
 from app.gateway.cell import Cell, Identity
 from app.gateway.framing import Receiver
-from app.gateway.message import Message
+from app.gateway.message import AcceptedMessage
 from app.gateway.ports import Charge, Socket
 from app.gateway.resume import Departures, Entrance, NoDepartures
 from app.gateway.session import Session
-from app.link.frames import Cancel, Close, Done, Event, Open, Run, Started, ToWorker, Traffic
+from app.link.frames import Cancel, Close, Done, Open, Run, RunEvent, Started, ToWorker, Traffic
 from app.messages import render
-from app.metrics.counters import MESSAGES, Ledger
+from app.metrics.counters import MESSAGES, Counters
 from app.pool.death import Death, DownReason
 from app.settings import Settings
 from rollout.assign import FlagRule, View
@@ -169,7 +169,7 @@ class HandWorker:
 
     def event(self, run: Run | None = None, **payload: object) -> None:
         run = run or self.run
-        self.say(Event(run.session, run.epoch, run.number, body("agent_thinking", run, payload)))
+        self.say(RunEvent(run.session, run.epoch, run.number, body("agent_thinking", run, payload)))
 
     def done(self, run: Run | None = None, terminal: str = "agent_completed", **rest: Any) -> None:
         run = run or self.run
@@ -224,7 +224,11 @@ class HandCell(Cell):
         up: tuple[PathName, ...] = ("v2", "v3"),
     ) -> None:
         super().__init__(
-            "cell", settings, Ledger(), lambda user, thread: thread.startswith("t"), lambda group, user: bucket_of(user)
+            "cell",
+            settings,
+            Counters(),
+            lambda user, thread: thread.startswith("t"),
+            lambda group, user: bucket_of(user),
         )
         self.now = 1000.0
         self.clock = lambda: self.now
@@ -255,7 +259,7 @@ class HandCell(Cell):
         heapq.heappush(self.timers, (timer.at, next(self.order), timer))
         return timer
 
-    def finished(self, session: Session, message: Message, charge: Charge, done: Done | None) -> None:
+    def finished(self, session: Session, message: AcceptedMessage, charge: Charge, done: Done | None) -> None:
         super().finished(session, message, charge, done)
         heard = session.socket is not None
         self.done_with.append(Finished(session.key, message.number, message.message_id, message.path, charge, heard))
@@ -324,7 +328,7 @@ class Crowd:
 
 
 def entrance_of(cell: HandCell, departures: Departures | None = None) -> Entrance:
-    door = Door(cell.settings, Crowd(), lambda user: f"t-{user}", cell.owns_thread)
+    door = Admission(cell.settings, Crowd(), lambda user: f"t-{user}", cell.owns_thread)
     return Entrance(cell, door, departures or NoDepartures())
 
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from app.gateway import admission as door_module
-from app.gateway.admission import Caller, Door, Refused
+from app.gateway.admission import Admission, AdmissionRefused, Caller
 from app.settings import Settings
 from tests.gateway.harness import Crowd
 
@@ -23,8 +23,8 @@ UNSIGNED = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJhbm4ifQ."
 """The header says `"alg": "none"`, and nothing is signed."""
 
 
-def door_of(settings: Settings = SIGNED, crowd: Crowd | None = None) -> Door:
-    return Door(
+def door_of(settings: Settings = SIGNED, crowd: Crowd | None = None) -> Admission:
+    return Admission(
         settings,
         Crowd() if crowd is None else crowd,
         lambda user: f"t-{user}",
@@ -52,11 +52,11 @@ def caller(
     return Caller(peer, named, forwarded, query or {}, subprotocols)
 
 
-async def refusal(door: Door, who: Caller, *, socket: bool = True, resuming: bool = False) -> int | None:
+async def refusal(door: Admission, who: Caller, *, socket: bool = True, resuming: bool = False) -> int | None:
     """The status it is refused with; None: let in."""
     try:
         await door.admit(who, socket=socket, resuming=resuming)
-    except Refused as refused:
+    except AdmissionRefused as refused:
         return refused.status
     return None
 
@@ -207,7 +207,7 @@ async def test_a_user_has_so_many_sockets(of_user: int, socket: bool, resuming: 
 
 
 async def test_a_refusal_has_words_for_the_client_and_no_secret_in_them() -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(AdmissionRefused) as caught:
         await door_of().admit(caller(token(exp=1)), socket=True)
     assert caught.value.words == "the token has expired"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 
 from app.gateway import sweep as sweep_module
-from app.gateway.session import CANCEL_GRACE_S, Session, State
+from app.gateway.session import CANCEL_GRACE_S, Session, SessionState
 from app.gateway.sweep import SLICE_S, SweepReport
 from app.metrics.counters import ADMISSIONS
 from rollout.assign import View
@@ -115,7 +115,7 @@ async def test_a_paced_ramp_does_not_go_on_to_a_path_that_died() -> None:
     cell.apply(View(flag=flag(100)), per_second=100)
     cell.v3.die()
     await until(lambda: cell.moving() == 0)
-    assert {(session.path, session.state) for session in sessions} == {("v2", State.ACTIVE)}
+    assert {(session.path, session.state) for session in sessions} == {("v2", SessionState.ACTIVE)}
 
 
 async def test_a_session_that_ends_before_its_turn_leaves_nothing_behind() -> None:
@@ -185,7 +185,7 @@ def test_idle_and_expired_sockets_are_closed_and_busy_ones_are_not() -> None:
     cell.advance(101)
     cell.close_idle()
     assert (silent.closed, working.closed) == ((1001, "idle"), None)
-    assert idle.state is State.ENDED
+    assert idle.state is SessionState.ENDED
 
 
 def test_how_long_a_message_waits_to_be_started_is_known() -> None:

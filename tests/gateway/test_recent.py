@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from app.gateway.recent import Recent
+from app.gateway.recent import RecentMessages
 
 
 def test_a_retry_that_runs_has_no_outcome_yet() -> None:
-    recent = Recent()
+    recent = RecentMessages()
     recent.begin("a")
     recent.forget("a")
     assert "a" not in recent

@@ -16,7 +16,7 @@ import websockets
 from litestar import Litestar
 from websockets.asyncio.client import connect
 
-from app.gateway.admission import Door
+from app.gateway.admission import Admission
 from app.gateway.framing import Connection, Upgradable
 from app.gateway.handshake import open_websocket
 from app.gateway.http import post_message
@@ -91,7 +91,7 @@ class Service:
 async def service() -> AsyncIterator[Service]:
     settings = with_settings(max_sessions=5, rate_messages_per_minute=60, rate_messages_burst=4)
     cell = LiveCell(settings, percentage=100)
-    door = Door(settings, cell, lambda user: f"t-{user}", cell.owns_thread)
+    door = Admission(settings, cell, lambda user: f"t-{user}", cell.owns_thread)
     app = Litestar([open_websocket, post_message], openapi_config=None)
     app.state.entrance = Entrance(cell, door, NoDepartures())
     async with serve(app, Framed, http=Http) as server:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from app.errors import IllegalTransition
-from app.gateway.session import Session, State
+from app.gateway.session import Session, SessionState
 from app.link.frames import Close, Traffic
 from tests.gateway.harness import Client, HandCell, HandWorker, frame, numbers, with_settings
 
@@ -321,7 +321,7 @@ def test_when_the_socket_dies_the_running_message_finishes_and_the_queued_ones_a
     cell.v2.done(document=b"kept")
     assert [(done.number, done.charge) for done in cell.done_with] == [(2, "interrupted"), (1, "ok")]
     assert session.recent.outcomes() == [("m1", "agent_completed"), ("m2", "interrupted")]
-    assert (session.document, session.state, len(client.told)) == (b"kept", State.ENDED, told)
+    assert (session.document, session.state, len(client.told)) == (b"kept", SessionState.ENDED, told)
     assert cell.ended_keys == [session.key]
     assert cell.v2.held == {}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from app.errors import IllegalTransition
-from app.gateway.message import Message
+from app.gateway.message import AcceptedMessage
 from app.gateway.ports import Charge
 from app.gateway.session import Session
 from app.link.frames import Done
@@ -180,7 +180,7 @@ class RemembersTheInterrupted(Session):
 
     __slots__ = ()
 
-    def _interrupt(self, message: Message, charge: Charge, done: Done | None = None) -> None:
+    def _interrupt(self, message: AcceptedMessage, charge: Charge, done: Done | None = None) -> None:
         super()._interrupt(message, charge, done)
         self.recent.begin(message.message_id)
         self.recent.finish(message.message_id, "error")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.gateway.session import CANCEL_GRACE_S, Session, State
+from app.gateway.session import CANCEL_GRACE_S, Session, SessionState
 from app.link.frames import Cancel, Close, Run
 from app.metrics.counters import HANDOVERS
 from rollout.assign import View
@@ -48,14 +48,14 @@ def test_a_ramp_waits_for_the_running_message_however_long_and_starts_no_other()
     assert session.move("v2", "flag") is False
     session.receive(frame())
     cell.advance(3600)
-    assert (session.state, session.path, cell.v3.cancels) == (State.DRAINING, "v3", [])
+    assert (session.state, session.path, cell.v3.cancels) == (SessionState.DRAINING, "v3", [])
     cell.v3.event()
     cell.v3.done(document=b"one")
     assert [run.number for run in cell.v3.runs] == [1]
     assert [run.number for run in cell.v2.runs] == [2]
     assert cell.v2.opens[0].document == b"one"
     assert client.told == [("ack", 1), ("ack", 2), ("ack", 3), ("agent_thinking", 1), ("agent_completed", 1)]
-    assert session.state is State.ACTIVE
+    assert session.state is SessionState.ACTIVE
 
 
 def test_moved_back_before_its_boundary_a_session_stays_where_it_is() -> None:
@@ -99,7 +99,7 @@ def test_a_rollback_waits_for_its_deadline_then_cancels_then_fences() -> None:
     cell.advance(0.01)
     run = cell.v3.run
     assert cell.v3.cancels == [Cancel(session.key, run.epoch, 1)]
-    assert session.state is State.MOVING
+    assert session.state is SessionState.MOVING
     cell.advance(CANCEL_GRACE_S)
     assert client.told[2:] == [("agent_thinking", 1), ("interrupted", 1)]
     assert client.last()["payload"]["retryable"] is True
@@ -218,7 +218,7 @@ def test_a_stop_beside_a_rollback_ends_with_agent_stopped(stop_first: bool, answ
         cell.v3.done(terminal="agent_stopped", started=False)
     cell.advance(CANCEL_GRACE_S)
     assert client.told == [("ack", 1), ("agent_stopped", 1)]
-    assert (session.path, session.state, cell.pending()) == ("v2", State.ACTIVE, [])
+    assert (session.path, session.state, cell.pending()) == ("v2", SessionState.ACTIVE, [])
 
 
 @pytest.mark.parametrize("answered", [True, False])
@@ -283,7 +283,7 @@ def test_when_v3_dies_its_sessions_go_on_on_v2_and_a_started_message_is_the_culp
         dead.started()
     run = dead.run
     dead.die()
-    assert (session.path, session.reason, session.state) == ("v2", "v3_unavailable", State.ACTIVE)
+    assert (session.path, session.reason, session.state) == ("v2", "v3_unavailable", SessionState.ACTIVE)
     assert cell.v2.run.number == (3 if started else 2)
     assert cell.v2.opens[0].document == b"one"
     assert (("interrupted", 2) in client.told) is started
@@ -302,7 +302,7 @@ def test_when_v2_dies_its_sessions_hold_and_are_released_from_the_last_document(
     session.receive(frame("chat", "m2"))
     cell.v2.die()
     session.receive(frame("chat", "m3"))
-    assert (session.state, session.path) == (State.HELD, "v2")
+    assert (session.state, session.path) == (SessionState.HELD, "v2")
     cell.advance(9.9)
     assert client.told[-1] == ("ack", 3)
     worker = cell.bring_up("v2")
@@ -351,7 +351,7 @@ def test_a_session_on_its_way_to_a_path_that_dies_stays_where_it_is() -> None:
     session.move("v3", "flag")
     cell.v3.die()
     cell.v2.done()
-    assert (session.path, session.reason, session.state) == ("v2", "v3_unavailable", State.ACTIVE)
+    assert (session.path, session.reason, session.state) == ("v2", "v3_unavailable", SessionState.ACTIVE)
     assert cell.v2.run.number == 2
     assert client.told[-1] == ("agent_completed", 1)
 
@@ -382,7 +382,7 @@ def test_when_its_path_dies_a_session_without_a_socket_ends() -> None:
 def test_a_session_of_a_path_that_is_down_waits_from_its_first_message() -> None:
     cell = HandCell(with_settings(hold_s=10), up=())
     session, client = cell.connect()
-    assert (session.state, cell.pending()) == (State.HELD, [])
+    assert (session.state, cell.pending()) == (SessionState.HELD, [])
     session.receive(frame())
     cell.advance(5)
     cell.bring_up("v2")
@@ -460,7 +460,7 @@ def test_when_the_new_build_dies_sessions_still_in_the_old_one_leave_for_v2() ->
     old.started()
     cell.bring_up("v3").die()
     old.done()
-    assert (session.path, session.state) == ("v2", State.ACTIVE)
+    assert (session.path, session.state) == ("v2", SessionState.ACTIVE)
 
 
 def test_the_way_of_a_handover_is_counted() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from app.gateway.cell import Identity
-from app.gateway.session import CANCEL_GRACE_S, Session, State
+from app.gateway.session import CANCEL_GRACE_S, Session, SessionState
 from app.link.frames import Cancel, Open, Run, ToWorker
 from app.messages import Terminal
 from rollout.assign import View
@@ -309,4 +309,6 @@ class World:
         for number, fate in self.fates.items():
             expect(fate.finished == 1, f"{number} was accepted and ended {fate.finished} times")
             expect(fate.terminals == int(fate.heard), f"{number} had {fate.terminals} terminal events")
-        expect(self.session.state in (State.ACTIVE, State.ENDED), f"a quiet session is {self.session.state}")
+        expect(
+            self.session.state in (SessionState.ACTIVE, SessionState.ENDED), f"a quiet session is {self.session.state}"
+        )

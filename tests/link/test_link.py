@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import LinkError
-from app.link.frames import Done, Event, Failed, FromWorker, Pong, Started
+from app.link.frames import Done, Failed, FromWorker, Pong, RunEvent, Started
 from app.link.link import Batches, Link
 
 numbers = st.integers(min_value=0, max_value=2**53)
 frames = st.one_of(
     st.builds(Started, numbers, numbers, numbers),
-    st.builds(Event, numbers, numbers, numbers, st.binary(max_size=200)),
+    st.builds(RunEvent, numbers, numbers, numbers, st.binary(max_size=200)),
     st.builds(
         Done,
         numbers,
@@ -83,7 +83,7 @@ def test_a_batch_over_the_limit_is_refused_before_its_bytes_come() -> None:
 
 def test_many_frames_become_as_many_batches_as_the_limit_needs() -> None:
     sender, reader = receiver(limit_bytes=1000), receiver(limit_bytes=1000)
-    sent: list[msgspec.Struct] = [Event(1, 1, number, b"x" * 90) for number in range(100)]
+    sent: list[msgspec.Struct] = [RunEvent(1, 1, number, b"x" * 90) for number in range(100)]
     pieces = sender.encode(sent)
     assert len(pieces) > 1
     assert reader.feed(b"".join(pieces)) == sent
@@ -93,11 +93,11 @@ def test_many_frames_become_as_many_batches_as_the_limit_needs() -> None:
 
 def test_a_large_batch_in_small_pieces_is_read_in_linear_time() -> None:
     sender, reader = receiver(limit_bytes=1 << 26), receiver(limit_bytes=1 << 26)
-    stream = memoryview(b"".join(sender.encode([Event(1, 1, 1, bytes(1 << 25))])))
+    stream = memoryview(b"".join(sender.encode([RunEvent(1, 1, 1, bytes(1 << 25))])))
     got: list[FromWorker] = []
     for at in range(0, len(stream), 4096):
         got += reader.feed(stream[at : at + 4096])
-    assert [len(frame.body) for frame in got if isinstance(frame, Event)] == [1 << 25]
+    assert [len(frame.body) for frame in got if isinstance(frame, RunEvent)] == [1 << 25]
 
 
 @dataclass
@@ -185,7 +185,7 @@ async def test_flush_has_handed_the_bytes_to_the_kernel_when_it_returns(run: Run
 
 async def test_a_full_kernel_is_told_and_nothing_is_lost_or_reordered(run: Run) -> None:
     async def scenario(a: End, b: End) -> None:
-        sent: list[FromWorker] = [Event(1, 1, number, bytes(1 << 16)) for number in range(64)]
+        sent: list[FromWorker] = [RunEvent(1, 1, number, bytes(1 << 16)) for number in range(64)]
         for frame in sent:
             a.link.send(frame)
         assert not a.link.flush()
@@ -201,7 +201,7 @@ async def test_a_full_kernel_is_told_and_nothing_is_lost_or_reordered(run: Run) 
 
 async def test_frames_sent_while_the_kernel_drains_are_neither_lost_nor_reordered(run: Run) -> None:
     async def scenario(a: End, b: End) -> None:
-        a.link.send(Event(1, 1, 1, bytes(1 << 23)))
+        a.link.send(RunEvent(1, 1, 1, bytes(1 << 23)))
         assert not a.link.flush()
         sent = 0
         while not b.frames:
@@ -217,7 +217,7 @@ async def test_frames_sent_while_the_kernel_drains_are_neither_lost_nor_reordere
 
 async def test_what_was_sent_before_the_end_is_heard_before_the_end(run: Run) -> None:
     async def scenario(a: End, b: End) -> None:
-        sent = [Event(1, 1, number, bytes(1000)) for number in range(100)]
+        sent = [RunEvent(1, 1, number, bytes(1000)) for number in range(100)]
         for frame in sent:
             a.link.send(frame)
         assert a.link.flush()

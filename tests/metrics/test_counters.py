@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.metrics import counters as slots
 from app.metrics import error_groups
-from app.metrics.counters import BUCKETS, WINDOW_S, Ledger, bucket_of, bucket_start_s, quantile_ms
+from app.metrics.counters import BUCKETS, WINDOW_S, Counters, bucket_of, bucket_start_s, quantile_ms
 from app.metrics.error_groups import GROUPS, USERS, ErrorGroups
 
 
@@ -28,14 +28,14 @@ def test_a_duration_lies_in_its_bucket_and_the_bucket_is_narrow(seconds: float) 
 )
 def test_what_no_bucket_holds_falls_into_the_first_or_last(seconds: float, index: int) -> None:
     assert bucket_of(seconds) == index
-    ledger = Ledger()
+    ledger = Counters()
     ledger.message("v2", "http", "ok", seconds)
     assert ledger.slots[slots.HISTOGRAM["v2"] + index] == 1
 
 
 @given(st.floats(min_value=-1.0, max_value=1000.0))
 def test_the_hot_path_chooses_the_same_bucket(seconds: float) -> None:
-    ledger = Ledger()
+    ledger = Counters()
     ledger.message("v3", "websocket", "error", seconds)
     assert ledger.slots[slots.HISTOGRAM["v3"] + bucket_of(seconds)] == 1
 
@@ -50,7 +50,7 @@ def test_no_two_counters_share_a_slot() -> None:
 
 def test_quantiles_are_within_their_stated_error() -> None:
     chance = random.Random(1)
-    ledger = Ledger()
+    ledger = Counters()
     durations = sorted(chance.lognormvariate(-4, 1) for _ in range(20_000))
     for duration in durations:
         ledger.message("v2", "websocket", "ok", duration)
@@ -62,12 +62,12 @@ def test_quantiles_are_within_their_stated_error() -> None:
 
 def test_a_quantile_of_nothing_is_no_data() -> None:
     assert quantile_ms([0] * BUCKETS, 0.5) is None
-    window = Ledger().window("v3", 5.0)
+    window = Counters().window("v3", 5.0)
     assert (window.messages, window.error_rate, window.p50_ms, window.messages_per_second) == (0, None, None, 0.0)
 
 
 def test_interrupted_and_rejected_are_no_messages() -> None:
-    ledger = Ledger()
+    ledger = Counters()
     for outcome in ("ok", "ok", "ok", "error", "interrupted", "rejected"):
         ledger.message("v3", "websocket", outcome, 0.01)
     window = ledger.window("v3", 1.0)
@@ -77,7 +77,7 @@ def test_interrupted_and_rejected_are_no_messages() -> None:
 
 
 def test_a_window_forgets_what_is_older_than_fifteen_minutes() -> None:
-    ledger = Ledger(now=0.0)
+    ledger = Counters(now=0.0)
     ledger.message("v2", "websocket", "error", 1.0)
     ledger.tick(1.0)
     for second in range(2, WINDOW_S + 1):
@@ -92,7 +92,7 @@ def test_a_window_forgets_what_is_older_than_fifteen_minutes() -> None:
 
 
 def test_a_window_begins_at_its_mark_and_never_before_the_ring() -> None:
-    ledger = Ledger(now=0.0)
+    ledger = Counters(now=0.0)
     ledger.message("v3", "websocket", "error", 1.0)
     mark = ledger.mark(10.0)
     ledger.message("v3", "websocket", "ok", 0.002)
@@ -105,7 +105,7 @@ def test_a_window_begins_at_its_mark_and_never_before_the_ring() -> None:
 
 
 def test_the_rate_is_the_mean_of_the_last_ten_seconds() -> None:
-    ledger = Ledger()
+    ledger = Counters()
     for second in range(1, 31):
         for _ in range(5 if second <= 20 else 20):
             ledger.message("v2", "websocket", "ok", 0.001)
@@ -115,7 +115,7 @@ def test_the_rate_is_the_mean_of_the_last_ten_seconds() -> None:
 
 
 def test_an_abandoned_handover_has_no_duration() -> None:
-    ledger = Ledger()
+    ledger = Counters()
     ledger.handover("v2", "v3", "abandoned", 5.0)
     ledger.handover("v3", "v2", "moved", 0.5)
     histogram = ledger.slots[slots.HANDOVER_HISTOGRAM : slots.HANDOVER_HISTOGRAM + BUCKETS]
@@ -151,6 +151,6 @@ def test_errors_only_on_v3_come_first_and_users_are_bounded() -> None:
 
 
 def test_a_message_costs_less_than_a_microsecond() -> None:
-    ledger = Ledger()
+    ledger = Counters()
     best = min(timeit.repeat(lambda: ledger.message("v2", "websocket", "ok", 0.0123), number=50_000, repeat=15))
     assert best / 50_000 < 1e-6

@@ -12,8 +12,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from app.logs import configure_logging
-from app.metrics.counters import Ledger
-from app.metrics.prometheus import CellFigures, Metrics
+from app.metrics.counters import Counters
+from app.metrics.prometheus import Metrics, ScrapedCell
 from app.pool.state import PathState
 
 # The published list: metric (as a scraper sees it) -> its labels beside `cell`.
@@ -37,13 +37,13 @@ PUBLISHED = {
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
-def figures(ledger: Ledger) -> CellFigures:
+def figures(ledger: Counters) -> ScrapedCell:
     known = PathState(True, None, "b1", 3, 2, 50_000_000, 12_000.5, 1, 60.0)
     unknown = PathState(False, "starting", None, 0, 0, None, None, 0, None)
-    return CellFigures("a", ledger.slots, {"v2": known, "v3": unknown}, 10, "progressing", 0.5, {"errors": 3.5})
+    return ScrapedCell("a", ledger.slots, {"v2": known, "v3": unknown}, 10, "progressing", 0.5, {"errors": 3.5})
 
 
-def scrape(ledger: Ledger, accept: str = OPENMETRICS) -> dict[str, list[tuple[dict[str, str], float]]]:
+def scrape(ledger: Counters, accept: str = OPENMETRICS) -> dict[str, list[tuple[dict[str, str], float]]]:
     body, _ = Metrics(lambda: [figures(ledger)]).render(accept)
     parse = parse_openmetrics if accept == OPENMETRICS else parse_text
     samples: dict[str, list[tuple[dict[str, str], float]]] = {}
@@ -55,7 +55,7 @@ def scrape(ledger: Ledger, accept: str = OPENMETRICS) -> dict[str, list[tuple[di
 
 def test_names_and_labels_are_the_published_ones() -> None:
     seen: dict[str, set[str]] = {}
-    for name, samples in scrape(Ledger()).items():
+    for name, samples in scrape(Counters()).items():
         base = name
         for suffix in ("_bucket", "_count", "_sum"):
             base = base.removesuffix(suffix)
@@ -66,7 +66,7 @@ def test_names_and_labels_are_the_published_ones() -> None:
 
 
 def test_counts_and_durations_reach_the_scraper() -> None:
-    ledger = Ledger()
+    ledger = Counters()
     ledger.message("v3", "websocket", "ok", 0.010)
     ledger.message("v3", "websocket", "error", 3.0)
     ledger.message("v3", "http", "rejected")
@@ -92,7 +92,7 @@ def test_counts_and_durations_reach_the_scraper() -> None:
 
 
 def test_what_is_not_known_is_absent_and_the_phase_is_one_hot() -> None:
-    samples = scrape(Ledger())
+    samples = scrape(Counters())
     assert samples["crossfade_path_memory_bytes"] == [({"cell": "a", "path": "v2"}, 50_000_000.0)]
     assert samples["crossfade_build_info"] == [({"cell": "a", "path": "v2", "build": "b1"}, 1.0)]
     assert [found["phase"] for found, value in samples["crossfade_rollout_phase"] if value] == ["progressing"]
@@ -107,7 +107,7 @@ def test_what_is_not_known_is_absent_and_the_phase_is_one_hot() -> None:
     ],
 )
 def test_the_format_is_negotiated(accept: str, content_type: str) -> None:
-    body, kind = Metrics(lambda: [figures(Ledger())]).render(accept)
+    body, kind = Metrics(lambda: [figures(Counters())]).render(accept)
     assert kind.startswith(content_type)
     assert body.endswith(b"# EOF\n") == accept.startswith("application/openmetrics")
 

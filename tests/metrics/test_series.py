@@ -11,8 +11,8 @@ import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.control.history import History
-from app.metrics.counters import Ledger
+from app.control.history import SeriesHistory
+from app.metrics.counters import Counters
 from app.metrics.series import SPAN_S, Gauges, Point, SavedSlots, Series, Slot
 from rollout.events import Actor, Pause, Rollback, Start
 from rollout.names import PATHS, PathName
@@ -36,7 +36,7 @@ class Minute:
     """A ledger that is looked at once a second, from `START` on."""
 
     def __init__(self) -> None:
-        self.ledger = Ledger()
+        self.ledger = Counters()
         self.series = Series(self.ledger.slots)
         self.now = START
 
@@ -91,7 +91,7 @@ def test_no_message_is_no_latency_and_no_sight_is_no_point() -> None:
 
 def test_seconds_are_kept_for_an_hour_tens_for_a_day_and_minutes_for_a_month() -> None:
     hour, day = 3600, 24 * 3600
-    series = Series(Ledger().slots)
+    series = Series(Counters().slots)
     gauges = Gauges(1, None, None)
     now = 1_000 * day
     for step_s, kept_s in ((1, hour), (10, day), (60, 30 * day)):
@@ -148,7 +148,7 @@ def test_what_was_finished_is_handed_out_once_and_can_be_taken_up() -> None:
     saved = minute.series.finished()
     assert {chunk.step_s: len(chunk.slots) for chunk in saved} == {1: 69, 10: 6, 60: 1}
     assert minute.series.finished() == []
-    again = Series(Ledger().slots)
+    again = Series(Counters().slots)
     again.restore(saved)
     path = again.view("15m", minute.now).paths["v2"]
     assert sum(count or 0 for count in path.messages) == 69
@@ -165,14 +165,14 @@ def test_what_was_seen_here_is_not_overwritten_by_what_was_kept() -> None:
 
 
 async def test_a_restart_keeps_the_charts(world: World) -> None:
-    history = History(world.cell, world.ledger, world.store, lambda: world.now)
+    history = SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
     await history.load()
     for _ in range(25):
         world.ledger.message("v3", "websocket", "ok", 0.02)
         history.look()
         world.now += 1
     await history.save()
-    again = History(world.cell, Ledger(), world.store, lambda: world.now)
+    again = SeriesHistory(world.cell, Counters(), world.store, lambda: world.now)
     await again.load()
     shown = await again.view("15m", world.control.keeper)
     assert sum(count or 0 for count in shown.paths["v3"].messages) == 24
@@ -182,7 +182,7 @@ async def test_a_restart_keeps_the_charts(world: World) -> None:
 
 
 async def test_a_store_that_is_down_costs_no_point(world: World) -> None:
-    history = History(world.cell, world.ledger, world.store, lambda: world.now)
+    history = SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
     world.store.fail(True)
     for _ in range(30):
         world.ledger.message("v2", "websocket", "ok", 0.02)
@@ -194,14 +194,14 @@ async def test_a_store_that_is_down_costs_no_point(world: World) -> None:
     assert shown.marks == []
     world.store.fail(False)
     await history.save()
-    again = History(world.cell, Ledger(), world.store, lambda: world.now)
+    again = SeriesHistory(world.cell, Counters(), world.store, lambda: world.now)
     await again.load()
     kept = await again.view("15m", world.control.keeper)
     assert sum(count or 0 for count in kept.paths["v2"].messages) == 29
 
 
 async def test_old_chunks_are_deleted(world: World) -> None:
-    history = History(world.cell, world.ledger, world.store, lambda: world.now)
+    history = SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
     for _ in range(3):
         history.look()
         world.now += 1
@@ -217,7 +217,7 @@ async def test_old_chunks_are_deleted(world: World) -> None:
 
 
 async def test_every_command_and_note_is_a_mark(world: World) -> None:
-    history = History(world.cell, world.ledger, world.store, lambda: world.now)
+    history = SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
     await world.control.note(ANN, "before all of it", "page")
     world.now += 3600
     await world.control.execute(Start(actor=ANN, percentage=10, revision=0, reason="go"), "cli")
@@ -233,7 +233,7 @@ async def test_every_command_and_note_is_a_mark(world: World) -> None:
 
 
 async def test_marks_come_from_more_than_one_page_of_the_audit(world: World) -> None:
-    history = History(world.cell, world.ledger, world.store, lambda: world.now)
+    history = SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
     for number in range(45):
         await world.control.note(ANN, f"remark {number}", "page")
     marks = (await history.view("15m", world.control.keeper)).marks

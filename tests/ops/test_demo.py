@@ -16,17 +16,17 @@ import msgspec
 import psutil
 import pytest
 
-from app.loadtest.report import Report, Share
+from app.loadtest.report import CohortShare, LoadReport
 from ops.demo import story
 from ops.demo.claims import Seen, claims_of
 from ops.demo.processes import ROOT
 from ops.demo.run import BROKEN, HELD, demo
 from ops.demo.script import FAULTS, BadSetting, Script, read_script
-from rollout.views import Rollback
+from rollout.views import RollbackView
 
 CHANCE = random.Random(1)
 SHORT = Script(7, warm_s=0.5, earliest_s=3.0, latest_s=4.0, calm_s=0.2, hold_s=0.3, slack_s=20.0)
-ROLLBACK = Rollback(
+ROLLBACK = RollbackView(
     id="1-0",
     at=1.0,
     by="evidence",
@@ -41,7 +41,7 @@ ROLLBACK = Rollback(
     cells=["a"],
     silent_cells=[],
 )
-REPORT = Report(
+REPORT = LoadReport(
     clients=300,
     connected=300,
     failures={},
@@ -58,12 +58,12 @@ REPORT = Report(
     errors={"interrupted": 3},
     broken_rules={},
     violations=[],
-    share=Share(300, 300, 100.0),
+    share=CohortShare(300, 300, 100.0),
 )
 SEEN = Seen(ROLLBACK, deaths=2, interrupted=3)
 
 
-def held(seen: Seen, report: Report, *, fault: bool = True) -> list[bool]:
+def held(seen: Seen, report: LoadReport, *, fault: bool = True) -> list[bool]:
     return [claim.held for claim in claims_of(seen, report, fault=fault)]
 
 
@@ -106,7 +106,7 @@ def test_everything_held() -> None:
         (0, msgspec.structs.replace(ROLLBACK, closed=1)),
     ],
 )
-def test_a_rollback_that_is_not_what_was_promised_breaks_its_claim(broken: int, rollback: Rollback | None) -> None:
+def test_a_rollback_that_is_not_what_was_promised_breaks_its_claim(broken: int, rollback: RollbackView | None) -> None:
     results = held(Seen(rollback, deaths=2, interrupted=3), REPORT)
     assert [number for number, result in enumerate(results) if not result] == [broken]
 
@@ -123,7 +123,7 @@ def test_a_rollback_that_is_not_what_was_promised_breaks_its_claim(broken: int, 
         (3, {"errors": {"interrupted": 3, "internal": 1}}),
         (3, {"refusals": {"rate_limited": 1}}),
         (4, {"share": None}),
-        (4, {"share": Share(299, 300, 100.0)}),
+        (4, {"share": CohortShare(299, 300, 100.0)}),
     ],
 )
 def test_what_the_clients_saw_breaks_the_claim_it_belongs_to(broken: int, changes: dict[str, Any]) -> None:

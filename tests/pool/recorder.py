@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from app.link.config import WorkerConfig
-from app.link.frames import Done, Event, Open, Run, Started, Traffic
+from app.link.frames import Done, Open, Run, RunEvent, Started, Traffic
 from app.pool.death import Death
-from app.pool.handle import Limits, WorkerHandle
-from app.pool.pool import PathHost, Rules
+from app.pool.handle import WorkerHandle, WorkerLimits
+from app.pool.pool import RestartRules, WorkerPool
 from app.supervisor.threads import new_thread_id
 from rollout.names import PathName
 
@@ -74,7 +74,7 @@ class Recorder:
         await self.until(ended)
         return found[0]
 
-    def content_of(self, frame: Done | Event) -> object:
+    def content_of(self, frame: Done | RunEvent) -> object:
         return json.loads(b"{" + frame.body)["payload"].get("content")
 
 
@@ -96,22 +96,22 @@ def limits_of(
     hang_s: float = PATIENCE_S,
     unstarted_s: float = PATIENCE_S,
     memory_bytes: int = 0,
-) -> Limits:
+) -> WorkerLimits:
     """Patient unless a test says otherwise: machines that run tests are busy."""
-    return Limits(start_s, ping_s, hang_s, unstarted_s, memory_bytes)
+    return WorkerLimits(start_s, ping_s, hang_s, unstarted_s, memory_bytes)
 
 
 @asynccontextmanager
 async def hosting(
     recorder: Recorder,
-    limits: Limits | None = None,
+    limits: WorkerLimits | None = None,
     crash_limit: int | None = None,
     python: str = "",
     start: bool = True,
     **config: object,
-) -> AsyncIterator[PathHost]:
+) -> AsyncIterator[WorkerPool]:
     """A host whose first worker is up, ended afterwards."""
-    host = PathHost(config_of(**config), python, limits or limits_of(), Rules(crash_limit, 600), recorder)
+    host = WorkerPool(config_of(**config), python, limits or limits_of(), RestartRules(crash_limit, 600), recorder)
     try:
         if start:
             await host.start()
@@ -120,7 +120,7 @@ async def hosting(
         await host.stop()
 
 
-def serving(host: PathHost) -> WorkerHandle:
+def serving(host: WorkerPool) -> WorkerHandle:
     assert host.worker is not None
     return host.worker
 

@@ -8,7 +8,7 @@ import subprocess
 import psutil
 import pytest
 
-from app.pool.memory import Figures, Share, parse_smaps_rollup, read_rss, read_share
+from app.pool.memory import ProportionalShare, WorkerMemory, parse_smaps_rollup, read_rss, read_share
 
 ROLLUP = """\
 55d0c6e3d000-7ffd8a5f1000 ---p 00000000 00:00 0                          [rollup]
@@ -23,13 +23,13 @@ Private_Dirty:      9000 kB
 @pytest.mark.parametrize(
     ("text", "share"),
     [
-        (ROLLUP, Share(14210 * 1024, 10000 * 1024)),
-        (ROLLUP.replace("Pss_Anon:          10000 kB\n", ""), Share(14210 * 1024, 9000 * 1024)),
+        (ROLLUP, ProportionalShare(14210 * 1024, 10000 * 1024)),
+        (ROLLUP.replace("Pss_Anon:          10000 kB\n", ""), ProportionalShare(14210 * 1024, 9000 * 1024)),
         ("", None),
         ("garbage\nRss: x\n", None),
     ],
 )
-def test_what_the_kernel_says(text: str, share: Share | None) -> None:
+def test_what_the_kernel_says(text: str, share: ProportionalShare | None) -> None:
     assert parse_smaps_rollup(text) == share
 
 
@@ -55,9 +55,9 @@ def test_a_process_that_is_gone_has_no_memory() -> None:
     ("now", "sessions", "expected"), [(150_000, 10, 5_000.0), (90_000, 10, 0.0), (150_000, 0, None)]
 )
 def test_per_session_is_what_lies_above_the_baseline(now: int, sessions: int, expected: float | None) -> None:
-    figures = Figures(share=Share(10**6, now), baseline=Share(10**6, 100_000))
+    figures = WorkerMemory(share=ProportionalShare(10**6, now), baseline=ProportionalShare(10**6, 100_000))
     assert figures.session_bytes(sessions) == expected
 
 
 def test_without_a_measurement_nothing_is_said_per_session() -> None:
-    assert Figures().session_bytes(10) is None
+    assert WorkerMemory().session_bytes(10) is None

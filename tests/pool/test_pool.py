@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from app.errors import FactoryError
-from app.link.frames import Cancel, Close, Done, Event, FromWorker, Started
+from app.link.frames import Cancel, Close, Done, FromWorker, RunEvent, Started
 from app.link.link import Batches
 from app.pool.handle import WorkerHandle
 from app.pool.memory import read_rss
@@ -44,7 +44,7 @@ def test_a_worker_is_ready_and_runs_a_message(runner: Callable[[Coroutine[None, 
             worker.send(chat("good day"))
             done = await recorder.done()
             assert recorder.content_of(done) == "good day"
-            assert [type(frame) for frame in recorder.frames] == [Started, Event, Done]
+            assert [type(frame) for frame in recorder.frames] == [Started, RunEvent, Done]
             os.kill(worker.pid, signal.SIGKILL)
             await recorder.until(lambda: recorder.downs)
             assert recorder.downs[0][1].reason == "killed"

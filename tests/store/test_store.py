@@ -13,7 +13,7 @@ from sqlalchemy import LargeBinary, cast, select, text
 
 from app.errors import StoreUnavailable
 from app.store import tables
-from app.store.port import Resume, RevisionTaken, SeriesChunk, StoredRecord, StoredRollback, Token
+from app.store.port import RevisionTaken, SeriesChunk, StoredRecord, StoredResume, StoredRollback, Token
 from app.store.sql import SqlStore
 from app.store.tokens import make_code, make_token
 from rollout.views import AuditFilter
@@ -210,16 +210,16 @@ async def test_no_secret_is_kept(store: SqlStore) -> None:
 
 async def test_a_resume_document_is_taken_once_by_one_of_many(place: str) -> None:
     async with cells(place, 4) as stores:
-        await stores[0].save_resumes([Resume("a", b"one", b"o", 100.0), Resume("b", None, b"", 100.0)])
-        await stores[0].save_resumes([Resume("a", b"two", b"o", 200.0)])
+        await stores[0].save_resumes([StoredResume("a", b"one", b"o", 100.0), StoredResume("b", None, b"", 100.0)])
+        await stores[0].save_resumes([StoredResume("a", b"two", b"o", 200.0)])
         taken = await outcomes([each.take_resume("a", 150.0) for each in stores * 5])
-        assert [resume for resume in taken if resume is not None] == [Resume("a", b"two", b"o", 200.0)]
+        assert [resume for resume in taken if resume is not None] == [StoredResume("a", b"two", b"o", 200.0)]
         assert await stores[1].take_resume("b", 100.0) is None
         await stores[1].save_resumes([])
 
 
 async def test_cells_that_save_the_same_documents_do_not_stand_in_each_others_way(place: str) -> None:
-    documents = [Resume(f"r{number}", b"x" * 100, b"", 100.0) for number in range(200)]
+    documents = [StoredResume(f"r{number}", b"x" * 100, b"", 100.0) for number in range(200)]
     async with cells(place, 3) as stores:
         orders = [documents, documents[::-1], documents[100:] + documents[:100]]
         saved = await outcomes(
@@ -230,7 +230,7 @@ async def test_cells_that_save_the_same_documents_do_not_stand_in_each_others_wa
 
 
 async def test_expired_documents_are_forgotten(store: SqlStore) -> None:
-    await store.save_resumes([Resume(f"r{number}", b"", b"", float(number)) for number in range(1000)])
+    await store.save_resumes([StoredResume(f"r{number}", b"", b"", float(number)) for number in range(1000)])
     assert await store.delete_resumes(499.0) == 500
     assert await store.take_resume("r500", 0.0) is not None
 
@@ -246,8 +246,8 @@ async def test_series_are_kept_replaced_and_forgotten_by_their_age(store: SqlSto
 
 async def test_a_documents_bytes_come_back_as_they_were(store: SqlStore) -> None:
     every = bytes(range(256))
-    await store.save_resumes([Resume("a", every, every[::-1], 100.0)])
+    await store.save_resumes([StoredResume("a", every, every[::-1], 100.0)])
     async with store._begin(store._sessions) as connection:
         kept = await connection.scalar(select(cast(tables.resumes.c.document, LargeBinary)))
     assert kept == every
-    assert await store.take_resume("a", 1.0) == Resume("a", every, every[::-1], 100.0)
+    assert await store.take_resume("a", 1.0) == StoredResume("a", every, every[::-1], 100.0)

@@ -16,7 +16,7 @@ from app.errors import SettingError, StoreUnavailable
 from app.serve.service import make_store
 from app.settings import Settings
 from app.store.engines import GRACE_S, HURRY_S
-from app.store.port import Resume, StoredRecord
+from app.store.port import StoredRecord, StoredResume
 from app.store.sql import SqlStore, postgres_store, sqlite_store
 from ops.bench.processes import BenchError
 from ops.chaos.postgres import PostgresServer, account, find_programs
@@ -54,7 +54,7 @@ async def test_a_store_that_was_not_opened_or_is_closed_is_unavailable(place: st
         with pytest.raises(StoreUnavailable, match="not open"):
             await store.load_record()
         with pytest.raises(StoreUnavailable, match="not open"):
-            await store.save_resumes([Resume("a", b"", b"", 1.0)])
+            await store.save_resumes([StoredResume("a", b"", b"", 1.0)])
 
 
 # -- SQLite -----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from litestar.datastructures import State
 from app.messages import Request, request_of
 from app.supervisor import legacy
 from app.supervisor.context import RequestContext
-from app.supervisor.contract import Opening, Supervisor
+from app.supervisor.contract import Opening, SessionSupervisor
 from app.supervisor.core import Dependencies
 from app.supervisor.errors import RunRefused
 from app.supervisor.http import get_request_scoped_supervisor
@@ -70,12 +70,12 @@ SCRIPTS: dict[str, list[Request]] = {
 }
 
 
-async def supervisor(path: PathName, transport: Transport, agent: str = "echo") -> Supervisor:
+async def supervisor(path: PathName, transport: Transport, agent: str = "echo") -> SessionSupervisor:
     serving = load_path("builtin", path, thread_secret=SECRET, agent=agent)
     return await serving.make(Opening("c-1", "ada", MINE, 1_700_000_000.0, transport))
 
 
-async def play(target: Supervisor, script: list[Request]) -> list[tuple[object, ...]]:
+async def play(target: SessionSupervisor, script: list[Request]) -> list[tuple[object, ...]]:
     """What a client would hear; run ids are given, so nothing has to be made equal afterwards."""
     heard: list[tuple[object, ...]] = []
     for number, request in enumerate(script):
@@ -178,7 +178,7 @@ async def test_v2_really_makes_up_a_request(mock_requests: list[LitestarRequest[
 async def test_v2_goes_through_the_request_scoped_factory(monkeypatch: pytest.MonkeyPatch) -> None:
     contexts: list[RequestContext] = []
 
-    def recording(context: RequestContext, dependencies: Dependencies) -> Supervisor:
+    def recording(context: RequestContext, dependencies: Dependencies) -> SessionSupervisor:
         contexts.append(context)
         return get_request_scoped_supervisor(context, dependencies)
 

@@ -22,7 +22,7 @@ from app.supervisor.agents import AGENTS, Agent, AgentContext, check_agent_setti
 from app.supervisor.builtin import BuiltinAnswerer
 from app.supervisor.context import Context, RequestContext, WebSocketContext
 from app.supervisor.contract import AgentEvent, Opening
-from app.supervisor.contract import Supervisor as Contract
+from app.supervisor.contract import SessionSupervisor as Contract
 from app.supervisor.core import Dependencies, Supervisor, create_supervisor_core
 from app.supervisor.errors import BrokenAgent, RunRefused, SharedDependency, SupervisorBusy, ThreadDenied, UnknownAgent
 from app.supervisor.loading import load_path

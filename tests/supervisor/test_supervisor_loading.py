@@ -16,7 +16,7 @@ import pytest
 import app
 from app.errors import FactoryError, SettingError
 from app.messages import Request
-from app.supervisor.contract import AgentEvent, Opening, PathServing, Supervisor
+from app.supervisor.contract import AgentEvent, Opening, PathServing, SessionSupervisor
 from app.supervisor.document import PART_BYTES
 from app.supervisor.errors import BrokenAgent, DocumentTooLarge, SharedDependency
 from app.supervisor.loading import load_path
@@ -50,11 +50,11 @@ def load(spec: str, path: PathName = "v3", build: str | None = None) -> PathServ
     return load_path(spec, path, thread_secret=SECRET, build=build)
 
 
-async def make(serving: PathServing, user: str = "ada", connection: str = "c-1") -> Supervisor:
+async def make(serving: PathServing, user: str = "ada", connection: str = "c-1") -> SessionSupervisor:
     return await serving.make(Opening(connection, user, f"t-of-{user}", 0.0))
 
 
-async def ask(supervisor: Supervisor, request: Request = HELLO, run_id: str = "r-1") -> list[AgentEvent]:
+async def ask(supervisor: SessionSupervisor, request: Request = HELLO, run_id: str = "r-1") -> list[AgentEvent]:
     return [event async for event in supervisor.run(request, run_id)]
 
 

@@ -20,12 +20,12 @@ from app.link.frames import (
     Checked,
     Close,
     Done,
-    Event,
-    Faults,
     Open,
     Ping,
     Pong,
     Run,
+    RunEvent,
+    SetFaults,
     Started,
 )
 from app.messages import Request
@@ -33,7 +33,7 @@ from app.supervisor.contract import DOCUMENT_BYTES, AgentEvent, Opening, PathSer
 from app.supervisor.errors import ThreadDenied
 from app.worker.checking import make_sample, scratch_opening
 from app.worker.failures import Failures
-from app.worker.scheduler import PathWorker
+from app.worker.scheduler import Scheduler
 
 
 @dataclass
@@ -159,7 +159,7 @@ class World:
     release: asyncio.Event = field(default_factory=asyncio.Event)
     refused_to_end: asyncio.Event = field(default_factory=asyncio.Event)
     cannot_make: bool = False
-    worker: PathWorker = field(init=False)
+    worker: Scheduler = field(init=False)
 
     async def make(self, opening: Opening) -> Scripted:
         if self.cannot_make:
@@ -171,8 +171,8 @@ class World:
         """Notes a message, and how many frames the kernel had when it was touched."""
         self.contents.append((content, len(self.wire.sent)))
 
-    def begin(self, timeout_s: float = 300.0, exports_state: bool = True) -> PathWorker:
-        self.worker = PathWorker(
+    def begin(self, timeout_s: float = 300.0, exports_state: bool = True) -> Scheduler:
+        self.worker = Scheduler(
             PathServing(self.make, "b", exports_state),
             self.wire,
             failures=Failures(),
@@ -201,7 +201,7 @@ def run(content: str, number: int = 1, session: int = 1, epoch: int = 1, thread:
     return Run(session, epoch, number, f"m{number}", json.dumps(body).encode())
 
 
-def event_of(frame: Done | Event) -> dict[str, object]:
+def event_of(frame: Done | RunEvent) -> dict[str, object]:
     decoded = json.loads(b"{" + frame.body)
     assert isinstance(decoded, dict)
     return decoded
@@ -210,12 +210,12 @@ def event_of(frame: Done | Event) -> dict[str, object]:
 async def test_a_message_is_started_then_its_events_then_done(world: World) -> None:
     world.worker.hear([opened(), run("hi")])
     done = await world.wire.done()
-    assert [type(frame) for frame in world.wire.sent] == [Started, Event, Done]
+    assert [type(frame) for frame in world.wire.sent] == [Started, RunEvent, Done]
     event = event_of(done)
     assert event["type"] == "agent_completed"
     assert event["payload"] == {"content": "hi"}
     assert (event["user_id"], event["thread_id"], event["message_id"], event["number"]) == ("user1", "t-1", "m1", 1)
-    assert event["run_id"] == event_of(next(e for e in world.wire.sent if isinstance(e, Event)))["run_id"]
+    assert event["run_id"] == event_of(next(e for e in world.wire.sent if isinstance(e, RunEvent)))["run_id"]
     assert (done.terminal, done.document, done.started, done.rerun_safe) == ("agent_completed", b'["hi"]', True, True)
     assert done.error is None
     assert done.restored
@@ -260,7 +260,7 @@ async def test_a_cancel_between_started_and_the_first_touch_still_ends_it(world:
 
 async def test_a_cancel_ends_a_running_message_and_a_stale_cancel_does_nothing(world: World) -> None:
     world.worker.hear([opened(), run("wait")])
-    await world.wire.until(lambda frames: any(isinstance(frame, Event) for frame in frames))
+    await world.wire.until(lambda frames: any(isinstance(frame, RunEvent) for frame in frames))
     world.worker.hear([Cancel(1, 1, 7), Cancel(1, 2, 1), Cancel(2, 1, 1), Cancel(1, 1, 1)])
     done = await world.wire.done()
     assert (done.terminal, done.started, done.error) == ("agent_stopped", True, None)
@@ -360,7 +360,7 @@ async def test_a_message_that_ignores_its_timeout_is_given_up_and_the_session_go
     await world.worker.stop(5)
     assert world.worker.sessions == 0
     assert len([frame for frame in world.wire.sent if isinstance(frame, Done)]) == 2
-    assert [frame.number for frame in world.wire.sent if isinstance(frame, Event)] == [1, 2]
+    assert [frame.number for frame in world.wire.sent if isinstance(frame, RunEvent)] == [1, 2]
     assert [supervisor.closed for supervisor in world.made] == [True, True]
 
 
@@ -383,7 +383,7 @@ async def test_close_forgets_sessions_and_answers_nothing_for_them(world: World)
 
 async def test_a_new_epoch_of_a_session_fences_the_old_one(world: World) -> None:
     world.worker.hear([opened(), run("stubborn")])
-    await world.wire.until(lambda frames: any(isinstance(frame, Event) for frame in frames))
+    await world.wire.until(lambda frames: any(isinstance(frame, RunEvent) for frame in frames))
     world.worker.hear([opened(epoch=2, document=b'["carried"]'), run("hi", epoch=2)])
     assert (await world.wire.done()).epoch == 2
     world.worker.hear([run("late", 2, epoch=1), Barrier(1)])
@@ -405,7 +405,7 @@ async def test_an_agent_that_never_waits_leaves_the_others_their_turn(world: Wor
     await world.wire.done(session=1)
     order = [frame.session for frame in world.wire.sent if isinstance(frame, Done)]
     assert order == [2, 1]
-    assert sum(1 for frame in world.wire.sent if isinstance(frame, Event) and frame.session == 1) == 1001
+    assert sum(1 for frame in world.wire.sent if isinstance(frame, RunEvent) and frame.session == 1) == 1001
 
 
 async def test_switching_threads_tells_the_gateway_and_a_named_thread_is_that_of_the_events(world: World) -> None:
@@ -421,7 +421,7 @@ async def test_switching_threads_tells_the_gateway_and_a_named_thread_is_that_of
 
 
 async def test_faults_are_replaced_and_checks_answered(world: World) -> None:
-    world.worker.hear([Faults({"error_rate": 0.5}), Check(1, b'["x"]'), Check(2, b"no json")])
+    world.worker.hear([SetFaults({"error_rate": 0.5}), Check(1, b'["x"]'), Check(2, b"no json")])
     await world.wire.until(lambda frames: len(frames) == 2)
     good, bad = sorted((frame for frame in world.wire.sent if isinstance(frame, Checked)), key=lambda each: each.count)
     assert good == Checked(1, True)

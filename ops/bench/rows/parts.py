@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from app.flags.document import render
 from app.flags.embedded import EmbeddedEngine, EmbeddedFlags
 from app.gateway.cell import Cell, Identity
-from app.metrics.counters import Ledger
+from app.metrics.counters import Counters
 from app.serve.service import bucket_of
 from app.settings import Settings
 from app.supervisor.contract import Opening
@@ -65,7 +65,7 @@ async def sweeping() -> Step:
     """A sweep over all sessions of a cell, in which none has to move."""
     flags = EmbeddedFlags(Settings().flag)
     await flags.apply(ROLLOUT)
-    cell = Cell("bench", Settings(), Ledger(), lambda user, thread: True, bucket_of)
+    cell = Cell("bench", Settings(), Counters(), lambda user, thread: True, bucket_of)
     view = View(flag=flags.rule(), v3_available=True)
     for number in range(SESSIONS):
         cell.open(Identity(f"user-{number}", "t"), Nobody(), f"c-{number}")
@@ -98,7 +98,7 @@ def asking() -> Step:
 
 def counting() -> Step:
     """What the metrics and the page's figures cost a message."""
-    ledger = Ledger()
+    ledger = Counters()
 
     async def step() -> float:
         began = time.thread_time()
