@@ -35,5 +35,5 @@ async def forget_cell(
     reason: Annotated[str, QueryParameter(max_length=REASON_CHARACTERS, description="why; stands in the audit")],
 ) -> Response[RolloutView]:
     """Refused while it still reports, and for 30 s after. A rollback that waits is then verified by the others."""
-    await services.control.forget(actor_of(request.user), name, reason, request.user.source)
+    await services.control.give_up(actor_of(request.user), name, reason, request.user.source)
     return shown(services)

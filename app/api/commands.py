@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from litestar.exceptions import ClientException
 from msgspec import Meta, Struct
 
-from app.control.controller import Change
+from app.control.change import Change
 from dashboards.plans import PLAN_CHARACTERS
 from rollout.events import Actor, Pause, Promote, Resume, Rollback, SetPercentage, Start, Undo, Unlock
 from rollout.names import PathName

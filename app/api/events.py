@@ -44,7 +44,7 @@ async def events(
     until: Annotated[float | None, QueryParameter(description="Unix seconds, not included")] = None,
 ) -> Response[Any]:
     """With `Accept: text/csv` or `application/jsonl` a file of all that matches, whatever `limit` says."""
-    keeper = services.control.keeper
+    keeper = services.control.repository
     wanted = AuditFilter(who=who, what=what, since=since, until=until)
     media_type = request.accept.best_match([MediaType.JSON, *FILES], default=MediaType.JSON)
     if media_type in FILES:

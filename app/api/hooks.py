@@ -45,7 +45,7 @@ async def alertmanager(
     asking = [alert for alert in data.alerts if alert.status == "firing" and alert.labels.get(LABEL) == ROLLBACK]
     if not asking:
         return AlertsHeard(False, f'nothing was done: no alert fires here with the label {LABEL}="{ROLLBACK}"')
-    lock = services.control.state.lock
+    lock = services.control.record.lock
     if lock is not None:
         return AlertsHeard(False, f"nothing was done: {lock.by} has rolled back already, and it is in force")
     reason = "; ".join(reason_of(alert) for alert in asking)[:REASON_CHARACTERS]

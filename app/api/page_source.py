@@ -51,10 +51,10 @@ class PageSource:
     # -- the rollout ----------------------------------------------------------------------------------------------
 
     async def rollout(self) -> RolloutView:
-        return rollout_view(self._control.known())
+        return rollout_view(self._control.snapshot())
 
     async def previews(self, percentages: Collection[int]) -> Mapping[int, Preview]:
-        return await self._control.everyone.previews(percentages)
+        return await self._control.queries.previews(percentages)
 
     async def act(
         self,
@@ -74,35 +74,35 @@ class PageSource:
         return await _outcome(self._control.execute(command, person.source))
 
     async def plan(self) -> Plan:
-        return self._control.state.plan
+        return self._control.record.plan
 
     async def apply_plan(self, plan: Plan, reason: str, revision: int | None, person: Person) -> Outcome:
         command = ApplyPlan(actor=_actor(person), reason=reason, revision=revision, plan=plan)
         return _too_long(reason) or await _outcome(self._control.execute(command, person.source))
 
     def changes(self) -> AsyncIterator[None]:
-        return self._control.changes.listen()
+        return self._control.notifier.listen()
 
     # -- what happened --------------------------------------------------------------------------------------------
 
     async def events(self, before: int | None, limit: int, wanted: AuditFilter = EVERYTHING) -> AuditPage:
         """Empty while the store is down, because the page has to work for a rollback."""
         try:
-            return await self._control.keeper.events(before, limit, wanted)
+            return await self._control.repository.events(before, limit, wanted)
         except StoreUnavailable:
             return AuditPage(items=[], next=None)
 
     async def exported(self, before: int | None, limit: int, wanted: AuditFilter) -> AuditPage:
         try:
-            return await self._control.keeper.events(before, limit, wanted)
+            return await self._control.repository.events(before, limit, wanted)
         except StoreUnavailable as error:
             raise Unavailable from error
 
     async def series(self, span: Span, until: float | None = None) -> SeriesView:
-        return await self._history.view(span, self._control.keeper, until)
+        return await self._history.view(span, self._control.repository, until)
 
     async def errors(self) -> ErrorsView:
-        return await self._control.everyone.errors()
+        return await self._control.queries.errors()
 
     async def receipt(self, id: str) -> ReceiptView | None:
         try:
@@ -115,20 +115,20 @@ class PageSource:
 
     async def health(self) -> HealthView:
         try:
-            leader = await self._control.keeper.leader()
+            leader = await self._control.repository.leader()
         except StoreUnavailable:
             leader = ""
-        return health_view(self._control.known(), leader)
+        return health_view(self._control.snapshot(), leader)
 
     # -- people ---------------------------------------------------------------------------------------------------
 
     async def sessions(
         self, search: str, path: PathName | None, limit: int, after: tuple[str, str] | None = None
     ) -> SessionsView:
-        return await self._control.everyone.sessions(path, limit, search, after)
+        return await self._control.queries.sessions(path, limit, search, after)
 
     async def user(self, user_id: str) -> UserView:
-        return await self._control.everyone.user(user_id)
+        return await self._control.queries.user(user_id)
 
     async def pin(self, user_id: str, path: PathName | None, reason: str, person: Person) -> Outcome:
         return _too_long(reason) or await _outcome(

@@ -33,7 +33,7 @@ class UsersApi(Controller):
 
     @get(guards=VIEWER, responses=LOOKED, summary="Which path a user is on, and why")
     async def who(self, services: TheServices, user_id: UserId) -> UserView:
-        return await services.control.everyone.user(user_id_of(user_id))
+        return await services.control.queries.user(user_id_of(user_id))
 
     @put(
         "/pin",
@@ -50,7 +50,7 @@ class UsersApi(Controller):
     ) -> UserView:
         user, visitor = user_id_of(user_id), request.user
         await services.control.pin(actor_of(visitor), user, data.path, data.reason.strip(), source=visitor.source)
-        return await services.control.everyone.user(user)
+        return await services.control.queries.user(user)
 
     @delete(
         "/pin", guards=MANAGER, responses=COMMANDED, status_code=200, summary="Let the hash decide about a user again"
@@ -64,7 +64,7 @@ class UsersApi(Controller):
     ) -> UserView:
         user, visitor = user_id_of(user_id), request.user
         await services.control.pin(actor_of(visitor), user, None, reason.strip(), source=visitor.source)
-        return await services.control.everyone.user(user)
+        return await services.control.queries.user(user)
 
 
 @get("/api/sessions", guards=VIEWER, responses=LOOKED, tags=["users"], summary="Open sessions of all cells")
@@ -73,7 +73,7 @@ async def sessions(
     path: Annotated[PathName | None, QueryParameter()] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=SESSIONS)] = 1000,
 ) -> Response[list[SessionView]]:
-    found = await services.control.everyone.sessions(path, limit)
+    found = await services.control.queries.sessions(path, limit)
     return _listed(found.items, found.missing_cells)
 
 
@@ -85,7 +85,7 @@ async def sessions(
     summary="Errors by group, those seen only on v3 first",
 )
 async def errors(services: TheServices) -> Response[list[ErrorGroup]]:
-    found = await services.control.everyone.errors()
+    found = await services.control.queries.errors()
     return _listed(found.items, found.missing_cells)
 
 

@@ -26,7 +26,7 @@ from app.api.commands import (
 )
 from app.api.problems import COMMANDED, LOOKED
 from app.api.services import Services, TheServices, VisitorRequest, actor_of
-from app.control.controller import Change
+from app.control.change import Change
 from app.control.views import plan_view, rollout_view
 from rollout.events import ApplyPlan, Rollback
 from rollout.plan_reader import parse_toml
@@ -184,7 +184,7 @@ class RolloutApi(Controller):
 
     @get("/plan", guards=VIEWER, responses=LOOKED, summary="The plan in force, as TOML and as it was understood")
     async def plan(self, services: TheServices) -> Response[PlanDocument]:
-        state = services.control.state
+        state = services.control.record
         view = plan_view(state.plan)
         document = PlanDocument(view.name, view.stages, state.revision, dump_toml(state.plan))
         return Response(document, headers={"ETag": f'"{state.revision}"'}, status_code=200)
@@ -212,7 +212,7 @@ class RolloutApi(Controller):
 
     @get("/preview", guards=VIEWER, responses=LOOKED, summary="Users and open sessions that a percentage would move")
     async def preview(self, services: TheServices, percentage: Annotated[int, QueryParameter(ge=0, le=100)]) -> Preview:
-        return await services.control.everyone.preview(percentage)
+        return await services.control.queries.preview(percentage)
 
 
 async def commanded(
@@ -245,5 +245,5 @@ async def carried_out(request: VisitorRequest, services: Services, command: Chan
 
 def shown(services: Services) -> Response[RolloutView]:
     """The rollout with its revision as ETag."""
-    view = rollout_view(services.control.known())
+    view = rollout_view(services.control.snapshot())
     return Response(view, headers={"ETag": f'"{view.revision}"', "Cache-Control": "no-store"}, status_code=200)

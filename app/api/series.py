@@ -29,5 +29,5 @@ async def series(
     until: Annotated[float | None, QueryParameter(description="Unix seconds; now when left out")] = None,
 ) -> Response[SeriesView]:
     """Value `i` covers `step_s` seconds from `start + i * step_s` on; null where there is no data."""
-    view = await services.history.view(span, services.control.keeper, until)
+    view = await services.history.view(span, services.control.repository, until)
     return Response(view, headers={"Cache-Control": "no-store"}, status_code=200)

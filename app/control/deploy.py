@@ -7,14 +7,14 @@ missing, and are loaded by a command to one of their cells.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 
 import msgspec
 
 from app.control.ports import Builds
 from app.errors import CrossfadeError, FactoryError
 from app.fleet.members import SILENT_S, Fleet
-from app.fleet.queries import Abandon, Adopt, Prepare
+from app.fleet.questions import Abandon, Adopt, Prepare
 from app.fleet.rpc import HostRpc
 from rollout.views import Loaded
 
@@ -27,18 +27,14 @@ LATER_S = 10.0
 class Deployments:
     """The loads that this cell leads, and its part in those of others. One at a time on a host."""
 
-    def __init__(self, fleet: Fleet, start_s: float) -> None:
+    def __init__(self, fleet: Fleet, rpc: HostRpc, builds: Builds, start_s: float) -> None:
         """A worker may take `start_s` seconds to be ready."""
         self._fleet = fleet
+        self._rpc = rpc
+        self._builds = builds
         self._prepare_s = start_s + LATER_S
         self._leader = ""
         self._tasks: set[asyncio.Task[None]] = set()
-        self.asking: HostRpc
-        """Set before anything is loaded."""
-        self.builds: Builds | None = None
-        """Set when the workers are there."""
-        self.on_loaded: Callable[[str, str, str], None] = lambda factory, python, build: None
-        """Told, before anybody adopts it, what v3 is served from since a load."""
 
     # -- the cell that leads ------------------------------------------------------------------------------------------
 
@@ -49,7 +45,7 @@ class Deployments:
         """
         self._require_heard()
         build = await self._prepare_all(Prepare(factory, python, build))
-        self.on_loaded(factory, python, build)
+        self._fleet.bus.loaded(factory, python, build)
         loaded, refusals = await self._adopt_all(Adopt(factory, python, build))
         if refusals:
             raise FactoryError(f"build {build} is loaded, but has died since it was checked: {_words(refusals)}")
@@ -71,7 +67,7 @@ class Deployments:
         """The build's id. Here first, so that one that cannot serve is not started everywhere."""
         build = await self.prepare(question, self._fleet.name)
         try:
-            answers = await self.asking.ask(question, self._prepare_s)
+            answers = await self._rpc.ask(question, self._prepare_s)
             refusals = {name: answer.refusal for name, answer in answers.items() if answer.refusal}
             for name in self._fleet.names_here():
                 if name not in answers and name != self._fleet.name:
@@ -87,7 +83,7 @@ class Deployments:
         return build
 
     async def _adopt_all(self, question: Adopt) -> tuple[dict[str, Loaded], dict[str, str]]:
-        asked = asyncio.ensure_future(self.asking.ask(question, ADOPT_S))
+        asked = asyncio.ensure_future(self._rpc.ask(question, ADOPT_S))
         loaded: dict[str, Loaded] = {}
         refusals: dict[str, str] = {}
         try:
@@ -102,36 +98,32 @@ class Deployments:
         return loaded, refusals
 
     async def _abandon_all(self) -> None:
-        await asyncio.gather(self.asking.ask(Abandon(), self._prepare_s), self.abandon(self._fleet.name))
+        await asyncio.gather(self._rpc.ask(Abandon(), self._prepare_s), self.abandon(self._fleet.name))
 
     # -- every cell ---------------------------------------------------------------------------------------------------
 
     async def prepare(self, question: Prepare, leader: str) -> str:
         """A worker of this build beside the one that serves; its id. Raises as `load`."""
-        if self.builds is None:
-            raise FactoryError("the workers are not there yet")
         if self._leader:
             raise FactoryError(f"a load that cell {self._leader} was given is not over yet")
         self._leader = leader
         try:
-            return await self.builds.prepare(question.factory, question.python, question.build or None)
+            return await self._builds.prepare(question.factory, question.python, question.build or None)
         except BaseException:
             self._leader = ""
             raise
 
     async def adopt(self, question: Adopt) -> Loaded:
         """Let it serve, and wait until the old one holds nobody. Raises as `load`."""
-        if self.builds is None:
-            raise FactoryError("the workers are not there yet")
         try:
-            return await self.builds.adopt(question.factory, question.python, question.build)
+            return await self._builds.adopt(question.factory, question.python, question.build)
         finally:
             self._leader = ""
 
     async def abandon(self, leader: str) -> None:
         """What this cell has prepared for that leader is stopped. Raises nothing."""
-        if self.builds is not None and self._leader == leader:
-            await self.builds.abandon()
+        if self._leader == leader:
+            await self._builds.abandon()
             self._leader = ""
 
     def gone(self) -> None:

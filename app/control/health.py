@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from app.control.views import Known
+from app.control.views import Snapshot
 from app.pool.state import PathState
 from app.settings import Settings, describe, variable_of
 from rollout.names import PATHS, PathName
@@ -19,23 +19,23 @@ SECRETS: Final = frozenset({"secret", "jwt_key", "unleash_token", "unleash_admin
 """Shown as set or unset; the targets of notifications carry keys in their addresses."""
 
 
-def health_view(known: Known, leader: str = "") -> HealthView:
+def health_view(snapshot: Snapshot, leader: str = "") -> HealthView:
     """The store, the settings and every worker; `leader` as the store says it."""
     return HealthView(
-        store=shown("store", known.settings.store),
-        store_down=known.store_down,
-        settings=settings_view(known.settings),
-        leader=leader or (known.cell.name if known.fleet.alone else ""),
-        workers=workers_view(known),
+        store=shown("store", snapshot.settings.store),
+        store_down=snapshot.store_down,
+        settings=settings_view(snapshot.settings),
+        leader=leader or (snapshot.cell.name if snapshot.fleet.alone else ""),
+        workers=workers_view(snapshot),
     )
 
 
-def workers_view(known: Known) -> list[WorkerView]:
+def workers_view(snapshot: Snapshot) -> list[WorkerView]:
     """The workers of every cell that was ever heard, each as it was when its cell spoke last."""
     return [
         WorkerView(
             cell=name,
-            silent_s=known.fleet.silent_s(name),
+            silent_s=snapshot.fleet.silent_s(name),
             path=path,
             available=state.available,
             reason=state.reason,
@@ -45,15 +45,15 @@ def workers_view(known: Known) -> list[WorkerView]:
             restarts=state.restarts,
             uptime_s=state.uptime_s,
         )
-        for name in known.fleet.names()
-        for path, state in _states(known, name).items()
+        for name in snapshot.fleet.names()
+        for path, state in _states(snapshot, name).items()
     ]
 
 
-def _states(known: Known, name: str) -> Mapping[PathName, PathState]:
-    if name == known.cell.name:
-        return {path: known.cell.path_state(path) for path in PATHS}
-    other = known.fleet.others().get(name)
+def _states(snapshot: Snapshot, name: str) -> Mapping[PathName, PathState]:
+    if name == snapshot.cell.name:
+        return {path: snapshot.cell.path_state(path) for path in PATHS}
+    other = snapshot.fleet.others().get(name)
     return {} if other is None else other.paths
 
 

@@ -89,13 +89,3 @@ class Guard(Protocol):
     def new_epoch(self, percentage: int) -> None:
         """The share of users changed: what compares the paths begins anew."""
         ...
-
-
-class NoGuard:
-    """Nobody watches: no verdict, so nothing advances automatically that asks for one."""
-
-    def verdicts(self) -> Sequence[VerdictView]:
-        return ()
-
-    def new_epoch(self, percentage: int) -> None:
-        """Nothing to begin."""

@@ -15,11 +15,11 @@ from typing import TypeVar
 import msgspec
 
 from app.control import views
-from app.control.views import Known
+from app.control.views import Snapshot
 from app.fleet import census
 from app.fleet.census import Census
 from app.fleet.members import Fleet
-from app.fleet.queries import CensusOf, ErrorsOf, Question, SessionKey, SessionsOf, SessionsOfUser
+from app.fleet.questions import CensusOf, ErrorsOf, Question, SessionKey, SessionsOf, SessionsOfUser
 from app.fleet.rpc import HostRpc
 from app.metrics import error_groups
 from app.metrics.error_groups import GroupCount
@@ -34,10 +34,10 @@ T = TypeVar("T")
 class FleetQueries:
     """All cells of this host, asked by one of them."""
 
-    def __init__(self, fleet: Fleet, asking: HostRpc, known: Callable[[], Known]) -> None:
+    def __init__(self, fleet: Fleet, rpc: HostRpc, snapshot: Callable[[], Snapshot]) -> None:
         self._fleet = fleet
-        self._asking = asking
-        self._known = known
+        self._rpc = rpc
+        self._snapshot = snapshot
 
     async def sessions(
         self, path: PathName | None, limit: int, search: str = "", after: SessionKey | None = None
@@ -55,7 +55,7 @@ class FleetQueries:
     async def user(self, user_id: str) -> UserView:
         """Where a user is, or would be on connecting, and why."""
         found = await self._all(SessionsOfUser(user_id), list[SessionView])
-        view = views.user_view(self._known(), user_id, list(chain.from_iterable(found.values())))
+        view = views.user_view(self._snapshot(), user_id, list(chain.from_iterable(found.values())))
         return msgspec.structs.replace(view, missing_cells=self._missing(found))
 
     async def preview(self, percentage: int) -> Preview:
@@ -73,10 +73,10 @@ class FleetQueries:
 
     def _preview(self, everybody: Census, percentage: int, missing: list[str]) -> Preview:
         preview = everybody.preview(percentage)
-        known, without = self._known(), 0
-        if views.exports_state(known, STABLE) is False:
+        snapshot, without = self._snapshot(), 0
+        if views.exports_state(snapshot, STABLE) is False:
             without += preview.sessions_to_v3
-        if views.exports_state(known, CANARY) is False:
+        if views.exports_state(snapshot, CANARY) is False:
             without += preview.sessions_to_v2
         return msgspec.structs.replace(preview, sessions_without_state=without, missing_cells=missing)
 
@@ -87,7 +87,7 @@ class FleetQueries:
 
     async def _all(self, question: Question, kind: type[T]) -> dict[str, T]:
         """Answers by cell, this one's first."""
-        asked = asyncio.ensure_future(self._asking.ask(question, ANSWER_S))
+        asked = asyncio.ensure_future(self._rpc.ask(question, ANSWER_S))
         found = {self._fleet.name: msgspec.convert(self.answer(question), kind)}
         for name, answer in (await asked).items():
             if not answer.refusal:
@@ -99,23 +99,23 @@ class FleetQueries:
 
     def answer(self, question: Question) -> object:
         """For this cell alone. Raises `LookupError` for what is no question about people or errors."""
-        known = self._known()
+        snapshot = self._snapshot()
         match question:
             case SessionsOf():
-                return _sessions(known, question)
+                return _sessions(snapshot, question)
             case SessionsOfUser(user_id=user_id):
-                return known.cell.sessions_of(user_id)
+                return snapshot.cell.sessions_of(user_id)
             case CensusOf():
-                return views.own_census(known)
+                return views.own_census(snapshot)
             case ErrorsOf():
-                return known.ledger.errors.counts()
+                return snapshot.counters.errors.counts()
             case _:
                 raise LookupError(question)
 
 
-def _sessions(known: Known, question: SessionsOf) -> SessionsView:
+def _sessions(snapshot: Snapshot, question: SessionsOf) -> SessionsView:
     wanted = question.search.casefold()
-    every = list(known.cell.sessions())
+    every = list(snapshot.cell.sessions())
     found = [
         session
         for session in every

@@ -6,21 +6,26 @@ Within a host the bus is faster, so nothing is taken from here about its cells. 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import msgspec
 import structlog
 from msgspec import Struct
 
-from app.control.rollback import Rollbacks
-from app.control.state import Desk
+from app.control.notifier import Notifier
+from app.control.repository import Repository
+from app.control.snapshots import Snapshots
+from app.control.verification import Verification
 from app.control.views import own_census, own_figures
 from app.errors import SettingError, StoreUnavailable
 from app.fleet.bus import CellFigures, CellReport
+from app.fleet.members import SILENT_S, Fleet
+from app.settings import Settings
 from app.store.port import Store, StoredCell
 
 EVERY_S = 1.0
 SOON_S = 0.05
-"""While a rollback is not verified, others' parts are looked for so often."""
+"""While a rollback waits for cells of other hosts that speak, their reports are looked for so often."""
 FORGOTTEN_S = 3600.0
 """A cell that was not heard of for so long is waited for no longer; until then a person may want to know."""
 OLD_S = 30.0
@@ -40,21 +45,36 @@ class RegisterEntry(Struct, frozen=True):
 class Register:
     """This cell's entry, and everybody else's."""
 
-    def __init__(self, store: Store, host: str, desk: Desk, rollbacks: Rollbacks) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        host: str,
+        fleet: Fleet,
+        repository: Repository,
+        verification: Verification,
+        snapshots: Snapshots,
+        notifier: Notifier,
+        settings: Settings,
+        own_report: asyncio.Event,
+    ) -> None:
+        """`own_report` is set when this cell has observed more of a rollback."""
         self._store = store
         self._host = host
-        self._desk = desk
-        self._fleet = desk.fleet
-        self._watch = rollbacks.watch
-        self._own = asyncio.Event()
-        self._watch.on_part = self._own.set
+        self._fleet = fleet
+        self._repository = repository
+        self._verification = verification
+        self._snapshots = snapshots
+        self._notifier = notifier
+        self._settings = settings
+        self._own_report = own_report
 
     async def check(self) -> None:
         """Before this cell serves. Raises `SettingError` when a living cell is forced to something else.
 
         A store that is down cannot tell; then every cell does as its own environment says.
         """
-        forced = self._desk.settings.forced
+        forced = self._settings.forced
         try:
             cells = await self._store.load_cells()
         except StoreUnavailable:
@@ -62,28 +82,34 @@ class Register:
         for cell in cells:
             report = _read(cell)
             if cell.silent_s < OLD_S and report is not None and report.forced != forced and cell.host != self._host:
-                flag = self._desk.settings.flag
+                flag = self._settings.flag
                 raise SettingError(
                     f"{flag}={_words(forced)}: cell {cell.name} runs with {_words(report.forced)}; "
                     "cells that share a store must agree on it"
                 )
 
     async def run(self) -> None:
-        """Write and read until cancelled."""
+        """Write once a second and whenever this cell has observed more; read as often as `pause_s` says."""
+        due_at = 0.0
         while True:
-            self._own.clear()
             try:
-                await self._save()
+                if self._own_report.is_set() or self._fleet.clock() >= due_at:
+                    self._own_report.clear()
+                    due_at = self._fleet.clock() + EVERY_S
+                    await self.save()
                 await self.load()
             except StoreUnavailable:
                 log.debug("the register of cells cannot be read; what was known ages")
             except Exception:
                 log.exception("the register of cells could not be kept")
-            try:
-                async with asyncio.timeout(EVERY_S if self._watch.complete else SOON_S):
-                    await self._own.wait()
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.pause_s()):
+                    await self._own_report.wait()
+
+    def pause_s(self) -> float:
+        """Until the next reading: short while a rollback waits for a cell of another host that is not silent."""
+        waited_for = self._verification.waits_for() - set(self._fleet.names_here())
+        return SOON_S if any(self._fleet.silent_s(name) <= SILENT_S for name in waited_for) else EVERY_S
 
     async def leave(self) -> None:
         """A planned stop: nobody waits for this cell any more. Raises nothing."""
@@ -92,14 +118,16 @@ class Register:
         except StoreUnavailable:
             log.warning("this cell stays in the register, because the store does not answer")
 
-    async def _save(self) -> None:
-        desk = self._desk
-        known = desk.known()
-        figures = own_figures(known)
+    async def save(self) -> None:
+        """Write down what this cell says of itself. Raises StoreUnavailable."""
+        snapshot = self._snapshots.take()
+        figures = own_figures(snapshot)
         if self._fleet.on_several_hosts:
-            figures = msgspec.structs.replace(figures, census=own_census(known))
+            figures = msgspec.structs.replace(figures, census=own_census(snapshot))
         # Also when this cell has seen all parts: the one that puts them together may not have.
-        report = msgspec.json.encode(RegisterEntry(figures, self._watch.own_part, desk.settings.forced)).decode()
+        report = msgspec.json.encode(
+            RegisterEntry(figures, self._verification.own_part, self._settings.forced)
+        ).decode()
         await self._store.save_cell(StoredCell(self._fleet.name, self._host, figures.revision, report))
 
     async def load(self) -> None:
@@ -116,19 +144,19 @@ class Register:
                 elsewhere[cell.name] = cell.silent_s
                 self._hear(cell)
         if self._fleet.elsewhere(elsewhere):
-            self._watch.present()
-            self._desk.changes.tell()
-        if not self._watch.complete:
-            receipt = await self._desk.keeper.receipt()
+            self._verification.present()
+            self._notifier.tell()
+        if not self._verification.complete:
+            receipt = await self._repository.receipt()
             if receipt is not None and receipt.rollback.verified_at is not None:
-                self._watch.hear_receipt("", receipt)
+                self._verification.hear_receipt(receipt)
 
     def _hear(self, cell: StoredCell) -> None:
         report = _read(cell)
         if report is not None:
             self._fleet.learn(cell.name, report.figures)
             if report.part is not None:
-                self._watch.hear(cell.name, report.part)
+                self._verification.hear(cell.name, report.part)
 
 
 def _read(cell: StoredCell) -> RegisterEntry | None:

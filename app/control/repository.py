@@ -31,18 +31,21 @@ log = structlog.get_logger()
 class Repository:
     """One store and what is known of it. All calls raise `StoreUnavailable` unless they say otherwise."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, announce: Callable[[StoredRecord], None] = lambda record: None) -> None:
+        """`announce` is called with every record that was saved here."""
         self._store = store
+        self._announce = announce
+        self.turn = asyncio.Lock()
+        """Held while the record is decided and saved; a rollback is in force without it."""
         self.stored: Rollout | None = None
         """The record as it stands in the store, as far as known; None: there is none yet."""
         self.loaded = False
         """Whether it was read at all."""
         self.down = False
-        self.on_saved: Callable[[StoredRecord], None] = lambda record: None
-        """Called with every record that was saved here."""
         self._flushing = asyncio.Lock()
         self._entries: deque[AuditEntry] = deque(maxlen=WAITING)
         self._receipts: dict[str, Receipt] = {}
+        self._flushes: set[asyncio.Task[None]] = set()
 
     async def load(self) -> bool:
         """Read the record; whether it is another one than before."""
@@ -71,7 +74,7 @@ class Repository:
         with self._watched():
             await self._store.save_record(record, expected, entry)
         self.stored = rollout
-        self.on_saved(record)
+        self._announce(record)
 
     async def append(self, entry: AuditEntry) -> None:
         """Write an audit entry now."""
@@ -83,14 +86,12 @@ class Repository:
         log.info("audit", who=entry.who, what=entry.what, reason=entry.reason, revision=entry.revision)
         self._entries.append(entry)
 
-    async def keep(self, receipt: Receipt) -> None:
-        """Write a receipt now, or when the store is back. Raises nothing."""
-        self.hold(receipt)
-        await self.flush()
-
     def hold(self, receipt: Receipt) -> None:
-        """Let a receipt wait for the next `flush`."""
+        """Write a receipt in a moment, or when the store is back."""
         self._receipts[receipt.rollback.id] = receipt
+        task = asyncio.get_running_loop().create_task(self.flush())
+        self._flushes.add(task)
+        task.add_done_callback(self._flushes.discard)
 
     async def flush(self) -> None:
         """Write what waits, as far as the store lets it. Raises nothing."""

@@ -1,101 +1,130 @@
-"""What the two halves of the control loop, ordinary changes and rollbacks, have in common: parts, figures, notices.
+"""The record in force in one cell, and the view by which its sessions are decided: the one object that changes either.
 
-It decides nothing; must not know the verbs.
+A record is adopted when the store has it, and locked by a rollback before the store has it. Whoever changes something
+here carries out what follows from it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-import structlog
-
-from app.control.enforcer import Enforcer
-from app.control.notifier import Notifier
-from app.control.ports import CellPort, Guard
-from app.control.record import entry_of
-from app.control.repository import Repository
-from app.control.views import Known, path_figures
-from app.fleet.members import Fleet
-from app.metrics.counters import Counters, CountersMark
+from app.control.pending import PendingRollback, joined
+from app.control.ports import CellPort
+from app.flags import Flags
+from app.gateway.sweep import Sweep
 from app.settings import Settings
-from rollout.events import Audit, Effect, Notify
+from rollout.assign import View
+from rollout.names import CANARY, PathName
 from rollout.state import Rollout
-from rollout.views import AuditEntry, PathFigures, RollbackView
-
-log = structlog.get_logger()
 
 
-def log_notice(notice: Notify) -> None:
-    """Where notices go when nobody is named."""
-    log.warning("notice", about=notice.about, text=notice.text)
+class State:
+    """What is in force here. All calls are synchronous; `clock` gives Unix seconds."""
 
+    def __init__(self, cell: CellPort, flags: Flags, settings: Settings, clock: Callable[[], float]) -> None:
+        self._cell = cell
+        self._flags = flags
+        self._settings = settings
+        self._clock = clock
+        self._record = Rollout()
+        self._pending: PendingRollback | None = None
+        self._nothing_pending = asyncio.Event()
+        self._nothing_pending.set()
+        self._pins: Mapping[str, PathName] = {}
+        self._cut_off = False
 
-@dataclass
-class Desk:
-    """The parts of one cell's control loop."""
+    @property
+    def record(self) -> Rollout:
+        """The record in force."""
+        return self._record
 
-    cell: CellPort
-    fleet: Fleet
-    keeper: Repository
-    force: Enforcer
-    ledger: Counters
-    settings: Settings
-    guard: Guard
-    notify: Callable[[Notify], None]
-    clock: Callable[[], float]
-    """Unix seconds."""
-    mark: CountersMark
-    """Where the figures begin: the last change of the percentage."""
-    changes: Notifier = field(default_factory=Notifier)
-    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while the record is decided and saved; a rollback does not wait for it."""
+    @property
+    def pending(self) -> PendingRollback | None:
+        """The rollback that is in force here and not in the store yet."""
+        return self._pending
 
-    def known(self, rollback: RollbackView | None = None) -> Known:
-        """All that a view is made of, now."""
-        now, force = self.clock(), self.force
-        return Known(
-            now=now,
-            ticks=time.monotonic(),
-            state=force.state,
-            settings=self.settings,
-            cell=self.cell,
-            fleet=self.fleet,
-            ledger=self.ledger,
-            mark=self.mark,
-            view=force.view(),
-            flag_age_s=force.flags.age_s(now),
-            flag_status=force.flag_status,
-            store_down=self.keeper.down or not self.keeper.loaded,
-            verdicts=self.guard.verdicts(),
-            rollback=rollback,
+    def now(self) -> float:
+        """The time by which the record is decided."""
+        return self._clock()
+
+    async def saved(self, limit_s: float) -> None:
+        """Wait until no rollback is pending, at most so many seconds."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._nothing_pending.wait()
+        except TimeoutError:
+            return
+
+    # -- what changes it ----------------------------------------------------------------------------------------------
+
+    def adopt(self, record: Rollout) -> Rollout:
+        """Take this record, as the store has it, and nothing is pending any more; returns the one before.
+
+        The view follows with the next `publish`, because the flag may have to be written first.
+        """
+        before, self._record = self._record, record
+        self._wait_for(None)
+        return before
+
+    def lock(self, rollback: PendingRollback) -> Sweep:
+        """Put a rollback in force that the store has yet to hear of: record, view and sweep in one step."""
+        self._record = rollback.transition.state
+        self._wait_for(joined(self._pending, rollback))
+        return self.publish(rollback=True)
+
+    def delay(self) -> None:
+        """The store was away when the pending rollback should have been saved."""
+        if self._pending is not None:
+            self._pending = replace(self._pending, late=True)
+
+    def pin(self, pins: Mapping[str, PathName]) -> bool:
+        """Take these pins; whether they are others than before. Open sessions follow, whatever the plan says."""
+        if pins == self._pins:
+            return False
+        self._pins = pins
+        self.publish(everyone=True)
+        return True
+
+    def cut_off(self, cut_off: bool) -> bool:
+        """Serve v2 because the other cells cannot be heard, or no longer; whether that is a change."""
+        if cut_off == self._cut_off:
+            return False
+        self._cut_off = cut_off
+        self.publish()
+        return True
+
+    def _wait_for(self, pending: PendingRollback | None) -> None:
+        self._pending = pending
+        if pending is None:
+            self._nothing_pending.set()
+        else:
+            self._nothing_pending.clear()
+
+    # -- what follows for the sessions --------------------------------------------------------------------------------
+
+    def view(self) -> View:
+        """What this cell decides by."""
+        return View(
+            forced=self._settings.forced,
+            locked=self._record.lock is not None,
+            v3_available=self._cell.path_state(CANARY).available,
+            v3_withheld=self._cut_off,
+            pins=self._pins,
+            flag=self._flags.rule(),
         )
 
-    def figures(self) -> list[PathFigures]:
-        """Both paths in all cells, now."""
-        return path_figures(self.known())
+    def publish(self, *, rollback: bool = False, everyone: bool = False) -> Sweep:
+        """Give the cell the view, then let it decide every session again; under a lock every sweep is a rollback's.
 
-    def entry(
-        self,
-        audit: Audit,
-        source: str,
-        before: Rollout,
-        after: Rollout,
-        figures: Sequence[PathFigures] | None = None,
-    ) -> AuditEntry:
-        """A line of the audit, with the figures of this moment if none are given; a change's has the change's time."""
-        now = self.clock() if after.revision == before.revision else after.changed_at
-        return entry_of(audit, source, before, after, figures=self.figures() if figures is None else figures, now=now)
-
-    def new_epoch(self, percentage: int) -> None:
-        """The share of users changed: figures and evidence begin anew."""
-        self.guard.new_epoch(percentage)
-        self.mark = self.ledger.mark(time.monotonic())
-
-    def tell(self, effects: Iterable[Effect]) -> None:
-        """Send the notices among a transition's effects."""
-        for effect in effects:
-            if isinstance(effect, Notify):
-                self.notify(effect)
+        `everyone`: open sessions too, whatever the plan says of new connections.
+        """
+        plan = self._record.plan
+        rollback = rollback or self._record.lock is not None
+        return self._cell.apply(
+            self.view(),
+            rollback=rollback,
+            per_second=0 if rollback else plan.ramp_per_second or self._settings.ramp_per_second,
+            move_existing=rollback or everyone or not plan.new_connections_only,
+        )

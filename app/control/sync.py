@@ -1,55 +1,75 @@
 """One cell's conversation with the others: what it tells them, and what becomes of what they say.
 
-A hint from anywhere (bus, store) only leads to reading; a lock is in force at once. It must not know HTTP or SQL.
+A hint from anywhere (bus, store) only leads to reading; a lock is in force at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
 
+from app.control.deploy import Deployments
+from app.control.follower import Follower
+from app.control.notifier import Notifier
+from app.control.partition import Partition
+from app.control.ports import CellPort
+from app.control.queries import FleetQueries
 from app.control.receipt import Receipt
+from app.control.repository import Repository
 from app.control.rollback import Rollbacks
-from app.control.state import Desk
+from app.control.snapshots import Snapshots
+from app.control.verification import Verification
 from app.control.views import own_figures
 from app.errors import StoreUnavailable
 from app.fleet.bus import Answer, Ask, BusMessage, CellFigures, CellReport, Changed, Locked, ReceiptSeen
+from app.fleet.members import Fleet
+from app.fleet.questions import Abandon, Adopt, Prepare, Question
 from app.fleet.rpc import HostRpc
 from app.metrics.user_marks import pack
-from app.store.port import StoredRecord
 from rollout.names import PATHS
 
 SPEAK_S = 1.0
-CUT_OFF_S = 10.0
-"""A cell of several without word from the others for so long does not know whether they rolled back."""
 log = structlog.get_logger()
-
-Follow = Callable[[Changed | None], Awaitable[None]]
 
 
 class Sync:
-    """`follow` is called with what is new, one call at a time; None: whatever the store says."""
+    """Implements `app.fleet.bus.BusListener` for one cell."""
 
-    def __init__(self, desk: Desk, rollbacks: Rollbacks, asking: HostRpc, follow: Follow) -> None:
-        self._desk = desk
-        self._fleet = desk.fleet
+    def __init__(
+        self,
+        *,
+        cell: CellPort,
+        fleet: Fleet,
+        rpc: HostRpc,
+        queries: FleetQueries,
+        deployments: Deployments,
+        rollbacks: Rollbacks,
+        verification: Verification,
+        follower: Follower,
+        repository: Repository,
+        partition: Partition,
+        snapshots: Snapshots,
+        notifier: Notifier,
+        wakeup: asyncio.Event,
+    ) -> None:
+        """`wakeup` is set when there is something new to be judged."""
+        self._cell = cell
+        self._fleet = fleet
+        self._rpc = rpc
+        self._queries = queries
+        self._deployments = deployments
         self._rollbacks = rollbacks
-        self._asking = asking
-        self.on_present: Callable[[], None] = lambda: None
-        """Called when cells came or went."""
-        self.on_verdicts: Callable[[], None] = lambda: None
-        """Called when another cell has found something else than before."""
-        self._follow = follow
+        self._verification = verification
+        self._follower = follower
+        self._repository = repository
+        self._partition = partition
+        self._snapshots = snapshots
+        self._notifier = notifier
+        self._wakeup = wakeup
         self._news: Changed | None = None
         self._arrived = asyncio.Event()
-        self._heard_store_at = desk.fleet.clock()
-        bus = desk.fleet.bus
-        bus.on_message = self._hear
-        bus.on_present = self._present
-        desk.keeper.on_saved = self._saved
 
     async def run(self) -> None:
         """Speak once a second and follow what others say, until cancelled."""
@@ -60,60 +80,83 @@ class Sync:
     # -- what this cell tells -----------------------------------------------------------------------------------------
 
     def say(self) -> None:
-        """This cell as it is now, for pages that another one shows."""
+        """Tell the cells of this host how this one is now, for the pages that they show."""
         if len(self._fleet.names_here()) > 1:
-            marks = {path: pack(self._desk.cell.users_on(path)) for path in PATHS}
+            marks = {path: pack(self._cell.users_on(path)) for path in PATHS}
             self._fleet.compare(marks)
-            self._fleet.bus.tell(msgspec.structs.replace(own_figures(self._desk.known()), marks=marks))
+            self._fleet.bus.tell(msgspec.structs.replace(own_figures(self._snapshots.take()), marks=marks))
 
-    def pins_changed(self) -> None:
-        """The store has other pins."""
-        self._fleet.bus.tell(Changed(self._desk.force.state.revision, "", pins=True))
-
-    def _saved(self, record: StoredRecord) -> None:
-        self._fleet.bus.tell(Changed(record.revision, record.text))
+    def pins_changed(self, revision: int) -> None:
+        """The store has other pins since just now."""
+        self._fleet.bus.tell(Changed(revision, "", pins=True))
 
     async def _speak(self) -> None:
         while True:
             try:
                 self.say()
-                self._check_cut_off()
+                self._partition.check()
             except Exception:
                 log.exception("a report of this cell failed")
             await asyncio.sleep(SPEAK_S)
 
     # -- what this cell hears -----------------------------------------------------------------------------------------
 
-    def _hear(self, sender: str, message: BusMessage) -> None:
+    def hear(self, sender: str, message: BusMessage) -> None:
         if isinstance(message, CellFigures):
-            before = self._fleet.others().get(sender)
-            self._fleet.hear(sender, message)
-            if before is not None and before.verdicts != message.verdicts:
-                self.on_verdicts()
+            self._hear_figures(sender, message)
             return
-        self._fleet.hear(sender)
+        if sender:
+            self._fleet.hear(sender)
         match message:
             case Locked():
                 self._rollbacks.merge(message.lock, sender)
             case Changed():
                 self._note(message)
             case CellReport():
-                self._rollbacks.watch.hear(sender, message)
+                self._verification.hear(sender, message)
             case ReceiptSeen():
-                receipt = msgspec.json.decode(message.receipt, type=Receipt)
-                self._rollbacks.watch.hear_receipt(sender, receipt)
+                self._verification.hear_receipt(msgspec.json.decode(message.receipt, type=Receipt))
             case Ask():
-                self._asking.hear_question(sender, message)
+                self._rpc.hear_question(sender, message, self._answer)
             case Answer():
-                self._asking.hear_answer(sender, message)
+                self._rpc.hear_answer(sender, message)
 
-    def look_around(self) -> None:
-        """Before anybody is admitted to v3: what was said or written while this process did not run counts first."""
-        self._fleet.bus.read()
-        lock = self._desk.force.lock_of_others()
-        if lock is not None:
-            log.warning("a rollback lock lies on the disk that nobody told of", by=lock.by)
-            self._rollbacks.merge(lock, "")
+    def _hear_figures(self, sender: str, figures: CellFigures) -> None:
+        before = self._fleet.others().get(sender)
+        self._fleet.hear(sender, figures)
+        if before is not None and before.verdicts != figures.verdicts:
+            self._wakeup.set()
+
+    def present(self) -> None:
+        self._fleet.present()
+        self._rpc.gone()
+        self._deployments.gone()
+        self._verification.present()
+        self._notifier.tell()
+        self.say()
+
+    async def _answer(self, question: Question, cell: str) -> object:
+        """For this cell alone, to the cell that asks. Raises `CrossfadeError`."""
+        match question:
+            case Prepare():
+                return await self._deployments.prepare(question, cell)
+            case Adopt():
+                loaded = await self._deployments.adopt(question)
+                self._notifier.tell()
+                self.say()
+                return loaded
+            case Abandon():
+                await self._deployments.abandon(cell)
+                return None
+            case _:
+                return self._queries.answer(question)
+
+    # -- what the store has -------------------------------------------------------------------------------------------
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something was heard of that is not followed yet."""
+        return self._news is not None
 
     def store_changed(self, revision: int) -> None:
         """The store says that it has this revision."""
@@ -132,35 +175,10 @@ class Sync:
             self._arrived.clear()
             news, self._news = self._news, None
             try:
-                async with self._desk.changing:
-                    await self._follow(news)
+                async with self._repository.turn:
+                    await self._follower.follow(news)
                 self.say()
             except StoreUnavailable:
                 continue  # the next tick looks again
             except Exception:
                 log.exception("what another cell has changed is not in force here yet", news=news and news.revision)
-
-    def _present(self) -> None:
-        self._fleet.present()
-        self._asking.gone()
-        self.on_present()
-        self._rollbacks.watch.present()
-        self._desk.changes.tell()
-        self.say()
-
-    # -- cut off ------------------------------------------------------------------------------------------------------
-
-    def _check_cut_off(self) -> None:
-        """Without store and bus for long, a rollback of others could not be heard: then v2, unless told to hold."""
-        force, now = self._desk.force, self._fleet.clock()
-        if not self._desk.keeper.down:
-            self._heard_store_at = now
-        lost_s = now - self._heard_store_at
-        if not self._fleet.on_several_hosts:
-            lost_s = min(lost_s, self._fleet.bus.silent_s())  # one of the two is enough to hear the others
-        cut_off = not self._fleet.alone and lost_s >= CUT_OFF_S and self._desk.settings.partition == "v2"
-        if cut_off != force.cut_off:
-            force.cut_off = cut_off
-            log.warning("cut off from the other cells: v2 only" if cut_off else "the other cells are heard again")
-            force.publish()
-            self._desk.changes.tell()

@@ -14,14 +14,17 @@ from time import monotonic, time
 import msgspec
 import structlog
 
+from app.control.notifier import Notifier
 from app.control.ports import CellPort
 from app.control.receipt import Receipt, add_up, begin_receipt
+from app.control.repository import Repository
+from app.control.state import State
 from app.fleet.bus import CellReport, ReceiptSeen
 from app.fleet.members import SILENT_S, Fleet
 from app.gateway.sweep import Sweep
-from app.metrics.error_groups import GroupCount
+from app.metrics.counters import Counters
 from rollout.names import CANARY
-from rollout.state import LastRollback
+from rollout.state import LastRollback, Rollout
 from rollout.views import PathFigures, RollbackView
 
 log = structlog.get_logger()
@@ -50,33 +53,37 @@ class _Watched:
 
 
 class Verification:
-    """The last rollback, as far as this cell knows. `sweep_again` starts another sweep when the last was overtaken."""
+    """The last rollback, as far as this cell knows. `clock` gives Unix seconds."""
 
     def __init__(
         self,
+        *,
         cell: CellPort,
         fleet: Fleet,
-        sweep_again: Callable[[], Sweep],
-        keep: Callable[[Receipt], None],
-        changed: Callable[[], None],
+        state: State,
+        counters: Counters,
+        repository: Repository,
+        notifier: Notifier,
+        own_report: asyncio.Event,
         clock: Callable[[], float] = time,
     ) -> None:
+        """`own_report` is set whenever this cell has observed more."""
         self._cell = cell
         self._fleet = fleet
-        self._sweep_again = sweep_again
-        self._keep = keep
-        self._changed = changed
+        self._state = state
+        self._counters = counters
+        self._repository = repository
+        self._notifier = notifier
+        self._own_report = own_report
         self._clock = clock
         self._watched: _Watched | None = None
         self._told: dict[str, _HeardReport] = {}
         self._task: asyncio.Task[None] | None = None
         self.receipt: Receipt | None = None
-        self.on_part: Callable[[], None] = lambda: None
-        """Called when this cell has observed more."""
 
     @property
     def own_part(self) -> CellReport | None:
-        """What this cell has observed of the rollback that it watches."""
+        """What this cell has observed of the rollback in force."""
         told = self._told.get(self._fleet.name)
         return None if told is None else told.part
 
@@ -85,26 +92,35 @@ class Verification:
         """Whether there is nothing that other cells have to be heard about."""
         return self._watched is None or self.receipt is None or self.receipt.rollback.verified_at is not None
 
+    def waits_for(self) -> set[str]:
+        """The cells without which the rollback in force is not complete; with all reports in, the one that adds up."""
+        if self.complete:
+            return set()
+        reports = self._parts()
+        missing = {name for name in self._fleet.names() if name not in reports or not reports[name].part.done}
+        return missing or {self._leader()}
+
     def restore(self, receipt: Receipt) -> None:
         """Take up what an earlier process knew of the last rollback."""
         self.receipt = receipt
 
     def begin(
         self,
-        last: LastRollback,
+        record: Rollout,
         sweep: Sweep,
         commanded_at: float | None,
         *,
         to_move: int,
-        leader: str,
+        leader: str = "",
         figures: list[PathFigures],
-        errors: list[GroupCount],
     ) -> None:
-        """Watch this rollback from `sweep` on; `commanded_at` (monotonic seconds) starts its clocks, None: no clocks.
+        """Observe the record's rollback from `sweep` on; `commanded_at` (monotonic seconds) starts its clocks.
 
-        `to_move` is how many sessions were on v3 here when it came, `errors` all groups of this cell. The same
-        rollback again (it is idempotent) goes on with its first receipt.
+        None: another cell was given the command, so there are no clocks here. `to_move` is how many sessions were on v3
+        here when it came. The same rollback again (it is idempotent) goes on with its first receipt.
         """
+        last = record.last_rollback
+        assert last is not None  # a rollback was just made, or found
         receipt = self.receipt
         if receipt is None or receipt.rollback.id != last.id:
             receipt = self.receipt = begin_receipt(last, figures)
@@ -116,6 +132,7 @@ class Verification:
         if receipt.rollback.verified_at is not None:
             return
         if not same:
+            errors = self._counters.errors.counts()
             self._tell(CellReport(last.id, to_move, 0, 0, 0, False, errors, leader), sweep.at)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._observe(to_move))
@@ -146,6 +163,26 @@ class Verification:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    async def keep(self, *, found: bool) -> None:
+        """Keep the receipt under its final id; `found`: an earlier process may have seen this rollback complete.
+
+        Raises StoreUnavailable.
+        """
+        receipt = self.receipt
+        if receipt is None:
+            return
+        before = await self._repository.receipt(receipt.rollback.id) if found else None
+        if before is not None and before.rollback.verified_at is not None:
+            self.restore(before)
+        else:
+            self._repository.hold(receipt)
+
+    def _hold(self, receipt: Receipt) -> None:
+        """Keep what was seen; while the rollback itself is not saved its id may change, and `keep` follows."""
+        self._notifier.tell()
+        if self._state.pending is None:
+            self._repository.hold(receipt)
+
     # -- what other cells say -----------------------------------------------------------------------------------------
 
     def hear(self, cell: str, part: CellReport) -> None:
@@ -159,14 +196,14 @@ class Verification:
         self._note(cell, part, monotonic())
         self._put_together()
 
-    def hear_receipt(self, sender: str, receipt: Receipt) -> None:
+    def hear_receipt(self, receipt: Receipt) -> None:
         """What the leader has put together so far."""
         mine = self.receipt
         if self._leads() and self._watched is not None:
             return
         if mine is None or mine.rollback.id != receipt.rollback.id or mine.rollback.verified_at is None:
             self.receipt = receipt
-            self._changed()
+            self._notifier.tell()
 
     def present(self) -> None:
         """Cells came or went: whoever leads now has to know every part."""
@@ -247,7 +284,7 @@ class Verification:
             if report.verified:
                 break
             if watched.sweep is sweep:
-                watched.sweep = self._sweep_again()
+                watched.sweep = self._state.publish(rollback=True)
             await asyncio.sleep(0)
         begun = self._told.pop(self._fleet.name).part
         part = msgspec.structs.replace(
@@ -258,7 +295,7 @@ class Verification:
     def _tell(self, part: CellReport, in_force_at: float, done_at: float | None = None) -> None:
         self._fleet.bus.tell(part)
         self._note(self._fleet.name, part, in_force_at, done_at)
-        self.on_part()
+        self._own_report.set()
         self._put_together()
 
     def _note(self, cell: str, part: CellReport, in_force_at: float, done_at: float | None = None) -> None:
@@ -279,15 +316,17 @@ class Verification:
 
     def _leads(self) -> bool:
         """Whether this cell puts the parts together: the one that was given the command, or the first that is left."""
-        names = self._fleet.names()
+        return self._leader() == self._fleet.name
+
+    def _leader(self) -> str:
         leader = self._watched.leader if self._watched is not None else ""
-        return (leader or names[0]) == self._fleet.name
+        return leader or self._fleet.names()[0]
 
     def _put_together(self) -> None:
         watched, receipt = self._watched, self.receipt
         if watched is None or receipt is None or receipt.rollback.verified_at is not None:
             return
-        self._changed()
+        self._notifier.tell()
         if not self._leads():
             return
         names, parts = self._fleet.names(), self._parts()
@@ -308,7 +347,7 @@ class Verification:
         if verified:
             took_ms = added.rollback.existing_moved_ms
             log.info("rollback verified", id=added.rollback.id, cells=names, existing_moved_ms=took_ms)
-            self._keep(added)
+            self._hold(added)
 
     @staticmethod
     def _clock_ms(watched: _Watched, at: list[float]) -> float | None:

@@ -45,16 +45,16 @@ NEVER_READ_S = 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """Everything a view is made of, at one moment; `now` in Unix seconds, `ticks` in the ledger's."""
+class Snapshot:
+    """Everything a view is made of, at one moment; `now` in Unix seconds, `ticks` in monotonic seconds."""
 
     now: float
     ticks: float
-    state: Rollout
+    record: Rollout
     settings: Settings
     cell: CellPort
     fleet: Fleet
-    ledger: Counters
+    counters: Counters
     mark: CountersMark
     view: View
     flag_age_s: float | None
@@ -69,11 +69,11 @@ class Known:
         return replace(state, users=max(0, state.users - self.fleet.repeated(path)))
 
 
-def rollout_view(known: Known) -> RolloutView:
+def rollout_view(snapshot: Snapshot) -> RolloutView:
     """`GET /api/rollout`."""
-    state, settings = known.state, known.settings
+    state, settings = snapshot.record, snapshot.settings
     upcoming, when = _next(state)
-    age_s = known.flag_age_s
+    age_s = snapshot.flag_age_s
     lock = state.lock
     return RolloutView(
         phase=state.phase,
@@ -90,20 +90,20 @@ def rollout_view(known: Known) -> RolloutView:
         environment=settings.environment,
         flag=settings.flag,
         flag_age_s=NEVER_READ_S if age_s is None else age_s,
-        unleash=known.flag_status,
+        unleash=snapshot.flag_status,
         forced=settings.forced,
         lock=None
         if lock is None
         else LockView(generation=lock.generation, since=lock.since, by=lock.by, reason=lock.reason),
-        last_rollback=known.rollback,
-        paths=path_figures(known),
-        verdicts=verdicts(known),
-        cells=[_cell(known, name) for name in known.fleet.names()],
-        moving=known.cell.moving() + sum(other.moving for other in known.fleet.others().values()),
-        allowed=_allowed(known),
+        last_rollback=snapshot.rollback,
+        paths=path_figures(snapshot),
+        verdicts=verdicts(snapshot),
+        cells=[_cell(snapshot, name) for name in snapshot.fleet.names()],
+        moving=snapshot.cell.moving() + sum(other.moving for other in snapshot.fleet.others().values()),
+        allowed=_allowed(snapshot),
         undo_until=state.undo_until,
-        frozen_until=frozen_until(state.plan.freezes, known.now),
-        now=known.now,
+        frozen_until=frozen_until(state.plan.freezes, snapshot.now),
+        now=snapshot.now,
     )
 
 
@@ -116,51 +116,51 @@ def plan_view(plan: Plan) -> PlanView:
     return PlanView(name=plan.name, stages=stages)
 
 
-def path_figures(known: Known) -> list[PathFigures]:
+def path_figures(snapshot: Snapshot) -> list[PathFigures]:
     """Both paths in all cells since the percentage last changed, at most of the last 15 minutes."""
-    return [_figures(known, path) for path in PATHS]
+    return [_figures(snapshot, path) for path in PATHS]
 
 
-def _figures(known: Known, path: PathName) -> PathFigures:
-    states = {known.cell.name: known.own_state(path)}
-    tallies = [known.ledger.tally(path, known.ticks, known.mark)]
-    for name, other in known.fleet.others().items():
+def _figures(snapshot: Snapshot, path: PathName) -> PathFigures:
+    states = {snapshot.cell.name: snapshot.own_state(path)}
+    tallies = [snapshot.counters.tally(path, snapshot.ticks, snapshot.mark)]
+    for name, other in snapshot.fleet.others().items():
         states[name] = other.paths[path]
         tallies.append(other.tallies[path])
-    return aggregate.path_figures(path, states, tallies, known.now)
+    return aggregate.path_figures(path, states, tallies, snapshot.now)
 
 
-def users_on(known: Known, path: PathName) -> int:
+def users_on(snapshot: Snapshot, path: PathName) -> int:
     """Users with an open session on a path, in all cells."""
-    return known.own_state(path).users + sum(other.paths[path].users for other in known.fleet.others().values())
+    return snapshot.own_state(path).users + sum(other.paths[path].users for other in snapshot.fleet.others().values())
 
 
-def verdicts(known: Known) -> list[VerdictView]:
+def verdicts(snapshot: Snapshot) -> list[VerdictView]:
     """One verdict per guardrail, of all cells that have the same record in force: what another found is of another."""
-    others = [other for other in known.fleet.others().values() if other.revision == known.state.revision]
-    return aggregate.verdicts([known.verdicts, *(other.verdicts for other in others)])
+    others = [other for other in snapshot.fleet.others().values() if other.revision == snapshot.record.revision]
+    return aggregate.verdicts([snapshot.verdicts, *(other.verdicts for other in others)])
 
 
-def exports_state(known: Known, path: PathName) -> bool | None:
+def exports_state(snapshot: Snapshot, path: PathName) -> bool | None:
     """Whether the sessions of a path take their state along when they leave it; see `aggregate.exports_state`."""
-    others = [other.paths[path] for other in known.fleet.others().values()]
-    return aggregate.exports_state([known.cell.path_state(path), *others])
+    others = [other.paths[path] for other in snapshot.fleet.others().values()]
+    return aggregate.exports_state([snapshot.cell.path_state(path), *others])
 
 
-def own_figures(known: Known) -> CellFigures:
+def own_figures(snapshot: Snapshot) -> CellFigures:
     """What this cell tells the others of itself, but for what they count users by."""
     return CellFigures(
-        process=known.fleet.process,
-        revision=known.state.revision,
-        locked=known.state.lock is not None,
-        percentage=known.state.percentage,
-        phase=known.state.phase,
-        flag_age_s=known.flag_age_s or 0.0,
-        paths={path: known.own_state(path) for path in PATHS},
-        tallies={path: known.ledger.tally(path, known.ticks, known.mark) for path in PATHS},
-        slots=known.ledger.slots,
-        moving=known.cell.moving(),
-        verdicts=list(known.verdicts),
+        process=snapshot.fleet.process,
+        revision=snapshot.record.revision,
+        locked=snapshot.record.lock is not None,
+        percentage=snapshot.record.percentage,
+        phase=snapshot.record.phase,
+        flag_age_s=snapshot.flag_age_s or 0.0,
+        paths={path: snapshot.own_state(path) for path in PATHS},
+        tallies={path: snapshot.counters.tally(path, snapshot.ticks, snapshot.mark) for path in PATHS},
+        slots=snapshot.counters.slots,
+        moving=snapshot.cell.moving(),
+        verdicts=list(snapshot.verdicts),
     )
 
 
@@ -180,57 +180,57 @@ def _next(state: Rollout) -> tuple[int | None, float | None]:
     return share, state.stage_started_at + stage.bake_s
 
 
-def _cell(known: Known, name: str) -> CellState:
-    if name == known.cell.name:
+def _cell(snapshot: Snapshot, name: str) -> CellState:
+    if name == snapshot.cell.name:
         return CellState(
             name=name,
-            revision=known.state.revision,
-            sessions=sum(known.cell.path_state(path).sessions for path in PATHS),
+            revision=snapshot.record.revision,
+            sessions=sum(snapshot.cell.path_state(path).sessions for path in PATHS),
             silent_s=0.0,
-            has_lock=known.state.lock is not None,
+            has_lock=snapshot.record.lock is not None,
         )
-    other = known.fleet.others().get(name)
+    other = snapshot.fleet.others().get(name)
     return CellState(
         name=name,
         revision=other.revision if other else 0,
         sessions=sum(state.sessions for state in other.paths.values()) if other else 0,
-        silent_s=known.fleet.silent_s(name),
+        silent_s=snapshot.fleet.silent_s(name),
         has_lock=other is not None and other.locked,
     )
 
 
-def _allowed(known: Known) -> dict[str, str]:
-    verbs: dict[str, str] = {str(verb): words for verb, words in allowed(known.state, known.now).items()}
+def _allowed(snapshot: Snapshot) -> dict[str, str]:
+    verbs: dict[str, str] = {str(verb): words for verb, words in allowed(snapshot.record, snapshot.now).items()}
     try:
-        check_load(known.state, users_on_v3=users_on(known, CANARY), live=False)
+        check_load(snapshot.record, users_on_v3=users_on(snapshot, CANARY), live=False)
         verbs["load"] = ""
     except NotInPhase as refused:
         verbs["load"] = refused.allowed
-    if known.store_down:
+    if snapshot.store_down:
         verbs = {verb: words or ("" if verb == "rollback" else NO_STORE) for verb, words in verbs.items()}
     return verbs
 
 
-def own_census(known: Known) -> Census:
+def own_census(snapshot: Snapshot) -> Census:
     """The connected users of this cell, without those that another cell of this host counts."""
-    return census.take(known.cell.buckets(), known.view, _group(known), known.fleet.counted_elsewhere())
+    return census.take(snapshot.cell.buckets(), snapshot.view, _group(snapshot), snapshot.fleet.counted_elsewhere())
 
 
-def user_view(known: Known, user_id: str, sessions: list[SessionView] | None = None) -> UserView:
+def user_view(snapshot: Snapshot, user_id: str, sessions: list[SessionView] | None = None) -> UserView:
     """Where a user with these sessions (not given: those of this cell) is, or would be on connecting, and why."""
-    number = bucket(_group(known), user_id)
-    sessions = known.cell.sessions_of(user_id) if sessions is None else sessions
-    decided = assign(user_id, known.view, number)
+    number = bucket(_group(snapshot), user_id)
+    sessions = snapshot.cell.sessions_of(user_id) if sessions is None else sessions
+    decided = assign(user_id, snapshot.view, number)
     return UserView(
         user_id=user_id,
         path=sessions[0].path if sessions else decided.path,
         reason=sessions[0].reason if sessions else decided.reason,
         bucket=number,
-        percentage=known.state.percentage,
-        pin=known.view.pins.get(user_id),
+        percentage=snapshot.record.percentage,
+        pin=snapshot.view.pins.get(user_id),
         sessions=sessions,
     )
 
 
-def _group(known: Known) -> str:
-    return known.view.flag.group_id if known.view.flag else known.settings.flag
+def _group(snapshot: Snapshot) -> str:
+    return snapshot.view.flag.group_id if snapshot.view.flag else snapshot.settings.flag

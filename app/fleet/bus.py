@@ -5,7 +5,7 @@ Values and protocols; must not know sockets, nor what a cell makes of a message.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
@@ -95,13 +95,24 @@ class Answer(Struct, frozen=True, array_like=True, tag="answer"):
 BusMessage: TypeAlias = Changed | Locked | CellReport | ReceiptSeen | CellFigures | Ask | Answer
 
 
+class BusListener(Protocol):
+    """Who hears what the bus brings; called in the event loop's thread."""
+
+    def hear(self, sender: str, message: BusMessage) -> None:
+        """A message of another cell; `sender` empty: it was found, and nobody is known to have said it."""
+        ...
+
+    def present(self) -> None:
+        """`Bus.others` has changed."""
+        ...
+
+
 class Bus(Protocol):
     """The cells of this host. All calls are synchronous and take microseconds."""
 
-    on_message: Callable[[str, BusMessage], None]
-    """Called with the sender's name, in the event loop's thread."""
-    on_present: Callable[[], None]
-    """Called when `others` has changed."""
+    def open(self, listener: BusListener) -> None:
+        """Hear from now on, and what was said since the process was started. Until then nothing is said or heard."""
+        ...
 
     def others(self) -> Iterable[str]:
         """Every other cell of this host that serves or stands still; not one whose process is gone."""
@@ -111,8 +122,16 @@ class Bus(Protocol):
         """Give a message to one cell, or to all others; it is in the kernel's hands when this returns."""
         ...
 
+    def loaded(self, factory: str, python: str, build: str) -> None:
+        """v3 runs from this since now; a cell that is started later does too."""
+        ...
+
     def read(self) -> None:
         """Hear now what lies in the kernel, without waiting for the event loop to come by."""
+        ...
+
+    def find(self, message: BusMessage) -> None:
+        """Let the listener hear this as if somebody had said it: it was found where others leave it."""
         ...
 
     def silent_s(self) -> float:
@@ -123,9 +142,8 @@ class Bus(Protocol):
 class NoBus:
     """The only cell of its host."""
 
-    def __init__(self) -> None:
-        self.on_message: Callable[[str, BusMessage], None] = lambda sender, message: None
-        self.on_present: Callable[[], None] = lambda: None
+    def open(self, listener: BusListener) -> None:
+        """Nobody will say anything."""
 
     def others(self) -> Iterable[str]:
         return ()
@@ -133,8 +151,14 @@ class NoBus:
     def tell(self, message: BusMessage, to: str = "") -> None:
         """Nobody hears it."""
 
+    def loaded(self, factory: str, python: str, build: str) -> None:
+        """No cell is started later."""
+
     def read(self) -> None:
         """Nobody said anything."""
+
+    def find(self, message: BusMessage) -> None:
+        """Nobody could have left anything."""
 
     def silent_s(self) -> float:
         return 0.0

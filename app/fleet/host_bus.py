@@ -5,16 +5,17 @@ It must not know what a message leads to.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 import structlog
 
 from app.errors import LinkError
-from app.fleet.bus import BusMessage, CellFigures
-from app.fleet.frames import CanaryBuild, Post, Present, Serving, ToCell
+from app.fleet.bus import BusListener, BusMessage, CellFigures
+from app.fleet.frames import CanaryBuild, Greet, Post, Present, Serving, ToCell
 from app.link.link import Link
 
 log = structlog.get_logger()
@@ -24,9 +25,6 @@ class HostBus:
     """Implements `app.fleet.bus.Bus`. `open` it in the event loop; until then nothing is said or heard."""
 
     def __init__(self, name: str, connected: socket.socket) -> None:
-        self.on_message: Callable[[str, BusMessage], None] = lambda sender, message: None
-        self.on_present: Callable[[], None] = lambda: None
-        self.on_greet: Callable[[], None] = lambda: None
         self._name = name
         self._connected = connected
         self._others: tuple[str, ...] = ()
@@ -34,9 +32,12 @@ class HostBus:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[BusMessage] = msgspec.msgpack.Decoder(BusMessage)
         self._link: Link[ToCell] | None = None
+        self._listener: BusListener | None = None
+        self.greet = asyncio.Event()
+        """Set when this cell shall tell whoever started the service where to look."""
 
-    def open(self) -> None:
-        """Hear from now on, and what was said since the process was started."""
+    def open(self, listener: BusListener) -> None:
+        self._listener = listener
         self._link = Link(self._connected, ToCell, on_frames=self._hear, on_closed=self._closed)
 
     def others(self) -> Iterable[str]:
@@ -51,12 +52,15 @@ class HostBus:
         self._say(Serving())
 
     def loaded(self, factory: str, python: str, build: str) -> None:
-        """v3 runs from this since now; a cell that is started later does too."""
         self._say(CanaryBuild(factory, python, build))
 
     def read(self) -> None:
         if self._link is not None:
             self._link.read()
+
+    def find(self, message: BusMessage) -> None:
+        if self._listener is not None:
+            self._listener.hear("", message)
 
     def silent_s(self) -> float:
         return time.monotonic() - self._heard_at
@@ -76,11 +80,12 @@ class HostBus:
             try:
                 match frame:
                     case Post():
-                        self.on_message(frame.sender, self._decoder.decode(frame.body))
+                        assert self._listener is not None  # the link is opened with its listener
+                        self._listener.hear(frame.sender, self._decoder.decode(frame.body))
                     case Present():
                         self._present(frame)
-                    case _:
-                        self.on_greet()
+                    case Greet():
+                        self.greet.set()
             except Exception:
                 # One message that cannot be dealt with must not keep the next one, which may be a lock, from being.
                 log.exception("a message of the host bus was not understood")
@@ -89,7 +94,8 @@ class HostBus:
         others = tuple(name for name in present.names if name != self._name)
         if others != self._others:
             self._others = others
-            self.on_present()
+            if self._listener is not None:
+                self._listener.present()
 
     def _closed(self, error: LinkError | None) -> None:
         """The parent is gone, and this process is about to be."""

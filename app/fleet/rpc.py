@@ -15,7 +15,7 @@ import structlog
 from app.errors import CrossfadeError
 from app.fleet.bus import Answer, Ask
 from app.fleet.members import SILENT_S, Fleet
-from app.fleet.queries import Question
+from app.fleet.questions import Question
 
 log = structlog.get_logger()
 
@@ -29,12 +29,15 @@ class _Question:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class HostRpc:
-    """One cell's questions and its answers; `answer` makes one of a question and of the name of the cell that asks."""
+Responder = Callable[[Question, str], Awaitable[object]]
+"""Makes an answer of a question and of the name of the cell that asks. Raises `CrossfadeError` to refuse."""
 
-    def __init__(self, fleet: Fleet, answer: Callable[[Question, str], Awaitable[object]]) -> None:
+
+class HostRpc:
+    """One cell's questions to the others of its host, and its answers to theirs."""
+
+    def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._answer = answer
         self._last = 0
         self._open: dict[int, _Question] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,15 +78,15 @@ class HostRpc:
         if not asked.waited:
             asked.done.set()
 
-    def hear_question(self, cell: str, ask: Ask) -> None:
-        """Another cell asks."""
-        task = asyncio.create_task(self._reply(cell, ask))
+    def hear_question(self, cell: str, ask: Ask, respond: Responder) -> None:
+        """Another cell asks, and is answered by `respond`, or told why not."""
+        task = asyncio.create_task(self._reply(cell, ask, respond))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _reply(self, cell: str, ask: Ask) -> None:
+    async def _reply(self, cell: str, ask: Ask, respond: Responder) -> None:
         try:
-            found = await self._answer(msgspec.msgpack.decode(ask.question, type=Question), cell)
+            found = await respond(msgspec.msgpack.decode(ask.question, type=Question), cell)
             answer = Answer(ask.number, msgspec.msgpack.encode(found))
         except CrossfadeError as error:
             answer = Answer(ask.number, b"", str(error))

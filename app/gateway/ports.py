@@ -122,3 +122,11 @@ class SessionLimits(Protocol):
     def stop_s(self) -> float: ...
     @property
     def hold_s(self) -> float: ...
+
+
+class Lookout(Protocol):
+    """Hears what others said while this process did not run."""
+
+    def look(self) -> None:
+        """Act on all of it now, synchronously; a rollback among it is in force when this returns."""
+        ...

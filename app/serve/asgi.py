@@ -26,16 +26,14 @@ COMPRESSION = CompressionConfig(
 
 
 def create_app(service: Service) -> Litestar:
-    """The application; its lifespan starts and stops the service."""
+    """The application over a service; whoever serves it starts and stops that."""
     app = Litestar(
         route_handlers=[open_websocket, post_message, operators_router(make_router())],
         middleware=[csrf_middleware(service.secret.decode())],
         compression_config=COMPRESSION,
         exception_handlers=UNROUTED,
         openapi_config=openapi_config(version("crossfade")),
-        logging_config=None,  # `telemetry.configure_logging` has done it, for our log and the libraries
-        on_startup=[service.start],
-        on_shutdown=[service.stop],
+        logging_config=None,  # `app.logs.configure_logging` has done it, for our log and the libraries
     )
     app.asgi_handler = keep_slashes(app.asgi_handler)
     app.state.entrance = service.entrance

@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 
-from app.errors import CrossfadeError
 from app.fleet.host_bus import HostBus
 from app.link.parent_death import die_with
 from app.logs import configure_logging
@@ -38,11 +36,14 @@ def main(listener_descriptor: int, link_descriptor: int) -> int:
 
     async def ready(service: Service) -> None:
         bus.serving()
+        service.spawn(_greet_when_asked(bus, service))
 
-    try:
-        service = Service(config.settings, config.name, bus=bus, build=config.build)
-    except (CrossfadeError, OSError) as error:
-        print(f"crossfade: cell {config.name}: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    bus.on_greet = lambda: service.spawn(greet(service))
-    return serve(service, listener, ready)
+    def make() -> Service:
+        return Service(config.settings, config.name, bus=bus, build=config.build)
+
+    return serve(config.settings, make, listener, ready)
+
+
+async def _greet_when_asked(bus: HostBus, service: Service) -> None:
+    await bus.greet.wait()
+    await greet(service)

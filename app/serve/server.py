@@ -1,10 +1,11 @@
 """The process of one cell: uvicorn with our framing, and a stop that drains before it closes.
 
-Knows sockets, signals and uvicorn; what is served is `app.serve.asgi`.
+What is served is `app.serve.asgi`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -32,7 +33,7 @@ SPARE_DESCRIPTORS = 200
 
 
 class CellServer(uvicorn.Server):
-    """uvicorn closes every socket with 1012 at once; this one stops listening and drains first."""
+    """uvicorn closes every socket with 1012 at once; this one starts its service first, and drains before it closes."""
 
     def __init__(self, config: uvicorn.Config, service: Service, ready: Callable[[Service], Awaitable[None]]) -> None:
         super().__init__(config)
@@ -40,6 +41,7 @@ class CellServer(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._service.start()
         await super().startup(sockets)
         # What start-up made stays; the collector need not walk it on every pass.
         gc.collect()
@@ -53,6 +55,7 @@ class CellServer(uvicorn.Server):
         if not self.force_exit:
             await drain(self._service.cell, self._service.settings.shutdown_s)
         await super().shutdown(sockets)
+        await self._service.stop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # A planned stop ends with exit code 0; a second signal stops without draining.
@@ -66,35 +69,60 @@ def run(settings: Settings, ready: Callable[[Service], None] | None = None) -> i
     configure_logging(settings.log_level)
     try:
         listener = bind(settings)
-        service = Service(settings)
-    except (CrossfadeError, OSError) as error:
-        print(f"crossfade: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+    except OSError as error:
+        return _refuse(str(error))
 
     async def on_ready(service: Service) -> None:
         await greet(service)
         if ready is not None:
             ready(service)
 
-    return serve(service, listener, on_ready)
+    return serve(settings, lambda: Service(settings), listener, on_ready)
 
 
-def serve(service: Service, listener: socket.socket, ready: Callable[[Service], Awaitable[None]]) -> int:
-    """Serve on a bound socket until a signal ends it; `ready` is called when sockets are accepted. The exit code."""
-    settings = service.settings
+def serve(
+    settings: Settings,
+    make: Callable[[], Service],
+    listener: socket.socket,
+    ready: Callable[[Service], Awaitable[None]],
+) -> int:
+    """Serve on a bound socket until a signal ends it; `ready` is called when sockets are accepted. The exit code.
+
+    `make` is called in the event loop.
+    """
     # uvicorn writes lines for every connection at "info"; ours says nothing per connection or message.
     logging.getLogger("uvicorn").setLevel(logging.DEBUG if settings.log_level == "debug" else logging.WARNING)
     raise_descriptor_limit(settings)
-    config = uvicorn.Config(
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(settings, make, listener, ready))
+    return 0
+
+
+async def _serve(
+    settings: Settings,
+    make: Callable[[], Service],
+    listener: socket.socket,
+    ready: Callable[[Service], Awaitable[None]],
+) -> int:
+    try:
+        service = make()
+        server = CellServer(_config(settings, service), service, ready)
+        await server.serve(sockets=[listener])
+    except (CrossfadeError, OSError) as error:
+        return _refuse(str(error))
+    return 0 if server.started else 1
+
+
+def _config(settings: Settings, service: Service) -> uvicorn.Config:
+    return uvicorn.Config(
         create_app(service),
         ws=Connection,
         ws_max_size=settings.message_bytes * FRAMING_FACTOR,
         ws_ping_interval=settings.heartbeat_s,
         ws_ping_timeout=settings.heartbeat_s,
         ws_per_message_deflate=False,
-        loop="uvloop" if _has_uvloop() else "asyncio",
         http=Upgradable,
-        lifespan="on",
+        lifespan="off",
         log_config=None,
         access_log=False,
         backlog=BACKLOG,
@@ -102,10 +130,11 @@ def serve(service: Service, listener: socket.socket, ready: Callable[[Service], 
         proxy_headers=False,
         timeout_graceful_shutdown=5,
     )
-    server = CellServer(config, service, ready)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[listener])
-    return 0 if server.started else 1
+
+
+def _refuse(why: str) -> int:
+    print(f"crossfade: {why}", file=sys.stderr)  # noqa: T201
+    return 1
 
 
 async def greet(service: Service) -> None:
@@ -138,9 +167,10 @@ def raise_descriptor_limit(settings: Settings) -> None:
             )
 
 
-def _has_uvloop() -> bool:
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where there is one."""
     try:
-        import uvloop  # noqa: F401
+        import uvloop
     except ImportError:
-        return False
-    return True
+        return None
+    return uvloop.new_event_loop

@@ -1,14 +1,10 @@
-"""The only place that picks adapters: from the settings to one cell with its store, flags, workers and pages.
-
-Nothing is decided here, and nothing else makes these parts.
-"""
+"""One cell, assembled: the only place that picks adapters, from the settings to store, flags, workers and pages."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 from collections.abc import Coroutine
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
@@ -19,11 +15,13 @@ from app.api.access import Access, proxies_of
 from app.api.page_source import PageSource
 from app.control.controller import Controller
 from app.control.history import SeriesHistory
+from app.control.host_lock import HostLock
 from app.control.lockfile import LockFile
+from app.control.lookout import Lookout
 from app.errors import StoreUnavailable
 from app.flags import Flags
 from app.flags.embedded import EmbeddedFlags
-from app.fleet.bus import CellFigures
+from app.fleet.bus import CellFigures, NoBus
 from app.fleet.host_bus import HostBus
 from app.fleet.lease import Lease, holder_of
 from app.gateway.admission import Admission
@@ -73,69 +71,66 @@ def bucket_of(group_id: str, user_id: str) -> int:
 
 
 class Service:
-    """One cell, assembled. `start` and `stop` are called in its event loop."""
+    """One cell. Make it in the running event loop; `start` and `stop` are called there."""
 
     def __init__(
         self, settings: Settings, name: str = "", bus: HostBus | None = None, build: str | None = None
     ) -> None:
         """`bus` is a cell's of several, `build` names what its v3 is loaded from. Raises `SettingError`."""
-        self.settings = settings
-        self.bus = bus
-        self._given_build = build or None
         name = name or cell_names(settings, 1)[0]
+        several = bus is not None
+        self.settings = settings
         self.secret = load_secret(settings)
-        self.host_name = socket.gethostname()
-        self.ledger = Counters()
+        self.counters = Counters()
+        self._crashes = Crashes()
+        self._wakeup = asyncio.Event()
+        self._build: str | None = None
+        self._hears_store = several or settings.store != "sqlite"
+        self._tasks: list[asyncio.Task[None]] = []
+        self._bus = bus
+        host_bus = bus or NoBus()
+        host_lock = HostLock(LockFile(Path(settings.data)))
+        lookout = Lookout(host_bus, host_lock) if several else None
         owns = partial(_owns_thread, self.secret)
-        self.cell = Cell(name, settings, self.ledger, owns, bucket_of)
-        self.door = Admission(settings, self.cell, partial(_new_thread, self.secret), owns)
         self.store = make_store(settings)
+        self.cell = Cell(name, settings, self.counters, owns, bucket_of)
+        self.cell.look = lookout.look if lookout is not None else None
+        self.cell.on_available = self._on_available
+        self.admission = Admission(settings, self.cell, partial(_new_thread, self.secret), owns)
         self.departures = StoredDepartures(self.store)
-        self.entrance = Entrance(self.cell, self.door, self.departures)
+        self.entrance = Entrance(self.cell, self.admission, self.departures)
         self.departures.living = self.entrance.changed
-        self.crashes = Crashes()
+        self.pools = WorkerPools(settings, self.secret, self.cell, build or None)
+        self.cell.host = self.pools
         self.flags = make_flags(settings)
         self.controller = Controller(
             cell=self.cell,
             store=self.store,
             flags=self.flags,
-            lock_file=LockFile(Path(settings.data)),
-            ledger=self.ledger,
+            host_lock=host_lock,
+            counters=self.counters,
             settings=settings,
-            guard=self.crashes,
-            bus=bus,
-            lease=make_lease(settings, self.store, name, alone=bus is None),
+            builds=CellBuilds(self.pools, self.cell),
+            guard=self._crashes,
+            bus=host_bus,
+            lease=make_lease(settings, self.store, name, alone=not several),
             host="" if settings.store == "sqlite" else host_name(settings),
+            wakeup=self._wakeup,
         )
-        self.history = SeriesHistory(self.cell, self.ledger, self.store, fleet=self.controller.fleet)
+        self.history = SeriesHistory(self.cell, self.counters, self.store, fleet=self.controller.fleet)
         self.access = Access(self.store, self.secret.decode(), proxies=proxies_of(settings))
-        self.metrics = Metrics(self.all_figures)
+        self.metrics = Metrics(self._scraped_cells)
         self.page_source = PageSource(self.controller, self.access, self.history)
-        self.hosts: WorkerPools
-        self.builds: CellBuilds
-        self._build: str | None = None
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Workers and store at the same time, then the record is put in force. Raises `FactoryError` without v2."""
-        if self.bus is not None:
-            self.bus.open()
-            self.cell.look = self.controller.exchange.look_around
-            self.controller.loads.on_loaded = self.bus.loaded
-        self.hosts = WorkerPools(self.settings, self.secret, self.cell, self._given_build)
-        self.cell.host = self.hosts
-        self.builds = CellBuilds(self.hosts, self.cell)
-        self.controller.loads.builds = self.builds
-        self.cell.on_available = self._on_available
-        await asyncio.gather(self.hosts.start(), self._open_store())
-        await self.controller.open()
-        self._tasks = [
-            asyncio.create_task(self.controller.run()),
-            asyncio.create_task(self.departures.run()),
-            asyncio.create_task(self.history.run()),
-            asyncio.create_task(self._close_idle()),
-        ]
-        if self.bus is not None or self.settings.store != "sqlite":
+        await asyncio.gather(self.pools.start(), self._open_store())
+        await self.controller.loop.open()
+        self.spawn(self.controller.loop.run())
+        self.spawn(self.departures.run())
+        self.spawn(self.history.run())
+        self.spawn(self._close_idle())
+        if self._hears_store:
             self.spawn(self._hear_store())
 
     async def stop(self) -> None:
@@ -145,12 +140,12 @@ class Service:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.departures.write()
         await self.history.save()
-        await self.controller.close()
-        await self.hosts.stop()
+        await self.controller.loop.close()
+        await self.pools.stop()
         await self.flags.close()
         await self.store.close()
-        if self.bus is not None:
-            self.bus.close()
+        if self._bus is not None:
+            self._bus.close()
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Do this beside everything else, until the service stops."""
@@ -158,26 +153,9 @@ class Service:
 
     async def _hear_store(self) -> None:
         """What other cells have saved; on one host the bus says it first."""
-        async with contextlib.aclosing(self.store.changes()) as changes:
+        async with aclosing(self.store.changes()) as changes:
             async for revision in changes:
-                self.controller.exchange.store_changed(revision)
-
-    def all_figures(self) -> list[ScrapedCell]:
-        """What `/metrics` shows: every cell of this host, the others as they spoke of themselves last."""
-        others = self.controller.fleet.others().items()
-        return [self.figures(), *(figures_of(name, figures) for name, figures in others)]
-
-    def figures(self) -> ScrapedCell:
-        """What `/metrics` shows of this cell."""
-        state = self.controller.state
-        return ScrapedCell(
-            name=self.cell.name,
-            slots=self.ledger.slots,
-            paths={path: self.cell.path_state(path) for path in PATHS},
-            percentage=state.percentage,
-            phase=state.phase,
-            flag_age_s=self.controller.known().flag_age_s or 0.0,
-        )
+                self.controller.sync.store_changed(revision)
 
     async def _open_store(self) -> None:
         try:
@@ -190,21 +168,38 @@ class Service:
         if path != CANARY:
             return
         if death is not None and death.reason != "replaced":
-            self.crashes.died()
-            self.controller.hurry()
+            self._crashes.died()
+            self._wakeup.set()
         build = self.cell.path_state(CANARY).build
         if build is not None and build != self._build:
             self._build = build
-            self.crashes.forget()  # of another build nothing is known yet
+            self._crashes.forget()  # of another build nothing is known yet
 
     async def _close_idle(self) -> None:
         while True:
             await asyncio.sleep(IDLE_CHECK_S)
             self.cell.close_idle()
 
+    # -- what is scraped ----------------------------------------------------------------------------------------------
 
-def figures_of(name: str, figures: CellFigures) -> ScrapedCell:
-    """Another cell, for `/metrics`."""
+    def _scraped_cells(self) -> list[ScrapedCell]:
+        """What `/metrics` shows: every cell of this host, the others as they spoke of themselves last."""
+        others = self.controller.fleet.others().items()
+        return [self._scraped_here(), *(_scraped_there(name, figures) for name, figures in others)]
+
+    def _scraped_here(self) -> ScrapedCell:
+        record = self.controller.record
+        return ScrapedCell(
+            name=self.cell.name,
+            slots=self.counters.slots,
+            paths={path: self.cell.path_state(path) for path in PATHS},
+            percentage=record.percentage,
+            phase=record.phase,
+            flag_age_s=self.controller.snapshot().flag_age_s or 0.0,
+        )
+
+
+def _scraped_there(name: str, figures: CellFigures) -> ScrapedCell:
     return ScrapedCell(
         name=name,
         slots=figures.slots,

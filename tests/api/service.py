@@ -54,10 +54,10 @@ class Service:
 def make_app(world: World, access: Access) -> Litestar:
     def cells() -> list[ScrapedCell]:
         paths = {path: world.cell.path_state(path) for path in PATHS}
-        state = world.control.state
-        return [ScrapedCell("a", world.ledger.slots, paths, state.percentage, state.phase, 0.0)]
+        state = world.control.record
+        return [ScrapedCell("a", world.counters.slots, paths, state.percentage, state.phase, 0.0)]
 
-    history = SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
+    history = SeriesHistory(world.cell, world.counters, world.store, lambda: world.now)
     services = Services(world.control, access, Metrics(cells), history)
     app = Litestar(
         route_handlers=[operators_router(make_router())],

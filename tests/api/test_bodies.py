@@ -50,13 +50,13 @@ JSON = {"Content-Type": "application/json"}
 
 async def refused(service: Service, method: str, path: str, content: bytes, headers: dict[str, str] = JSON) -> Any:
     """The problem document, after a look that nothing came of it."""
-    before, entries = service.world.control.state, await service.world.control.keeper.events()
+    before, entries = service.world.control.record, await service.world.control.repository.events()
     answer = await service.client.request(
         method, path, content=content, headers={**service.as_("manager", before.revision), **headers}
     )
     assert answer.headers["content-type"] == "application/problem+json", answer.text
-    assert service.world.control.state == before
-    assert await service.world.control.keeper.events() == entries
+    assert service.world.control.record == before
+    assert await service.world.control.repository.events() == entries
     return answer.json()
 
 

@@ -31,7 +31,7 @@ async def test_a_silent_cell_is_given_up_and_the_audit_says_by_whom_and_why(serv
     answer = await service.client.delete(ADDRESS, params=WHY, headers=service.as_("manager"))
     assert (answer.status_code, answer.json()["phase"]) == (200, "idle")
     assert await registered(service) == []
-    entry = (await service.world.control.keeper.events()).items[0]
+    entry = (await service.world.control.repository.events()).items[0]
     assert (entry.who, entry.what, entry.reason) == ("manager person", f"forget cell {FAR}", "its disk is gone")
     assert (entry.source, entry.revision) == ("api 127.0.0.1", 0)
     again = await service.client.delete(ADDRESS, params=WHY, headers=service.as_("manager"))
@@ -46,7 +46,7 @@ async def test_a_cell_that_still_reports_is_not_given_up(service: Service, silen
     told = f"cell {FAR} was heard {silent_s} s ago; it can be given up after 30 s of silence"
     assert answer.json()["detail"] == told
     assert await registered(service) == [FAR]
-    assert (await service.world.control.keeper.events()).items == []
+    assert (await service.world.control.repository.events()).items == []
 
 
 async def test_a_cell_of_this_host_is_not_given_up(service: Service) -> None:

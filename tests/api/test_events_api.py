@@ -97,7 +97,7 @@ async def test_a_file_is_not_begun_while_the_store_is_down(service: Service) -> 
 
 async def test_a_file_breaks_off_where_the_store_is_lost(service: Service) -> None:
     """With an error, on which the connection is closed before the end: who reads it takes it for no whole file."""
-    keeper = service.world.control.keeper
+    keeper = service.world.control.repository
     for number in range(PIECE + 1):
         await service.world.control.note(ADA, f"n{number}", "cli")
     pieces = await export("csv", None, lambda before: keeper.events(before, PIECE))

@@ -45,8 +45,8 @@ async def test_a_firing_alert_rolls_back_and_the_audit_says_who_what_why_and_fro
     answer = await service.client.post(HOOK, json=notification(alert()), headers=service.as_("oncall"))
     why = "alert CrossfadeV3Errors: 7.5% of the messages on v3 end with an error"
     assert (answer.status_code, answer.json()) == (200, {"rolled_back": True, "detail": why})
-    assert service.world.control.state.phase == "rolled_back"
-    entry = (await service.world.control.keeper.events()).items[0]
+    assert service.world.control.record.phase == "rolled_back"
+    entry = (await service.world.control.repository.events()).items[0]
     assert (entry.who, entry.role, entry.what, entry.reason) == ("oncall person", "oncall", "rollback", why)
     assert entry.source == "alertmanager 127.0.0.1"
 
@@ -55,7 +55,7 @@ async def test_every_alert_that_asks_is_named_and_the_reason_is_bounded(service:
     await service.start(50)
     alerts = [alert(alertname="First"), alert("resolved", alertname="Over"), *[alert(alertname="Next")] * 100]
     answer = await service.client.post(HOOK, json=notification(*alerts), headers=service.as_("oncall"))
-    reason = service.world.control.state.reason
+    reason = service.world.control.record.reason
     assert reason.startswith("alert First: 7.5% of the messages on v3 end with an error; alert Next: ")
     assert (len(reason), answer.json()["detail"]) == (1000, reason)
 
@@ -70,8 +70,8 @@ async def test_everything_else_does_nothing_and_says_so(service: Service, alerts
     answer = await service.client.post(HOOK, json=notification(*alerts), headers=service.as_("oncall"))
     told = 'nothing was done: no alert fires here with the label crossfade_action="rollback"'
     assert (answer.status_code, answer.json()) == (200, {"rolled_back": False, "detail": told})
-    assert service.world.control.state.phase == "progressing"
-    assert len((await service.world.control.keeper.events()).items) == 1
+    assert service.world.control.record.phase == "progressing"
+    assert len((await service.world.control.repository.events()).items) == 1
 
 
 async def test_a_repeat_does_nothing_while_the_rollback_is_in_force(service: Service) -> None:
@@ -81,8 +81,11 @@ async def test_a_repeat_does_nothing_while_the_rollback_is_in_force(service: Ser
         assert answer.status_code == 200
     told = "nothing was done: oncall person has rolled back already, and it is in force"
     assert answer.json() == {"rolled_back": False, "detail": told}
-    assert [entry.what for entry in (await service.world.control.keeper.events()).items] == ["rollback", "start 50 %"]
-    assert service.world.control.state.revision == 2
+    assert [entry.what for entry in (await service.world.control.repository.events()).items] == [
+        "rollback",
+        "start 50 %",
+    ]
+    assert service.world.control.record.revision == 2
 
 
 async def test_an_alert_that_still_fires_after_an_unlock_rolls_back_again(service: Service) -> None:
@@ -93,7 +96,7 @@ async def test_an_alert_that_still_fires_after_an_unlock_rolls_back_again(servic
     assert answer.status_code == 200, answer.text
     answer = await service.client.post(HOOK, json=notification(alert()), headers=service.as_("oncall"))
     assert answer.json()["rolled_back"]
-    assert service.world.control.state.phase == "rolled_back"
+    assert service.world.control.record.phase == "rolled_back"
 
 
 @pytest.mark.parametrize(
@@ -115,7 +118,7 @@ async def test_what_alertmanager_does_not_send_is_refused(service: Service, body
     answer = await service.client.post(HOOK, json=body, headers=service.as_("oncall"))
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
     assert words in answer.json()["detail"]
-    assert service.world.control.state.phase == "progressing"
+    assert service.world.control.record.phase == "progressing"
 
 
 async def test_a_viewer_or_nobody_cannot_roll_back_by_an_alert(service: Service) -> None:
@@ -123,4 +126,4 @@ async def test_a_viewer_or_nobody_cannot_roll_back_by_an_alert(service: Service)
     body = notification(alert())
     assert (await service.client.post(HOOK, json=body)).status_code == 401
     assert (await service.client.post(HOOK, json=body, headers=service.as_("viewer"))).status_code == 403
-    assert service.world.control.state.phase == "progressing"
+    assert service.world.control.record.phase == "progressing"

@@ -44,7 +44,7 @@ def calls(service: Service) -> Iterator[tuple[str, str]]:
 
 async def test_every_call_that_changes_something_is_refused_to_another_origin(service: Service) -> None:
     token = await sign_in(service)
-    before = service.world.control.state
+    before = service.world.control.record
     refused = set()
     for method, path in calls(service):
         for headers in FOREIGN:
@@ -59,7 +59,7 @@ async def test_every_call_that_changes_something_is_refused_to_another_origin(se
     others = {"PUT /api/rollout/plan", "PUT /api/users/v2/pin", "DELETE /api/users/v2/pin", "POST /api/paths/v3/load"}
     pages = {"POST /act/v2", "POST /pins", "POST /notes", "POST /sign-in/token", "POST /sign-out"}
     assert others | pages | {"POST /api/hooks/alertmanager"} <= refused
-    assert service.world.control.state == before
+    assert service.world.control.record == before
     assert (await service.client.get("/api/rollout")).status_code == 200, "still signed in"
 
 
@@ -107,6 +107,6 @@ async def test_an_action_is_recorded_with_the_address_of_the_browser(tmp_path: P
             await service.client.post("/api/rollout/notes", json={"text": "x"}, headers=api)
             cli = {**api, "User-Agent": "crossfade-cli"}
             await service.client.post("/api/rollout/notes", json={"text": "x"}, headers=cli)
-            entries = (await service.world.control.keeper.events()).items[::-1]
+            entries = (await service.world.control.repository.events()).items[::-1]
             kinds = ["page"] * 5 + ["api", "cli"]
             assert [entry.source for entry in entries] == [f"{kind} {source}" for kind in kinds]

@@ -20,7 +20,7 @@ EVE = Person("eve", "viewer")
 def source(service: Service) -> PageSource:
     world = service.world
     return PageSource(
-        world.control, service.access, SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
+        world.control, service.access, SeriesHistory(world.cell, world.counters, world.store, lambda: world.now)
     )
 
 
@@ -81,6 +81,6 @@ async def test_without_the_store_the_page_still_has_its_button(source: PageSourc
         await source.exported(None, 5, AuditFilter())
     with pytest.raises(Unavailable):
         await source.receipt("of another time")
-    await service.world.control.tick()
+    await service.world.control.loop.tick()
     assert (await source.health()).store_down
     service.world.store.fail(False)

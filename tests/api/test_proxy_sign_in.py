@@ -62,12 +62,12 @@ async def test_a_foreign_page_cannot_use_the_proxys_word_but_the_page_itself_can
         sent = {**ADA, "X-Forwarded-For": "198.51.100.7, 10.9.9.9"}
         foreign = await service.client.post("/api/rollout/rollback", headers=sent)
         assert foreign.status_code == 403
-        assert service.world.control.state.phase == "idle"
+        assert service.world.control.record.phase == "idle"
         await service.client.get("/", headers=sent)
         csrf = {HEADER: service.client.cookies[CSRF_COOKIE]}
         own = await service.client.post("/api/rollout/rollback", headers={**sent, **csrf})
         assert (own.status_code, own.json()["phase"]) == (200, "rolled_back")
-        entry = (await service.world.control.keeper.events()).items[0]
+        entry = (await service.world.control.repository.events()).items[0]
         assert (entry.who, entry.role, entry.source) == ("ada", "manager", "page 198.51.100.7")
 
 

@@ -97,7 +97,7 @@ async def test_of_two_operators_the_second_is_told_who_was_first(service: Servic
         assert problem["at"] == service.world.now
         assert answer.headers["etag"] == '"2"'
         assert problem["type"] == "urn:crossfade:stale_revision"
-    assert service.world.control.state.percentage == winner
+    assert service.world.control.record.percentage == winner
 
 
 @pytest.mark.parametrize(
@@ -134,11 +134,11 @@ async def test_what_cannot_be_done_is_a_problem_document_and_changes_nothing(
     service: Service, path: str, body: Any, if_match: str | None, status: int, kind: str
 ) -> None:
     await service.start(10)
-    before = service.world.control.state
+    before = service.world.control.record
     headers = service.as_("manager") | ({} if if_match is None else {"If-Match": if_match})
     answer = await service.client.post(f"/api/rollout/{path}", json=body, headers=headers)
     assert answer.status_code == status, answer.text
-    assert service.world.control.state == before
+    assert service.world.control.record == before
     if status != 404:  # of an address that is not the API's the application answers
         problem = answer.json()
         assert answer.headers["content-type"] == "application/problem+json"
@@ -269,7 +269,7 @@ async def test_a_user_id_is_any_printable_text(service: Service, encoded: str, u
     unpinned = await service.client.delete(f"{path}/pin?reason=done", headers=headers)
     told = [(answer.json()["user_id"], answer.json()["pin"]) for answer in (seen, pinned, unpinned)]
     assert told == [(user_id, None), (user_id, "v3"), (user_id, None)]
-    entries = (await service.world.control.keeper.events()).items
+    entries = (await service.world.control.repository.events()).items
     assert [(entry.what, entry.reason) for entry in entries] == [
         (f"unpin {user_id}", "done"),
         (f"pin {user_id} to v3", ""),
@@ -286,7 +286,7 @@ async def test_nobody_has_an_unprintable_name(service: Service, encoded: str) ->
             headers=service.as_("manager"),
         )
         assert (answer.status_code, "printable" in answer.json()["detail"]) == (422, True)
-    assert (await service.world.control.keeper.events()).items == []
+    assert (await service.world.control.repository.events()).items == []
 
 
 async def test_a_preview_says_who_would_move(service: Service) -> None:
@@ -303,7 +303,7 @@ async def test_a_preview_says_who_would_move(service: Service) -> None:
 
 
 async def test_errors_are_grouped_by_path(service: Service) -> None:
-    service.world.ledger.error("v3", "internal", "KeyError in agent", "ab12", "u1", now=5.0)
+    service.world.counters.error("v3", "internal", "KeyError in agent", "ab12", "u1", now=5.0)
     (group,) = (await service.client.get("/api/errors", headers=service.as_("viewer"))).json()
     assert (group["code"], group["path"], group["only_on_v3"], group["reference"]) == ("internal", "v3", True, "ab12")
 
@@ -314,7 +314,7 @@ async def test_an_unexpected_error_tells_its_reference_only(
     def broken() -> None:
         raise RuntimeError("SELECT secret FROM table")
 
-    monkeypatch.setattr(service.world.control, "known", broken)
+    monkeypatch.setattr(service.world.control, "snapshot", broken)
     answer = await service.client.get("/api/rollout", headers=service.as_("viewer"))
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert "SELECT" not in answer.text

@@ -77,7 +77,7 @@ async def test_a_token_signs_in_by_the_form(service: Service) -> None:
     assert answer.status_code == 303
     page_of = await service.client.post("/api/rollout/notes", json={"text": "x"}, headers={HEADER: found[1]})
     assert page_of.status_code == 204
-    entry = (await service.world.control.keeper.events()).items[0]
+    entry = (await service.world.control.repository.events()).items[0]
     assert entry.who == "oncall person"
     assert entry.source.startswith("page ")
     await service.client.post("/sign-out", headers={HEADER: found[1]})
@@ -108,13 +108,13 @@ async def test_a_foreign_page_can_do_nothing_with_the_cookie(
     service: Service, method: str, path: str, body: dict[str, object] | None
 ) -> None:
     await sign_in(service)
-    before = service.world.control.state
+    before = service.world.control.record
     for headers in ({}, {HEADER: "0" * 128}, {"Content-Type": "text/plain"}):
         answer = await service.client.request(method, path, json=body, headers=headers)
         assert answer.status_code == 403
         if path.startswith("/api/"):
             assert answer.headers["content-type"] == "application/problem+json"
-    assert service.world.control.state == before
+    assert service.world.control.record == before
     assert COOKIE in service.client.cookies
 
 
@@ -124,8 +124,8 @@ async def test_the_page_itself_can(service: Service) -> None:
     assert (answer.status_code, answer.json()["phase"]) == (200, "rolled_back")
     form = {"_csrf_token": token, "revision": "1", "reason": "fixed"}
     assert (await service.client.post("/act/unlock", data=form)).status_code == 303
-    assert service.world.control.state.phase == "idle"
-    assert service.world.control.state.changed_by == "ann"
+    assert service.world.control.record.phase == "idle"
+    assert service.world.control.record.changed_by == "ann"
 
 
 async def test_a_bearer_token_needs_no_csrf_token_and_counts_alone(service: Service) -> None:

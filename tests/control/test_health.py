@@ -55,19 +55,19 @@ def test_an_address_keeps_its_host_and_loses_its_password(value: object, text: s
 async def test_every_worker_is_shown_as_its_cell_says_it(tmp_path: Path) -> None:
     world = await World.make(tmp_path)
     world.cell.available["v3"] = False
-    view = health_view(world.control.known())
+    view = health_view(world.control.snapshot())
     assert [(row.cell, row.path, row.available, row.silent_s) for row in view.workers] == [
         ("a", "v2", True, 0.0),
         ("a", "v3", False, 0.0),
     ]
     assert view.leader == "a", "a cell that is alone needs no lease"
-    assert (await world.control.keeper.leader(), health_view(world.control.known(), "b").leader) == ("", "b")
+    assert (await world.control.repository.leader(), health_view(world.control.snapshot(), "b").leader) == ("", "b")
     await world.close()
 
 
 async def test_who_leads_is_what_the_store_says(tmp_path: Path) -> None:
     world = await World.make(tmp_path)
-    keeper = world.control.keeper
+    keeper = world.control.repository
     lease = Lease(world.store, holder_of("host/b"))
     await lease.keep()
     assert await keeper.leader() == "host/b"

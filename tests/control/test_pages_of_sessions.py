@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from app.control.queries import FleetQueries
 from app.fleet.bus import Answer
-from app.fleet.queries import Question, SessionKey
+from app.fleet.questions import Question, SessionKey
 from app.fleet.rpc import HostRpc
 from rollout.views import SessionView
 from tests.control.world import World
@@ -26,7 +26,7 @@ class AskedOne:
 
     async def ask(self, question: Question, limit_s: float) -> dict[str, Answer]:
         asked = msgspec.msgpack.decode(msgspec.msgpack.encode(question), type=Question)
-        return {"b": Answer(1, msgspec.msgpack.encode(self.other.control.everyone.answer(asked)))}
+        return {"b": Answer(1, msgspec.msgpack.encode(self.other.control.queries.answer(asked)))}
 
 
 @pytest_asyncio.fixture
@@ -42,7 +42,7 @@ async def worlds(tmp_path: Path) -> AsyncIterator[tuple[World, World]]:
 @pytest.fixture
 def everyone(worlds: tuple[World, World]) -> FleetQueries:
     one, other = worlds
-    return FleetQueries(one.control.fleet, cast(HostRpc, AskedOne(other)), one.control.known)
+    return FleetQueries(one.control.fleet, cast(HostRpc, AskedOne(other)), one.control.snapshot)
 
 
 def key(session: SessionView) -> SessionKey:

@@ -24,13 +24,13 @@ class Hosts:
     async def exchange(self) -> None:
         """Each writes down what it has observed, and reads what the other has."""
         for world in (self.one, self.two):
-            await registry(world)._save()
+            await registry(world).save()
         for world in (self.one, self.two):
             await registry(world).load()
 
 
 def registry(world: World) -> Register:
-    found = world.control._registry
+    found = world.control.register
     assert found is not None
     return found
 
@@ -42,7 +42,7 @@ async def hosts(tmp_path: Path) -> AsyncIterator[Hosts]:
     hosts = Hosts(one, two)
     await hosts.exchange()
     await one.control.execute(Start(actor=ANN, percentage=100, revision=0), "cli")
-    await two.control.tick()
+    await two.control.loop.tick()
     yield hosts
     await two.close()
     await one.close()
@@ -50,18 +50,18 @@ async def hosts(tmp_path: Path) -> AsyncIterator[Hosts]:
 
 def done(world: World) -> bool:
     """Whether this cell has seen its own part complete."""
-    part = world.control._rollbacks.watch.own_part
+    part = world.control.verification.own_part
     return part is not None and part.done
 
 
 async def test_the_cell_that_was_given_a_rollback_verifies_it_for_all_hosts(hosts: Hosts) -> None:
     await hosts.one.control.execute(Rollback(actor=ANN), "cli")
     await hosts.one.until(lambda: done(hosts.one))
-    await registry(hosts.one)._save()
-    await hosts.two.control.tick()  # only now it hears of it, and finds the other's part in the register
+    await registry(hosts.one).save()
+    await hosts.two.control.loop.tick()  # only now it hears of it, and finds the other's part in the register
     await registry(hosts.two).load()
     await hosts.two.until(lambda: done(hosts.two))
-    unverified = hosts.two.control.known().rollback
+    unverified = hosts.two.control.snapshot().rollback
     assert unverified is not None
     assert unverified.verified_at is None
     await hosts.exchange()
@@ -69,7 +69,7 @@ async def test_the_cell_that_was_given_a_rollback_verifies_it_for_all_hosts(host
     assert verified.cells == ["a", "b"]
     assert verified.new_stopped_ms is not None
     assert verified.existing_moved_ms is not None
-    await hosts.one.control.keeper.flush()
+    await hosts.one.control.repository.flush()
     await hosts.exchange()
     assert await hosts.two.verified() == verified
 
@@ -77,8 +77,8 @@ async def test_the_cell_that_was_given_a_rollback_verifies_it_for_all_hosts(host
 async def test_when_that_cell_is_gone_another_one_verifies_it(hosts: Hosts) -> None:
     await hosts.one.control.execute(Rollback(actor=ANN), "cli")
     await hosts.one.until(lambda: done(hosts.one))
-    await registry(hosts.one)._save()
-    await hosts.two.control.tick()
+    await registry(hosts.one).save()
+    await hosts.two.control.loop.tick()
     await registry(hosts.two).load()
     await registry(hosts.one).leave()
     await registry(hosts.two).load()
@@ -87,7 +87,7 @@ async def test_when_that_cell_is_gone_another_one_verifies_it(hosts: Hosts) -> N
 
 async def test_a_part_stays_in_the_register_after_its_cell_has_seen_the_rollback_verified(hosts: Hosts) -> None:
     await hosts.one.control.execute(Rollback(actor=ANN), "cli")
-    await hosts.two.control.tick()
+    await hosts.two.control.loop.tick()
     await hosts.one.until(lambda: done(hosts.one))
     await hosts.two.until(lambda: done(hosts.two))
     await hosts.exchange()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.control.controller import Controller
+from app.control.host_lock import HostLock
 from app.control.lockfile import LockFile
+from app.control.lookout import Lookout
 from app.control.ports import Guard
 from app.control.record import read_record
 from app.errors import StoreUnavailable
 from app.flags.embedded import EmbeddedFlags
-from app.fleet.bus import Bus
+from app.fleet.bus import Bus, NoBus
 from app.metrics.counters import Counters
 from app.settings import Settings
 from app.store.port import StoredRecord, StoredRollback
@@ -22,10 +24,21 @@ from app.store.sql import SqlStore, sqlite_store
 from rollout.cohort import bucket
 from rollout.events import Notify
 from rollout.state import Lock, Rollout
-from rollout.views import AuditEntry, RollbackView
+from rollout.views import AuditEntry, RollbackView, VerdictView
+from tests.control.memory_builds import MemoryBuilds
 from tests.control.memory_cell import GROUP, MemoryCell
 
 USERS = 100
+
+
+class NoGuard:
+    """Nobody watches: no verdict, so nothing advances automatically that asks for one."""
+
+    def verdicts(self) -> Sequence[VerdictView]:
+        return ()
+
+    def new_epoch(self, percentage: int) -> None:
+        """Nothing to begin."""
 
 
 class FragileStore(SqlStore):
@@ -107,7 +120,11 @@ class World:
     store: FragileStore
     flags: EmbeddedFlags
     lock_file: LoggedLockFile
-    ledger: Counters
+    counters: Counters
+    builds: MemoryBuilds
+    host_lock: HostLock
+    lookout: Lookout
+    wakeup: asyncio.Event
     log: list[str]
     notices: list[Notify]
     now: float = 1_000_000.0
@@ -126,39 +143,44 @@ class World:
     ) -> World:
         log: list[str] = []
         store = FragileStore(sqlite_store(database or folder), log)
-        cell, flags, ledger = MemoryCell(name, USERS, log), EmbeddedFlags(GROUP), Counters()
+        cell, flags, counters = MemoryCell(name, USERS, log), EmbeddedFlags(GROUP), Counters()
+        builds = MemoryBuilds()
         lock_file = LoggedLockFile(folder, log)
+        host_lock, bus, wakeup = HostLock(lock_file), bus or NoBus(), asyncio.Event()
         notices: list[Notify] = []
         world: World
         control = Controller(
             cell=cell,
             store=store,
             flags=flags,
-            lock_file=lock_file,
-            ledger=ledger,
+            host_lock=host_lock,
+            counters=counters,
             settings=Settings(),
-            guard=guard,
+            builds=builds,
+            guard=guard or NoGuard(),
             notify=notices.append,
             clock=lambda: world.now,
             bus=bus,
             host=host,
+            wakeup=wakeup,
         )
-        world = cls(control, cell, store, flags, lock_file, ledger, log, notices)
+        lookout = Lookout(bus, host_lock)
+        world = cls(control, cell, store, flags, lock_file, counters, builds, host_lock, lookout, wakeup, log, notices)
         store.fail(store_down)
         if not store_down:
             await store.open()
-        await control.open()
+        await control.loop.open()
         return world
 
     async def close(self) -> None:
-        await self.control.close()
+        await self.control.loop.close()
         await self.store.close()
         await self.flags.close()
 
     async def abandon(self) -> None:
         """Let go of what a dead process would not hold either; nothing is written any more."""
         self.store.fail(True)
-        await self.control.close()
+        await self.control.loop.close()
         await self.store.close()
         await self.flags.close()
 
@@ -182,7 +204,7 @@ class World:
         return done
 
     def _rollback(self) -> RollbackView | None:
-        return self.control.known().rollback
+        return self.control.snapshot().rollback
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(5):

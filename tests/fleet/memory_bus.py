@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
-from app.fleet.bus import BusMessage
+from app.fleet.bus import BusListener, BusMessage
 
 
 class MemoryBus:
@@ -14,8 +14,8 @@ class MemoryBus:
 
     def __init__(self, name: str, board: dict[str, MemoryBus]) -> None:
         self.name = name
-        self.on_message: Callable[[str, BusMessage], None] = lambda sender, message: None
-        self.on_present: Callable[[], None] = lambda: None
+        self.loads: list[tuple[str, str, str]] = []
+        self._listener: BusListener | None = None
         self.waiting: list[tuple[str, bytes]] = []
         self.stopped = False
         """Reads nothing, as a process that stands still."""
@@ -23,7 +23,25 @@ class MemoryBus:
         self._board = board
         board[name] = self
         for bus in board.values():
-            bus.on_present()
+            bus.tell_present()
+
+    def open(self, listener: BusListener) -> None:
+        self._listener = listener
+
+    def tell_present(self) -> None:
+        if self._listener is not None:
+            self._listener.present()
+
+    def hear(self, sender: str, message: BusMessage) -> None:
+        """This comes from that cell, now."""
+        assert self._listener is not None
+        self._listener.hear(sender, message)
+
+    def find(self, message: BusMessage) -> None:
+        self.hear("", message)
+
+    def loaded(self, factory: str, python: str, build: str) -> None:
+        self.loads.append((factory, python, build))
 
     def others(self) -> Iterable[str]:
         return [name for name in self._board if name != self.name]
@@ -37,7 +55,7 @@ class MemoryBus:
     def read(self) -> None:
         while self.waiting and not self.stopped:
             sender, body = self.waiting.pop(0)
-            self.on_message(sender, msgspec.msgpack.decode(body, type=BusMessage))
+            self.hear(sender, msgspec.msgpack.decode(body, type=BusMessage))
 
     def silent_s(self) -> float:
         return self.silence_s
@@ -46,7 +64,7 @@ class MemoryBus:
         """The process is gone."""
         del self._board[self.name]
         for bus in self._board.values():
-            bus.on_present()
+            bus.tell_present()
 
 
 def deliver(board: dict[str, MemoryBus]) -> None:

@@ -17,6 +17,23 @@ from rollout.state import Lock
 LOCK = Lock(1, 0, 1.0, "bob", True, "errors")
 
 
+class Listener:
+    """Keeps what it hears; a `Changed` makes it fail when it is told to."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, BusMessage]] = []
+        self.presents = 0
+        self.fails = False
+
+    def hear(self, sender: str, message: BusMessage) -> None:
+        self.heard.append((sender, message))
+        if self.fails and isinstance(message, Changed):
+            raise RuntimeError("a mistake")
+
+    def present(self) -> None:
+        self.presents += 1
+
+
 class Party:
     """A hub and the ends of three cells, of which each keeps what it hears."""
 
@@ -25,19 +42,22 @@ class Party:
         self.builds: list[CanaryBuild] = []
         self.broken: list[str] = []
         self.hub = Hub(self.served.append, self.builds.append, lambda name, error: self.broken.append(name))
-        self.heard: dict[str, list[tuple[str, BusMessage]]] = {}
+        self.listeners: dict[str, Listener] = {}
         self.cells: dict[str, HostBus] = {}
 
     def join(self, name: str, *, read: bool = True) -> HostBus:
         ours, theirs = socket.socketpair()
         self.hub.connect(name, ours)
         bus = self.cells[name] = HostBus(name, theirs)
-        heard = self.heard[name] = []
-        bus.on_message = lambda sender, message: heard.append((sender, message))
+        self.listeners[name] = Listener()
         if read:
-            bus.open()
+            bus.open(self.listeners[name])
             bus.serving()
         return bus
+
+    @property
+    def heard(self) -> dict[str, list[tuple[str, BusMessage]]]:
+        return {name: listener.heard for name, listener in self.listeners.items()}
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(5):
@@ -69,11 +89,10 @@ async def test_a_message_reaches_all_others_or_the_one_it_is_for(party: Party) -
 
 
 async def test_who_is_gone_is_known_to_all(party: Party) -> None:
-    told: list[str] = []
-    party.cells["a"].on_present = lambda: told.append("present")
+    before = party.listeners["a"].presents
     party.hub.disconnect("b")
     await party.until(lambda: list(party.cells["a"].others()) == ["c"])
-    assert told == ["present"]
+    assert party.listeners["a"].presents == before + 1
 
 
 async def test_one_that_is_being_started_hears_of_a_lock_and_counts_when_it_serves(party: Party) -> None:
@@ -81,7 +100,7 @@ async def test_one_that_is_being_started_hears_of_a_lock_and_counts_when_it_serv
     party.cells["a"].tell(Locked(LOCK))
     await party.until(lambda: len(party.heard["b"]) == 1)
     assert list(party.cells["a"].others()) == ["b", "c"]
-    late.open()
+    late.open(party.listeners["d"])
     late.read()
     assert party.heard["d"] == [("a", Locked(LOCK))]
     late.serving()
@@ -98,23 +117,16 @@ async def test_one_that_does_not_read_costs_no_memory_and_misses_no_lock(party: 
     await party.until(lambda: ("a", Locked(LOCK)) in party.heard["b"])
     waiting = sum(len(piece) for piece in party.hub._links["d"]._unsent)
     assert waiting < 1_000_000
-    deaf.open()
+    deaf.open(party.listeners["d"])
     await party.until(lambda: ("a", Locked(LOCK)) in party.heard["d"])
     assert len(party.heard["d"]) < 20 < len(party.heard["b"])
 
 
 async def test_a_message_that_fails_does_not_keep_the_next_one(party: Party) -> None:
-    heard: list[BusMessage] = []
-
-    def fail_once(sender: str, message: BusMessage) -> None:
-        heard.append(message)
-        if isinstance(message, Changed):
-            raise RuntimeError("a mistake")
-
-    party.cells["b"].on_message = fail_once
+    party.listeners["b"].fails = True
     party.cells["a"].tell(Changed(1, ""))
     party.cells["a"].tell(Locked(LOCK))
-    await party.until(lambda: Locked(LOCK) in heard)
+    await party.until(lambda: ("a", Locked(LOCK)) in party.heard["b"])
 
 
 async def test_a_new_build_is_kept_for_who_comes_later(party: Party) -> None:

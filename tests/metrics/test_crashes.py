@@ -80,9 +80,9 @@ async def test_a_rollback_that_reached_the_disk_is_in_force_after_a_restart(tmp_
     await dying(world, step, Rollback(actor=ANN, reason="errors"))
     again = await World.make(tmp_path)
     assert again.cell.applied[0][0].locked
-    assert again.control.state.phase == "rolled_back"
-    assert await again.stored() == again.control.state
-    assert again.lock_file.read() == again.control.state.lock
+    assert again.control.record.phase == "rolled_back"
+    assert await again.stored() == again.control.record
+    assert again.lock_file.read() == again.control.record.lock
     assert again.cell.on("v3") == 0
     assert (await again.verified()).reason == "errors"
     await again.close()
@@ -93,7 +93,7 @@ async def test_a_rollback_that_did_not_reach_the_disk_was_never_answered(tmp_pat
     await world.control.execute(Start(actor=ANN, percentage=50, revision=0), "api")
     await dying(world, at_lock_file, Rollback(actor=ANN))
     again = await World.make(tmp_path)
-    assert again.control.state.phase == "progressing"
+    assert again.control.record.phase == "progressing"
     await again.close()
 
 
@@ -113,7 +113,7 @@ async def test_an_unlock_is_done_or_not_done_after_a_restart(tmp_path: Path, ste
     await world.verified()
     await dying(world, step, Unlock(actor=ANN, reason="fixed", revision=2, flag_percentage=None))
     again = await World.make(tmp_path)
-    assert again.control.state.phase == phase
+    assert again.control.record.phase == phase
     assert again.cell.view.locked == (phase == "rolled_back")
     assert (again.lock_file.read() is not None) == (phase == "rolled_back")
     assert again.cell.on("v3") == 0
@@ -127,11 +127,11 @@ async def test_a_receipt_outlives_a_restart_without_the_store(tmp_path: Path) ->
     before = await world.verified()
     await world.close()
     again = await World.make(tmp_path, store_down=True)
-    assert again.control.state.phase == "rolled_back"
+    assert again.control.record.phase == "rolled_back"
     await again.verified()
     again.store.fail(False)
-    await again.control.tick()
-    assert again.control.known().rollback == before
+    await again.control.loop.tick()
+    assert again.control.snapshot().rollback == before
     kept = await again.control.receipt(before.id)
     assert kept is not None
     assert kept.rollback == before
@@ -148,8 +148,8 @@ async def test_a_rollback_before_the_record_was_read_is_in_force_whatever_it_say
     await blind.control.execute(Rollback(actor=ANN, reason="blind"), "api")
     await blind.abandon()
     again = await World.make(tmp_path)
-    assert (again.control.state.phase, again.control.state.reason) == ("rolled_back", "blind")
-    assert again.lock_file.read() == again.control.state.lock
+    assert (again.control.record.phase, again.control.record.reason) == ("rolled_back", "blind")
+    assert again.lock_file.read() == again.control.record.lock
     await again.close()
 
 
@@ -168,5 +168,5 @@ async def test_a_rollback_over_an_undo_that_is_being_saved_is_in_force_after_a_c
     assert (await world.stored()).phase == "progressing"
     await world.abandon()
     again = await World.make(tmp_path)
-    assert again.control.state.phase == "rolled_back"
+    assert again.control.record.phase == "rolled_back"
     await again.close()

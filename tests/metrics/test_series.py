@@ -165,16 +165,16 @@ def test_what_was_seen_here_is_not_overwritten_by_what_was_kept() -> None:
 
 
 async def test_a_restart_keeps_the_charts(world: World) -> None:
-    history = SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
+    history = SeriesHistory(world.cell, world.counters, world.store, lambda: world.now)
     await history.load()
     for _ in range(25):
-        world.ledger.message("v3", "websocket", "ok", 0.02)
+        world.counters.message("v3", "websocket", "ok", 0.02)
         history.look()
         world.now += 1
     await history.save()
     again = SeriesHistory(world.cell, Counters(), world.store, lambda: world.now)
     await again.load()
-    shown = await again.view("15m", world.control.keeper)
+    shown = await again.view("15m", world.control.repository)
     assert sum(count or 0 for count in shown.paths["v3"].messages) == 24
     latencies = [value for value in shown.paths["v3"].p99_ms if value is not None]
     assert latencies == pytest.approx([20.0] * len(latencies), rel=0.02)
@@ -182,26 +182,26 @@ async def test_a_restart_keeps_the_charts(world: World) -> None:
 
 
 async def test_a_store_that_is_down_costs_no_point(world: World) -> None:
-    history = SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
+    history = SeriesHistory(world.cell, world.counters, world.store, lambda: world.now)
     world.store.fail(True)
     for _ in range(30):
-        world.ledger.message("v2", "websocket", "ok", 0.02)
+        world.counters.message("v2", "websocket", "ok", 0.02)
         history.look()
         await history.save()
         world.now += 1
-    shown = await history.view("15m", world.control.keeper)
+    shown = await history.view("15m", world.control.repository)
     assert sum(count or 0 for count in shown.paths["v2"].messages) == 30
     assert shown.marks == []
     world.store.fail(False)
     await history.save()
     again = SeriesHistory(world.cell, Counters(), world.store, lambda: world.now)
     await again.load()
-    kept = await again.view("15m", world.control.keeper)
+    kept = await again.view("15m", world.control.repository)
     assert sum(count or 0 for count in kept.paths["v2"].messages) == 29
 
 
 async def test_old_chunks_are_deleted(world: World) -> None:
-    history = SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
+    history = SeriesHistory(world.cell, world.counters, world.store, lambda: world.now)
     for _ in range(3):
         history.look()
         world.now += 1
@@ -217,7 +217,7 @@ async def test_old_chunks_are_deleted(world: World) -> None:
 
 
 async def test_every_command_and_note_is_a_mark(world: World) -> None:
-    history = SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
+    history = SeriesHistory(world.cell, world.counters, world.store, lambda: world.now)
     await world.control.note(ANN, "before all of it", "page")
     world.now += 3600
     await world.control.execute(Start(actor=ANN, percentage=10, revision=0, reason="go"), "cli")
@@ -225,16 +225,16 @@ async def test_every_command_and_note_is_a_mark(world: World) -> None:
     await world.control.note(ANN, "support hears nothing bad", "page")
     await world.control.execute(Rollback(actor=ANN, reason="bad"), "cli")
     await world.store.append_audit(entry("token abc for ann", at=world.now, figures={}))
-    marks = (await history.view("15m", world.control.keeper)).marks
+    marks = (await history.view("15m", world.control.repository)).marks
     assert [mark.word for mark in marks] == ["10 %", "pause", "note", "rolled back"]
     assert marks[2].reason == "support hears nothing bad"
-    earlier = (await history.view("15m", world.control.keeper, world.now - 3600)).marks
+    earlier = (await history.view("15m", world.control.repository, world.now - 3600)).marks
     assert [mark.reason for mark in earlier] == ["before all of it"]
 
 
 async def test_marks_come_from_more_than_one_page_of_the_audit(world: World) -> None:
-    history = SeriesHistory(world.cell, world.ledger, world.store, lambda: world.now)
+    history = SeriesHistory(world.cell, world.counters, world.store, lambda: world.now)
     for number in range(45):
         await world.control.note(ANN, f"remark {number}", "page")
-    marks = (await history.view("15m", world.control.keeper)).marks
+    marks = (await history.view("15m", world.control.repository)).marks
     assert [mark.reason for mark in marks] == [f"remark {number}" for number in range(45)]

@@ -1,0 +1,161 @@
+"""Changes of the record, one at a time: decided, saved, put in force. A rollback that comes meanwhile has won."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+
+from app.control.enforcer import Enforcer
+from app.control.follower import Follower
+from app.control.ports import Builds
+from app.control.record import audit_in
+from app.control.repository import Repository
+from app.control.rollback import ANSWER_S, Rollbacks
+from app.control.snapshots import Snapshots
+from app.control.state import State
+from app.errors import StoreUnavailable
+from app.store.port import RevisionTaken
+from rollout.errors import NoWayBack, Refused, StaleRevision
+from rollout.events import (
+    ApplyPlan,
+    Effect,
+    Notify,
+    Pause,
+    Promote,
+    Resume,
+    SetPercentage,
+    Start,
+    Tick,
+    Undo,
+    Unlock,
+)
+from rollout.machine import advance
+from rollout.state import Rollout
+
+Change = Start | SetPercentage | Promote | Pause | Resume | Undo | Unlock | ApplyPlan
+"""Every command but a rollback."""
+
+
+class Changes:
+    """One cell's. `execute` and `step` may be called at any time; they wait for each other."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        builds: Builds,
+        repository: Repository,
+        rollbacks: Rollbacks,
+        follower: Follower,
+        enforcer: Enforcer,
+        snapshots: Snapshots,
+        notify: Callable[[Notify], None],
+    ) -> None:
+        self._state = state
+        self._builds = builds
+        self._repository = repository
+        self._rollbacks = rollbacks
+        self._follower = follower
+        self._enforcer = enforcer
+        self._snapshots = snapshots
+        self._notify = notify
+
+    async def execute(self, command: Change, source: str) -> None:
+        """Do what somebody asks for; `source` says from where, for the audit.
+
+        Raises Refused (nothing changed, or a rollback won meanwhile) and StoreUnavailable.
+        """
+        async with self._turn():
+            if command.revision is not None and command.revision > self._state.record.revision:
+                await self._follower.follow()  # somebody has seen more than this cell has
+        way_back = await self._way_back(command)
+        async with self._turn():
+            await self._change(command, source, way_back)
+
+    async def step(self, event: Tick) -> None:
+        """Do what time brings, if anything; what the store or a rollback keeps from happening comes with a later tick.
+
+        A reason to hold that is new is no change of the rollout: it is taken without a revision. Harm is not acted on
+        here: whoever judges orders a rollback.
+        """
+        record = self._state.record
+        transition = advance(record, event, self._state.now())
+        if transition.state.lock != record.lock:
+            return
+        if transition.state.revision == record.revision:
+            if transition.state != record and self._state.pending is None:
+                self._state.adopt(transition.state)
+            self._tell(transition.effects)
+            return
+        with suppress(StoreUnavailable, Refused):
+            way_back = await self._way_back(event)
+            async with self._repository.turn:
+                await self._change(event, "schedule", way_back)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Hold the repository's turn while no rollback of just now is on its way to the store; a second at most."""
+        end = monotonic() + ANSWER_S
+        while True:
+            if not self._repository.down:
+                await self._state.saved(ANSWER_S)
+            async with self._repository.turn:
+                await self._rollbacks.settle()
+                if self._state.pending is None or self._repository.down or monotonic() >= end:
+                    yield
+                    return
+
+    async def _way_back(self, event: Change | Tick) -> str | None:
+        """Why v2 could not take over whom this event moves to v3, empty if it can; None: the event moves nobody there.
+
+        Asked before the turn is taken, because a worker may take seconds to answer and rollbacks are saved meanwhile.
+        Raises Refused and StoreUnavailable.
+        """
+        self._require_record()
+        record = self._state.record
+        rises = advance(record, event, self._state.now()).state.percentage > record.percentage
+        return (await self._builds.check_way_back() or "") if rises else None
+
+    async def _change(self, event: Change | Tick, source: str, way_back: str | None) -> None:
+        """Decide, save, put in force; the turn is held. Raises Refused and StoreUnavailable."""
+        self._require_record()
+        base = self._state.record
+        transition = advance(base, event, self._state.now())
+        if transition.state.revision == base.revision:
+            return  # somebody else was faster, and there is nothing left to do
+        if transition.state.percentage > base.percentage:
+            if way_back is None:
+                raise self._stale(base)  # the record became another one after the way back was looked at
+            if way_back:
+                raise NoWayBack(way_back)
+        entry = self._snapshots.entry(audit_in(transition.effects), source, base, transition.state)
+        try:
+            await self._repository.save(transition.state, entry)
+        except RevisionTaken:
+            await self._follower.follow()
+            raise self._stale(base) from None
+        if self._state.pending is not None or self._state.record.revision != base.revision:
+            # It is in the record and the audit, with the rollback on top of it, and was never in force.
+            with suppress(StoreUnavailable):
+                await self._follower.follow()
+            return
+        await self._enforcer.adopt(transition.state)
+        self._tell(transition.effects)
+
+    def _require_record(self) -> None:
+        if not self._repository.loaded:
+            raise StoreUnavailable("the record could not be read yet; only a rollback works without the store")
+        if self._state.pending is not None:
+            raise StoreUnavailable("a rollback is in force and not in the store yet; nothing else is taken before it")
+
+    def _stale(self, base: Rollout) -> StaleRevision:
+        """Who was faster: whoever the store names, or a rollback that it does not know yet."""
+        stored = self._repository.stored
+        now = stored if stored is not None and stored.revision > base.revision else self._state.record
+        return StaleRevision(base.revision, now.revision, now.changed_by, now.changed_what, now.changed_at)
+
+    def _tell(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Notify):
+                self._notify(effect)
