@@ -30,6 +30,7 @@ from rollout.events import (
     Verb,
 )
 from rollout.names import PHASES, Phase, Role
+from rollout.now import Now
 from rollout.state import Rollout
 
 Checked = Start | SetPercentage | Promote | Pause | Resume | Undo | Unlock | ApplyPlan
@@ -60,7 +61,7 @@ _VERB_OF: Final[Mapping[type[Checked], Verb]] = {
 }
 
 
-def why_not(state: Rollout, verb: Verb, now: float) -> str:
+def why_not(state: Rollout, verb: Verb, now: Now) -> str:
     """Why a verb is not possible now, in words for a person; empty when it is. Roles and values are not looked at."""
     if state.phase not in ALLOWED_IN[verb]:
         if state.phase == "rolled_back":
@@ -68,16 +69,17 @@ def why_not(state: Rollout, verb: Verb, now: float) -> str:
         phases = " or ".join(phase.replace("_", " ") for phase in ALLOWED_IN[verb])
         return f"it is possible while the rollout is {phases}"
     if verb == "undo":
-        if state.undo_until is None:
+        left_s = state.undo_left_s(now)
+        if left_s is None:
             return "the evidence made this rollback, not a person; unlock instead"
-        if now > state.undo_until:
+        if left_s < 0:
             return "10 minutes have passed since the rollback; unlock instead"
     if verb == "promote" and state.in_last_stage and state.percentage == 100 and not state.bake_over(now):
         return LAST_STAGE
     return ""
 
 
-def allowed(state: Rollout, now: float) -> dict[Verb, str]:
+def allowed(state: Rollout, now: Now) -> dict[Verb, str]:
     """For every verb the empty text, or why it is not possible now."""
     return {verb: why_not(state, verb, now) for verb in VERBS}
 
@@ -98,7 +100,7 @@ def require_role(actor: Actor, least: Role, what: str) -> None:
         raise NotAllowed(f"{actor.name} ({actor.role}) may not {what}: it needs the role {least}")
 
 
-def admit(state: Rollout, command: Checked, now: float) -> None:
+def admit(state: Rollout, command: Checked, now: Now) -> None:
     """Let a command pass, or say why not: role, then revision, then phase, then values.
 
     Raises NotAllowed, RevisionMissing, StaleRevision, NotInPhase, BadPercentage or ReasonMissing.

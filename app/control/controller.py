@@ -16,6 +16,7 @@ from dataclasses import replace
 import msgspec
 import structlog
 
+from app.control.clock import RolloutClock
 from app.control.deploy import Deployments
 from app.control.enforcer import Enforcer
 from app.control.following import Follower
@@ -93,24 +94,27 @@ class Controller:
         guard: Guard | None = None,
         notify: Callable[[Notify], None] = log_notice,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         bus: Bus | None = None,
         lease: Lease | None = None,
         host: str = "",
     ) -> None:
         """Without a bus it is the only cell of its host, without a lease the only one there is.
 
-        `host` is named when cells of other hosts may share the store.
+        `host` is named when cells of other hosts may share the store. `clock` gives Unix seconds.
         """
+        rollout_clock = RolloutClock(monotonic)
         self._desk = Desk(
             cell=cell,
             fleet=Fleet(cell.name, bus or NoBus()),
-            keeper=Repository(store),
+            keeper=Repository(store, rollout_clock),
             force=Enforcer(cell, flags, lock_file, settings, clock),
             ledger=ledger,
             settings=settings,
             guard=guard or NoGuard(),
             notify=notify,
             clock=clock,
+            rollout_clock=rollout_clock,
             mark=ledger.mark(time.monotonic()),
         )
         self._rollbacks = Rollbacks(self._desk)
@@ -120,7 +124,7 @@ class Controller:
         self.keeper = self._desk.keeper
         self.changes = self._desk.changes
         self._force = self._desk.force
-        self._lease = lease or OnlyCell()
+        self._lease = lease or OnlyCell(monotonic)
         self._hurried = asyncio.Event()
         self.fleet = self._desk.fleet
         self.loads = Deployments(self.fleet, settings.start_s)
@@ -303,7 +307,7 @@ class Controller:
         """Decide, save, flag, cell; `changing` is held. Raises Refused and StoreUnavailable."""
         self._require_record()
         base = self.state
-        transition = advance(base, event, self._desk.clock())
+        transition = advance(base, event, self._desk.now())
         if transition.state.revision == base.revision:
             return  # somebody else was faster, and there is nothing left to do
         if transition.state.percentage > base.percentage and self.loads.builds is not None:
@@ -377,6 +381,7 @@ class Controller:
             await self.keeper.flush()
         await self._force.retry()
         await self._lease.keep()
+        self._desk.rollout_clock.lead(self._lease.until)
         await self._let_time_pass()
 
     async def _let_time_pass(self) -> None:
@@ -385,7 +390,7 @@ class Controller:
         event = Tick(
             verdicts={verdict.guardrail: verdict.verdict for verdict in seen}, flag_known=self._force.flag_known
         )
-        transition = advance(self.state, event, self._desk.clock())
+        transition = advance(self.state, event, self._desk.now())
         if any(isinstance(effect, Publish) and effect.rollback for effect in transition.effects):
             await self._rollbacks.order(Rollback(actor=EVIDENCE, reason=transition.state.reason), "evidence")
         elif not leads:

@@ -27,6 +27,7 @@ from app.store.port import RevisionTaken
 from rollout.events import Actor, Audit, LockFound, Rollback, Transition
 from rollout.machine import advance
 from rollout.names import CANARY
+from rollout.now import Now
 from rollout.state import Lock, Rollout
 from rollout.views import AuditEntry, PathFigures
 
@@ -45,7 +46,7 @@ class PendingRollback:
     transition: Transition
     command: Rollback
     lock: Lock
-    now: float
+    now: Now
     entry: AuditEntry | None
     """None for the lock of another process: whoever made it audits it."""
     late: bool = False
@@ -95,9 +96,14 @@ class Rollbacks:
     def found(self, lock: Lock) -> None:
         """A lock was found at start: v2, whatever the record turns out to say."""
         command = Rollback(actor=Actor(lock.by, "oncall" if lock.by_person else "system"), reason=lock.reason)
-        transition = advance(Rollout(), command, lock.since)
+        now = self._made(lock)
+        transition = advance(Rollout(), command, now)
         self._desk.force.state = transition.state
-        self.unsaved = PendingRollback(-1, transition, command, lock, lock.since, None)
+        self.unsaved = PendingRollback(-1, transition, command, lock, now, None)
+
+    def _made(self, lock: Lock) -> Now:
+        """When this cell heard of it, with the date that it bears."""
+        return replace(self._desk.now(), wall=lock.since)
 
     def merge(self, lock: Lock, leader: str) -> None:
         """Another cell of this host has rolled back: in force here when this returns, whatever the store knows.
@@ -113,12 +119,12 @@ class Rollbacks:
             return
         else:
             lock = replace(lock, generation=state.generation) if lock.generation == UNKNOWN else lock
-            transition = advance(state, LockFound(lock=lock), desk.clock())
+            transition = advance(state, LockFound(lock=lock), desk.now())
             command = Rollback(actor=Actor(lock.by, "oncall" if lock.by_person else "system"), reason=lock.reason)
             if self.unsaved is None:
                 wait_until = time.monotonic() + MAKER_S
                 self.unsaved = PendingRollback(
-                    state.revision, transition, command, lock, lock.since, None, wait_until=wait_until
+                    state.revision, transition, command, lock, self._made(lock), None, wait_until=wait_until
                 )
             desk.force.state = transition.state
         to_move = desk.cell.path_state(CANARY).sessions
@@ -128,7 +134,7 @@ class Rollbacks:
 
     async def order(self, command: Rollback, source: str) -> None:
         """Disk, cell; then store, audit and flag, which hold up the answer for a second at most. Raises NotAllowed."""
-        commanded_at, now, force = time.monotonic(), self._desk.clock(), self._desk.force
+        commanded_at, now, force = time.monotonic(), self._desk.now(), self._desk.force
         figures = self._desk.figures()
         async with force.disk:
             transition = advance(force.state, command, now)
@@ -264,7 +270,7 @@ class Rollbacks:
             changes = {"what": superseded.what} if superseded else {}
             return transition, msgspec.structs.replace(
                 job.entry,
-                at=job.now,
+                at=job.now.wall,
                 revision=state.revision,
                 before=place_of(stored),
                 after=place_of(state),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from app.control.clock import RolloutClock
 from app.control.enforcer import Enforcer
 from app.control.notifier import Notifier
 from app.control.ports import CellPort, Guard
@@ -22,6 +23,7 @@ from app.fleet.members import Fleet
 from app.metrics.counters import Counters, CountersMark
 from app.settings import Settings
 from rollout.events import Audit, Effect, Notify
+from rollout.now import Now
 from rollout.state import Rollout
 from rollout.views import AuditEntry, PathFigures, RollbackView
 
@@ -47,15 +49,20 @@ class Desk:
     notify: Callable[[Notify], None]
     clock: Callable[[], float]
     """Unix seconds."""
+    rollout_clock: RolloutClock
     mark: CountersMark
     """Where the figures begin: the last change of the percentage."""
     changes: Notifier = field(default_factory=Notifier)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the record is decided and saved; a rollback does not wait for it."""
 
+    def now(self) -> Now:
+        """This moment, as decisions take it."""
+        return Now(self.clock(), self.rollout_clock.elapsed_s)
+
     def known(self, rollback: RollbackView | None = None) -> Known:
         """All that a view is made of, now."""
-        now, force = self.clock(), self.force
+        now, force = self.now(), self.force
         return Known(
             now=now,
             ticks=time.monotonic(),
@@ -66,7 +73,7 @@ class Desk:
             ledger=self.ledger,
             mark=self.mark,
             view=force.view(),
-            flag_age_s=force.flags.age_s(now),
+            flag_age_s=force.flags.age_s(now.wall),
             flag_status=force.flag_status,
             store_down=self.keeper.down or not self.keeper.loaded,
             verdicts=self.guard.verdicts(),

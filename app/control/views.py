@@ -21,6 +21,7 @@ from rollout.assign import View, assign
 from rollout.cohort import bucket
 from rollout.errors import NotInPhase
 from rollout.names import CANARY, PATHS, PathName
+from rollout.now import Now
 from rollout.permissions import allowed, check_load
 from rollout.plan import Plan
 from rollout.schedule import frozen_until
@@ -46,9 +47,9 @@ NEVER_READ_S = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Everything a view is made of, at one moment; `now` in Unix seconds, `ticks` in the ledger's."""
+    """Everything a view is made of, at one moment; `ticks` in the ledger's seconds."""
 
-    now: float
+    now: Now
     ticks: float
     state: Rollout
     settings: Settings
@@ -71,15 +72,15 @@ class Known:
 
 def rollout_view(known: Known) -> RolloutView:
     """`GET /api/rollout`."""
-    state, settings = known.state, known.settings
-    upcoming, when = _next(state)
+    state, settings, now = known.state, known.settings, known.now
+    upcoming, when = _next(state, now)
     age_s = known.flag_age_s
     lock = state.lock
     return RolloutView(
         phase=state.phase,
         percentage=state.percentage,
         stage=state.stage,
-        stage_started_at=state.stage_started_at,
+        stage_started_at=None if state.baking_since_s is None else now.wall - state.baked(now),
         next_percentage=upcoming,
         next_at=when,
         plan=plan_view(state.plan),
@@ -101,9 +102,9 @@ def rollout_view(known: Known) -> RolloutView:
         cells=[_cell(known, name) for name in known.fleet.names()],
         moving=known.cell.moving() + sum(other.moving for other in known.fleet.others().values()),
         allowed=_allowed(known),
-        undo_until=state.undo_until,
-        frozen_until=frozen_until(state.plan.freezes, known.now),
-        now=known.now,
+        undo_until=state.undo_until(now),
+        frozen_until=frozen_until(state.plan.freezes, now.wall),
+        now=now.wall,
     )
 
 
@@ -127,7 +128,7 @@ def _figures(known: Known, path: PathName) -> PathFigures:
     for name, other in known.fleet.others().items():
         states[name] = other.paths[path]
         tallies.append(other.tallies[path])
-    return aggregate.path_figures(path, states, tallies, known.now)
+    return aggregate.path_figures(path, states, tallies, known.now.wall)
 
 
 def users_on(known: Known, path: PathName) -> int:
@@ -164,7 +165,7 @@ def own_figures(known: Known) -> CellFigures:
     )
 
 
-def _next(state: Rollout) -> tuple[int | None, float | None]:
+def _next(state: Rollout, now: Now) -> tuple[int | None, float | None]:
     """The percentage that follows by the plan, and when its turn is at the earliest."""
     if state.phase == "idle" and state.start_at is not None:
         return state.plan.percentage_of(0), state.start_at
@@ -174,10 +175,7 @@ def _next(state: Rollout) -> tuple[int | None, float | None]:
     share = None if index is None else state.plan.percentage_of(index)
     if share is None and state.percentage < state.plan.stages[-1].percentage:
         share = state.plan.stages[-1].percentage  # what the last stage holds back follows when it is over
-    stage = state.current_stage
-    if stage is None or state.stage_started_at is None:
-        return share, None
-    return share, state.stage_started_at + stage.bake_s
+    return share, state.bake_ends_at(now)
 
 
 def _cell(known: Known, name: str) -> CellState:
