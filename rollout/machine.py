@@ -29,7 +29,7 @@ from rollout.events import (
     Unlock,
 )
 from rollout.now import Now
-from rollout.permissions import LAST_STAGE, admit, require_role
+from rollout.permissions import LAST_STAGE, admit, require
 from rollout.state import Lock, Rollout
 from rollout.ticks import tick
 from rollout.transitions import at_stage, complete, moved, next_stage, roll_back, stamp, start
@@ -45,7 +45,7 @@ def advance(state: Rollout, event: Event, now: Now) -> Transition:
     now = now.not_before(state.elapsed_s)
     match event:
         case Rollback():
-            require_role(event.actor, "oncall", "roll back")
+            require(event.actor, "rollback")
             return roll_back(state, event.actor, event.reason, now)
         case LockFound():
             return _merge(state, event.lock, now)

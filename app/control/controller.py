@@ -65,7 +65,7 @@ from rollout.events import (
 )
 from rollout.machine import advance
 from rollout.names import CANARY, STABLE, PathName
-from rollout.permissions import check_load, require_role
+from rollout.permissions import check_load, require
 from rollout.state import UNDO_S, Rollout
 from rollout.views import Loaded
 
@@ -243,7 +243,7 @@ class Controller:
         In all cells of this host or in none. Raises Refused, FactoryError, StateIncompatible (nothing changed, unless
         the error says so) and StoreUnavailable (it is loaded).
         """
-        require_role(actor, "manager", "load a build")
+        require(actor, "load")
         check_load(self.state, users_on_v3=users_on(self.known(), CANARY), live=live)
         loaded = await self.loads.load(factory, python, build)
         self.changes.tell()
@@ -270,12 +270,12 @@ class Controller:
 
     async def note(self, actor: Actor, text: str, source: str) -> None:
         """A remark for the audit and the charts. Raises NotAllowed and StoreUnavailable."""
-        require_role(actor, "oncall", "leave a note")
+        require(actor, "note")
         await self.keeper.append(self._desk.entry(Audit(actor, "note", text), source, self.state, self.state))
 
     async def pin(self, actor: Actor, user_id: str, path: PathName | None, reason: str, *, source: str) -> None:
         """Pin a user to a path, or with None unpin. Raises NotAllowed and StoreUnavailable."""
-        require_role(actor, "manager", "pin users")
+        require(actor, "pin")
         what = f"unpin {user_id}" if path is None else f"pin {user_id} to {path}"
         async with self._desk.changing:
             entry = self._desk.entry(Audit(actor, what, reason), source, self.state, self.state)

@@ -13,7 +13,7 @@ from app.errors import CellStillThere, UnknownCell
 from app.store.port import Store
 from rollout.errors import ReasonMissing
 from rollout.events import Actor, Audit
-from rollout.permissions import require_role
+from rollout.permissions import require
 from rollout.views import AuditFilter, GivenUp, RollbackView
 
 SILENT_S: Final = 30.0
@@ -37,7 +37,7 @@ class Forgetting:
 
         Raises NotAllowed, ReasonMissing, UnknownCell, CellStillThere and StoreUnavailable.
         """
-        require_role(actor, "manager", "give up a cell")
+        require(actor, "forget")
         if not reason.strip():
             raise ReasonMissing("forget")
         fleet, state = self._desk.fleet, self._desk.force.state

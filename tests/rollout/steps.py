@@ -14,11 +14,10 @@ from rollout.events import (
     Start,
     Undo,
     Unlock,
-    Verb,
 )
 from rollout.guardrails import BUILT_IN
 from rollout.machine import advance
-from rollout.names import Phase, Verdict
+from rollout.names import Phase, Verb, Verdict
 from rollout.now import Now
 from rollout.plan import DEFAULT_PLAN, QUICK_PLAN, Plan, Stage
 from rollout.state import Rollout

@@ -18,7 +18,6 @@ from rollout.errors import (
 )
 from rollout.events import (
     EVIDENCE,
-    VERBS,
     Actor,
     ApplyPlan,
     Audit,
@@ -37,12 +36,11 @@ from rollout.events import (
     Transition,
     Undo,
     Unlock,
-    Verb,
     WriteFlag,
 )
 from rollout.guardrails import BUILT_IN
 from rollout.machine import advance
-from rollout.names import PHASES, Phase, Verdict
+from rollout.names import PHASES, VERBS, Phase, Verb, Verdict
 from rollout.permissions import allowed
 from rollout.plan import QUICK_PLAN, Plan, Stage
 from rollout.record import from_dict, to_dict
