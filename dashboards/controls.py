@@ -9,40 +9,30 @@ from collections.abc import Mapping, Sequence
 
 from dashboards import words
 from dashboards.contexts import Control, ControlsSection, NotNow
-from dashboards.ports import ROLES, Person, Role, Verb
+from dashboards.ports import Person, Verb
+from rollout.names import Action
+from rollout.permissions import lowest_role, role_for, suffices
 from rollout.views import Preview, RolloutView
 
 PRESETS = (0, 10, 100)
-_LEAST: dict[Verb, Role] = {
-    "start": "manager",
-    "set": "manager",
-    "promote": "manager",
-    "pause": "oncall",
-    "resume": "manager",
-    "rollback": "oncall",
-    "undo": "oncall",
-    "unlock": "manager",
-}
 
 
 def why_not(view: RolloutView, person: Person, verb: Verb, percentage: int | None = None) -> str:
     """Empty when this person may do it now, else the reason, one clause."""
     if reason := view.allowed.get(verb, "not offered now"):
         return reason
-    least = _LEAST[verb]
-    if verb == "set" and percentage is not None and percentage < view.percentage:
-        least = "oncall"  # whoever may roll back may also lower
-    if refused := why_not_role(person, least):
-        return refused
-    if verb == "undo" and person.role != "manager":
-        own = view.last_rollback is not None and view.last_rollback.by == person.name
-        return "" if own else "only a manager may undo someone else's rollback"
-    return ""
+    own = verb == "undo" and view.last_rollback is not None and view.last_rollback.by == person.name
+    lower = verb == "set" and percentage is not None and percentage < view.percentage
+    refused = why_not_role(person, verb, mild=own or lower)
+    if refused and verb == "undo" and suffices(person.role, lowest_role(verb)):
+        return f"only a {role_for(verb)} may undo someone else's rollback"
+    return refused
 
 
-def why_not_role(person: Person, least: Role) -> str:
-    """Empty when this person has at least that role."""
-    return "" if ROLES.index(person.role) >= ROLES.index(least) else f"needs the role {least}; you are {person.role}"
+def why_not_role(person: Person, action: Action, *, mild: bool = False) -> str:
+    """Empty when this person's role suffices; `mild` as in `rollout.permissions`."""
+    needed = role_for(action, mild=mild)
+    return "" if suffices(person.role, needed) else f"needs the role {needed}; you are {person.role}"
 
 
 def effect(preview: Preview) -> str:

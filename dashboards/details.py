@@ -85,7 +85,7 @@ def sessions_page(
         path=path,
         sessions=_page_of(found, view.now, search, path),
         pinned=users.pop() if search and len(users) == 1 else "",
-        why_no_pin=why_not_role(person, "manager"),
+        why_no_pin=why_not_role(person, "pin"),
     )
 
 
@@ -183,7 +183,7 @@ def user_page(
                 Fact("pinned to", user.pin or "nothing", "plain" if user.pin else "none"),
             ],
             pin=user.pin or "",
-            why_no_pin=why_not_role(person, "manager"),
+            why_no_pin=why_not_role(person, "pin"),
         ),
         sessions=shown,
     )

@@ -115,7 +115,7 @@ def history_page(
 
 
 def note_form(person: Person) -> NoteForm:
-    return NoteForm(why_not_role(person, "oncall"))
+    return NoteForm(why_not_role(person, "note"))
 
 
 def top(view: RolloutView) -> Top:

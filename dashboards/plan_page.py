@@ -74,7 +74,7 @@ def _compared(view: RolloutView, old: Plan, new: Plan, text: str, person: Person
         effect=_effect(view, new),
         toml=text,
         revision=view.revision,
-        why_not=view.allowed.get("plan", "") or why_not_role(person, "manager"),
+        why_not=view.allowed.get("plan", "") or why_not_role(person, "plan"),
     )
 
 

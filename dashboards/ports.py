@@ -13,7 +13,7 @@ from litestar import Request
 from litestar.datastructures import State
 from msgspec import Struct
 
-from rollout.names import PathName
+from rollout.names import PathName, TokenRole
 from rollout.plan import Plan
 from rollout.views import (
     EVERYTHING,
@@ -30,18 +30,14 @@ from rollout.views import (
     UserView,
 )
 
-Role: TypeAlias = Literal["viewer", "oncall", "manager"]
 Verb: TypeAlias = Literal["start", "set", "promote", "pause", "resume", "rollback", "undo", "unlock"]
 # The pages read cookies and headers only; whoever signs in is the service's business.
 PageRequest: TypeAlias = Request[Any, Any, State]
 
-ROLES: tuple[Role, ...] = ("viewer", "oncall", "manager")
-"""From the one who may least to the one who may all."""
-
 
 class Person(Struct, frozen=True):
     name: str
-    role: Role
+    role: TokenRole
     source: str = "page"
     """From where, for the audit."""
 

@@ -1,7 +1,7 @@
 """Which path serves a user, and why: one pure function over one frozen view of what a cell knows.
 
-Must not know where the view comes from, what a session is, or what time it is. Called for every session on every
-change, so it makes no object and computes no hash when the caller kept the user's bucket.
+Called for every session on every change, so it makes no object and computes no hash when the caller kept the user's
+bucket.
 """
 
 from __future__ import annotations

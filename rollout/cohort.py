@@ -1,11 +1,10 @@
-"""Which users are in the cohort: Unleash's normalised murmur3, in pure Python, so that a decision needs no engine.
+"""The bucket of a user: Unleash's normalised murmur3, in pure Python, so that a decision needs no engine.
 
-Knows hashing only; must not know flags, plans or sessions. Equal to `mmh3` bit by bit (tests hold them together).
+A user is in the cohort of a percentage when the bucket is not above it, so a higher percentage only adds users.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 BUCKETS: Final = 100
@@ -42,13 +41,3 @@ def bucket(group_id: str, sticky: str) -> int:
     Source: Unleash client specification, `normalizedHash`: murmur3(f"{groupId}:{value}") % 100 + 1.
     """
     return murmur3_32(f"{group_id}:{sticky}".encode()) % BUCKETS + 1
-
-
-def bucket_with(hash_function: Callable[[str], int], group_id: str, sticky: str) -> int:
-    """As `bucket`, with a faster hash given: it must be murmur3 x86 32 bit, seed 0, unsigned, of the UTF-8 text."""
-    return hash_function(f"{group_id}:{sticky}") % BUCKETS + 1
-
-
-def in_cohort(bucket: int, percentage: int) -> bool:
-    """Whether a bucket (1..100) is in the cohort at a percentage (0..100); raising it only ever adds users."""
-    return bucket <= percentage

@@ -13,7 +13,7 @@
     ├── InvalidPlan             a plan's text, with the line and field of each mistake
     └── UnreadableRecord        a stored record that this version cannot read
 
-It must not know of HTTP; the numbers only say what the API makes of each.
+The numbers say what the API makes of each.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What can happen to a rollout, and what has to happen because of it: values that go into and come out of the machine.
-
-Knows words and values only; must not know what any of them does.
-"""
+"""What can happen to a rollout, and what has to be done about it: the values that the machine takes and gives."""
 
 from __future__ import annotations
 
@@ -12,19 +9,6 @@ from typing import Final, Literal
 from rollout.names import Role, Verdict
 from rollout.plan import Plan
 from rollout.state import Hold, Lock, Rollout
-
-Verb = Literal["start", "set", "promote", "pause", "resume", "rollback", "undo", "unlock", "plan"]
-VERBS: Final[tuple[Verb, ...]] = (
-    "start",
-    "set",
-    "promote",
-    "pause",
-    "resume",
-    "rollback",
-    "undo",
-    "unlock",
-    "plan",
-)
 
 
 @dataclass(frozen=True, slots=True)

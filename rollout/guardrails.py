@@ -1,7 +1,4 @@
-"""How the verdicts of several guardrails become one.
-
-Knows verdicts by name only; must not know how any of them was reached. No data is a verdict of its own, never a pass.
-"""
+"""How the verdicts of several guardrails become one. No data is a verdict of its own, never a pass."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """What each event does to a rollout: one pure function from record, event and time to record and effects.
 
-Must not know stores, flags, sessions or clocks; what time does by itself stands in ticks.py, who may do what in
-permissions.py, the changes that both make in transitions.py. A rollback wins over everything: it is looked at first,
-and no phase and no revision refuse it.
+What time does by itself stands in ticks.py, who may do what in permissions.py, the changes that both make in
+transitions.py. A rollback wins over everything: it is looked at first, and no phase and no revision refuse it.
 """
 
 from __future__ import annotations
@@ -29,24 +28,27 @@ from rollout.events import (
     Undo,
     Unlock,
 )
-from rollout.permissions import LAST_STAGE, admit, require_role
+from rollout.now import Now
+from rollout.permissions import LAST_STAGE, admit, require
 from rollout.state import Lock, Rollout
 from rollout.ticks import tick
 from rollout.transitions import at_stage, complete, moved, next_stage, roll_back, stamp, start
 
 
-def advance(state: Rollout, event: Event, now: float) -> Transition:
-    """The record after `event` at `now` (Unix seconds), and the effects to carry out once it is saved.
+def advance(state: Rollout, event: Event, now: Now) -> Transition:
+    """The record after `event` at `now`, and the effects to carry out once it is saved.
 
+    The rollout's clock never goes back: `now` counts as no earlier than the record on it.
     Raises Refused (NotAllowed, RevisionMissing, StaleRevision, NotInPhase, BadPercentage, ReasonMissing); then nothing
     changed.
     """
+    now = now.not_before(state.elapsed_s)
     match event:
         case Rollback():
-            require_role(event.actor, "oncall", "roll back")
+            require(event.actor, "rollback")
             return roll_back(state, event.actor, event.reason, now)
         case LockFound():
-            return _merge(state, event.lock)
+            return _merge(state, event.lock, now)
         case Tick():
             return tick(state, event, now)
         case _:
@@ -57,7 +59,7 @@ def advance(state: Rollout, event: Event, now: float) -> Transition:
 def _command(
     state: Rollout,
     event: Start | SetPercentage | Promote | Pause | Resume | Undo | Unlock | ApplyPlan,
-    now: float,
+    now: Now,
 ) -> Transition:
     match event:
         case Start():
@@ -67,7 +69,7 @@ def _command(
         case Promote():
             return _promote(state, event, now)
         case Pause():
-            paused = replace(state, phase="paused", baked_s=state.baked(now), stage_started_at=None)
+            paused = replace(state, phase="paused", baked_s=state.baked(now), baking_since_s=None)
             return _quiet(paused, event, "pause", now)
         case Resume():
             return _quiet(_resumed(state, now), event, "resume", now)
@@ -81,32 +83,35 @@ def _command(
             assert_never(event)
 
 
-def _quiet(state: Rollout, command: Command, what: str, now: float) -> Transition:
+def _quiet(state: Rollout, command: Command, what: str, now: Now) -> Transition:
     audit = Audit(command.actor, what, command.reason)
     return Transition(stamp(state, command.actor, what, command.reason, now), (audit,))
 
 
-def _merge(state: Rollout, lock: Lock) -> Transition:
-    """A lock made without the store is in force if its generation is current; else it was lifted meanwhile."""
+def _merge(state: Rollout, lock: Lock, now: Now) -> Transition:
+    """A lock made without the store is in force if its generation is current; else it was lifted meanwhile.
+
+    It keeps the date at which it was made; the time in which it can be undone counts from `now`.
+    """
     actor = Actor(lock.by, "oncall" if lock.by_person else "system")
     if lock.generation < state.generation:
         what = f"rollback superseded (generation {lock.generation}, now {state.generation})"
         return Transition(state, (Audit(actor, what, lock.reason),))
     if state.phase == "rolled_back":
         return Transition(state)
-    return roll_back(state, actor, lock.reason, lock.since)
+    return roll_back(state, actor, lock.reason, replace(now, wall=lock.since))
 
 
-def _set(state: Rollout, event: SetPercentage, now: float) -> Transition:
+def _set(state: Rollout, event: SetPercentage, now: Now) -> Transition:
     if state.phase == "idle":
         return start(state, event.actor, event.percentage, event.reason, now)
     off_clock = replace(
-        state, phase="paused", percentage=event.percentage, stage=None, stage_started_at=None, baked_s=0.0
+        state, phase="paused", percentage=event.percentage, stage=None, baking_since_s=None, baked_s=0.0
     )
     return moved(off_clock, event.actor, f"set {event.percentage} %", event.reason, now)
 
 
-def _promote(state: Rollout, event: Promote, now: float) -> Transition:
+def _promote(state: Rollout, event: Promote, now: Now) -> Transition:
     last = len(state.plan.stages) - 1
     done = state.stage == last and state.percentage >= state.plan.stages[-1].percentage
     if event.full and not (done and state.percentage == 100):
@@ -118,43 +123,41 @@ def _promote(state: Rollout, event: Promote, now: float) -> Transition:
     return next_stage(state, event.actor, event.reason, now)
 
 
-def _resumed(state: Rollout, now: float) -> Rollout:
+def _resumed(state: Rollout, now: Now) -> Rollout:
     """Back on the plan's clock; after `set` that is the whole bake of the stage the percentage belongs to."""
     stage = state.plan.stage_at(state.percentage) if state.stage is None else state.stage
-    return replace(state, phase="progressing", stage=stage, stage_started_at=now - state.baked_s, baked_s=0.0)
+    return replace(state, phase="progressing", stage=stage, baking_since_s=now.elapsed_s)
 
 
-def _undo(state: Rollout, event: Undo, now: float) -> Transition:
+def _undo(state: Rollout, event: Undo, now: Now) -> Transition:
     last = state.last_rollback
     assert last is not None  # permissions.admit refuses an undo without a rollback to undo
     place = last.place
-    running = place.phase == "progressing"
     back = replace(
         state,
         phase=place.phase,
         percentage=place.percentage,
         stage=place.stage,
-        stage_started_at=now - place.baked_s if running else None,
-        baked_s=0.0 if running else place.baked_s,
+        baking_since_s=now.elapsed_s if place.phase == "progressing" else None,
+        baked_s=place.baked_s,
         generation=state.generation + 1,
         lock=None,
     )
     return moved(back, event.actor, f"undo, back to {place.percentage} %", event.reason, now)
 
 
-def _unlock(state: Rollout, event: Unlock, now: float) -> Transition:
+def _unlock(state: Rollout, event: Unlock, now: Now) -> Transition:
     if event.flag_percentage != 0:
         raise FlagNotZero(event.flag_percentage)
     idle = replace(state, phase="idle", percentage=0, generation=state.generation + 1, lock=None)
     return moved(idle, event.actor, "unlock", event.reason, now)
 
 
-def _apply_plan(state: Rollout, event: ApplyPlan, now: float) -> Transition:
+def _apply_plan(state: Rollout, event: ApplyPlan, now: Now) -> Transition:
     """The new plan from here on: on its clock the stage of the current percentage begins anew."""
     plan = event.plan
     stage = None if state.stage is None else plan.stage_at(state.percentage)
-    due = plan.start_at if state.phase == "idle" and plan.start_at is not None and plan.start_at > now else None
-    running = state.stage_started_at is not None
+    due = plan.start_at if state.phase == "idle" and plan.start_at is not None and plan.start_at > now.wall else None
     last = state.last_rollback
     if last is not None and last.place.stage is not None:
         # An undo goes back to the percentage, in the plan that holds by then.
@@ -165,7 +168,7 @@ def _apply_plan(state: Rollout, event: ApplyPlan, now: float) -> Transition:
         plan=plan,
         stage=stage,
         baked_s=0.0,
-        stage_started_at=now if running else None,
+        baking_since_s=None if state.baking_since_s is None else now.elapsed_s,
         start_at=due,
         last_rollback=last,
     )

@@ -1,7 +1,4 @@
-"""The closed sets of words that decisions are made of, spelled as in metrics, URLs and pages.
-
-Knows words only; must not know what any of them leads to.
-"""
+"""The closed sets of words that decisions are made of, spelled as in metrics, URLs and pages."""
 
 from __future__ import annotations
 
@@ -25,5 +22,26 @@ VERDICTS: Final[tuple[Verdict, ...]] = ("pass", "inconclusive", "insufficient_da
 Advance = Literal["person", "automatic"]
 ADVANCES: Final[tuple[Advance, ...]] = ("person", "automatic")
 
-Role = Literal["viewer", "oncall", "manager", "system"]
+TokenRole = Literal["viewer", "oncall", "manager"]
+"""What a person or a program that signs in may be."""
+TOKEN_ROLES: Final[tuple[TokenRole, ...]] = ("viewer", "oncall", "manager")
+Role = TokenRole | Literal["system"]
 """`system` is Crossfade itself (the evidence, the schedule); no token carries it."""
+ROLES: Final[tuple[Role, ...]] = (*TOKEN_ROLES, "system")
+"""In rank order: each may do what those before it may."""
+
+Verb = Literal["start", "set", "promote", "pause", "resume", "rollback", "undo", "unlock", "plan"]
+VERBS: Final[tuple[Verb, ...]] = (
+    "start",
+    "set",
+    "promote",
+    "pause",
+    "resume",
+    "rollback",
+    "undo",
+    "unlock",
+    "plan",
+)
+"""What changes the record of a rollout."""
+Action = Verb | Literal["look", "note", "pin", "load", "forget"]
+"""All that needs a role; `forget` gives up a cell."""

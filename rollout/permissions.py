@@ -1,11 +1,12 @@
-"""Who may do what, and when: the verb table's "allowed in" column and the roles, with the words of each refusal.
+"""Who may do what, and when: one table of actions, roles and phases, with the words of each refusal.
 
-Must not know what a verb does. The same answers refuse a command and grey out its button.
+Commands, the API's guards and the pages' buttons take from it what is allowed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from rollout.errors import (
@@ -17,7 +18,6 @@ from rollout.errors import (
     StaleRevision,
 )
 from rollout.events import (
-    VERBS,
     Actor,
     ApplyPlan,
     Pause,
@@ -27,27 +27,51 @@ from rollout.events import (
     Start,
     Undo,
     Unlock,
-    Verb,
 )
-from rollout.names import PHASES, Phase, Role
+from rollout.names import PHASES, ROLES, VERBS, Action, Phase, Role, TokenRole, Verb
+from rollout.now import Now
 from rollout.state import Rollout
 
 Checked = Start | SetPercentage | Promote | Pause | Resume | Undo | Unlock | ApplyPlan
 
-ALLOWED_IN: Final[Mapping[Verb, tuple[Phase, ...]]] = {
-    "start": ("idle",),
-    "set": ("idle", "progressing", "paused"),
-    "promote": ("progressing", "paused"),
-    "pause": ("progressing",),
-    "resume": ("paused",),
-    "rollback": PHASES,
-    "undo": ("rolled_back",),
-    "unlock": ("rolled_back",),
-    "plan": PHASES,
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the table."""
+
+    role: TokenRole
+    """Whoever has it, or a higher one, may do it."""
+    words: str
+    """What is done, after "may not"."""
+    phases: tuple[Phase, ...] = PHASES
+    mild: tuple[TokenRole, str] | None = None
+    """Role and words of the case in which less is at stake: lowering the percentage, undoing one's own rollback."""
+
+
+RULES: Final[Mapping[Action, Rule]] = {
+    "start": Rule("manager", "start a rollout", ("idle",)),
+    "set": Rule(
+        "manager",
+        "raise the percentage",
+        ("idle", "progressing", "paused"),
+        mild=("oncall", "lower the percentage"),
+    ),
+    "promote": Rule("manager", "promote", ("progressing", "paused")),
+    "pause": Rule("oncall", "pause", ("progressing",)),
+    "resume": Rule("manager", "resume", ("paused",)),
+    "rollback": Rule("oncall", "roll back"),
+    "undo": Rule("manager", "undo a rollback somebody else made", ("rolled_back",), mild=("oncall", "undo a rollback")),
+    "unlock": Rule("manager", "unlock", ("rolled_back",)),
+    "plan": Rule("manager", "change the plan"),
+    "look": Rule("viewer", "look"),
+    "note": Rule("oncall", "leave a note"),
+    "pin": Rule("manager", "pin users"),
+    "load": Rule("manager", "load a build"),  # where users are on v3, `check_load` asks for more
+    "forget": Rule("manager", "give up a cell"),
 }
 LAST_STAGE: Final = "the last stage is still baking, and it is completed by a person or by itself once that is over"
 
-_RANK: Final[Mapping[Role, int]] = {"viewer": 0, "oncall": 1, "manager": 2, "system": 3}
+_RANK: Final[Mapping[Role, int]] = {role: rank for rank, role in enumerate(ROLES)}
 _VERB_OF: Final[Mapping[type[Checked], Verb]] = {
     Start: "start",
     SetPercentage: "set",
@@ -60,24 +84,52 @@ _VERB_OF: Final[Mapping[type[Checked], Verb]] = {
 }
 
 
-def why_not(state: Rollout, verb: Verb, now: float) -> str:
+def suffices(role: Role, needed: Role) -> bool:
+    """Whether a role is the one that is needed, or a higher one."""
+    return _RANK[role] >= _RANK[needed]
+
+
+def role_for(action: Action, *, mild: bool = False) -> TokenRole:
+    """The lowest role that may do it; `mild`: in the case in which less is at stake, if it has one."""
+    return _role_and_words(action, mild=mild)[0]
+
+
+def lowest_role(action: Action) -> TokenRole:
+    """The lowest role that may ever do it: whoever has less need not be asked what exactly they want to do."""
+    return role_for(action, mild=True)
+
+
+def require(actor: Actor, action: Action, *, mild: bool = False) -> None:
+    """Raises NotAllowed when the actor's role does not suffice."""
+    needed, words = _role_and_words(action, mild=mild)
+    if not suffices(actor.role, needed):
+        raise NotAllowed(f"{actor.name} ({actor.role}) may not {words}: it needs the role {needed}")
+
+
+def _role_and_words(action: Action, *, mild: bool) -> tuple[TokenRole, str]:
+    rule = RULES[action]
+    return rule.mild if mild and rule.mild else (rule.role, rule.words)
+
+
+def why_not(state: Rollout, verb: Verb, now: Now) -> str:
     """Why a verb is not possible now, in words for a person; empty when it is. Roles and values are not looked at."""
-    if state.phase not in ALLOWED_IN[verb]:
+    phases = RULES[verb].phases
+    if state.phase not in phases:
         if state.phase == "rolled_back":
             return "everyone is on v2 and locked; unlock first"
-        phases = " or ".join(phase.replace("_", " ") for phase in ALLOWED_IN[verb])
-        return f"it is possible while the rollout is {phases}"
+        return f"it is possible while the rollout is {' or '.join(phase.replace('_', ' ') for phase in phases)}"
     if verb == "undo":
-        if state.undo_until is None:
+        left_s = state.undo_left_s(now)
+        if left_s is None:
             return "the evidence made this rollback, not a person; unlock instead"
-        if now > state.undo_until:
+        if left_s < 0:
             return "10 minutes have passed since the rollback; unlock instead"
     if verb == "promote" and state.in_last_stage and state.percentage == 100 and not state.bake_over(now):
         return LAST_STAGE
     return ""
 
 
-def allowed(state: Rollout, now: float) -> dict[Verb, str]:
+def allowed(state: Rollout, now: Now) -> dict[Verb, str]:
     """For every verb the empty text, or why it is not possible now."""
     return {verb: why_not(state, verb, now) for verb in VERBS}
 
@@ -92,23 +144,17 @@ def check_load(state: Rollout, *, users_on_v3: int, live: bool) -> None:
         raise NotInPhase("load", state.phase, f"{users} on v3; set 0 % first, or say --live to move them over")
 
 
-def require_role(actor: Actor, least: Role, what: str) -> None:
-    """Raises NotAllowed when the actor's role is below `least`."""
-    if _RANK[actor.role] < _RANK[least]:
-        raise NotAllowed(f"{actor.name} ({actor.role}) may not {what}: it needs the role {least}")
-
-
-def admit(state: Rollout, command: Checked, now: float) -> None:
+def admit(state: Rollout, command: Checked, now: Now) -> None:
     """Let a command pass, or say why not: role, then revision, then phase, then values.
 
     Raises NotAllowed, RevisionMissing, StaleRevision, NotInPhase, BadPercentage or ReasonMissing.
     """
-    _check_role(state, command)
+    verb = _VERB_OF[type(command)]
+    require(command.actor, verb, mild=_is_mild(state, command))
     if command.revision is None:
         raise RevisionMissing(state.revision)
     if command.revision != state.revision:
         raise StaleRevision(command.revision, state.revision, state.changed_by, state.changed_what, state.changed_at)
-    verb = _VERB_OF[type(command)]
     if words := why_not(state, verb, now):
         raise NotInPhase(verb, state.phase, words)
     if isinstance(command, SetPercentage) or (isinstance(command, Start) and command.percentage is not None):
@@ -117,20 +163,14 @@ def admit(state: Rollout, command: Checked, now: float) -> None:
         raise ReasonMissing("unlock")
 
 
-def _check_role(state: Rollout, command: Checked) -> None:
-    match command:
-        case Pause():
-            require_role(command.actor, "oncall", "pause")
-        case Undo():
-            last = state.last_rollback
-            own = last is not None and last.by_person and last.by == command.actor.name
-            require_role(command.actor, "oncall" if own else "manager", "undo a rollback somebody else made")
-        case SetPercentage():
-            running = state.phase in ("progressing", "paused")
-            lowers = running and type(command.percentage) is int and command.percentage < state.percentage
-            require_role(command.actor, "oncall" if lowers else "manager", "raise the percentage")
-        case _:
-            require_role(command.actor, "manager", _VERB_OF[type(command)])
+def _is_mild(state: Rollout, command: Checked) -> bool:
+    if isinstance(command, Undo):
+        last = state.last_rollback
+        return last is not None and last.by_person and last.by == command.actor.name
+    if isinstance(command, SetPercentage):
+        running = state.phase in ("progressing", "paused")
+        return running and type(command.percentage) is int and command.percentage < state.percentage
+    return False
 
 
 def _check_percentage(value: object) -> None:

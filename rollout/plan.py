@@ -1,7 +1,5 @@
-"""The plan of a rollout: its stages, and what it says about holding back, ramping and freezing.
-
-Knows values and the two seeds; must not know TOML (plan_reader.py and plan_writer.py do), nor where a rollout stands.
-"""
+"""The plan of a rollout: its stages, and what it says about holding back, ramping and freezing; and the two plans that
+come with Crossfade. Its form in TOML stands in plan_reader.py and plan_writer.py."""
 
 from __future__ import annotations
 
@@ -33,6 +31,7 @@ class Stage:
 
     percentage: int
     bake_s: float
+    """On the rollout's own clock, which stands still while no leader runs."""
     guardrails: tuple[str, ...] = BUILT_IN
     """Names; none at all means that time alone decides."""
     advance: Advance = "person"

@@ -1,7 +1,7 @@
 """Reads a plan from TOML text, with every mistake named by line and field.
 
-Knows the format only; must not know of files. `tomllib` reports a line only for text that is no TOML at all, so the
-line of a field is found in the text itself, see `_lines_of`.
+`tomllib` reports a line only for text that is no TOML at all, so the line of a field is found in the text itself, see
+`_lines_of`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Writes a plan as TOML that `plan_reader.parse_toml` reads back as the same plan, for `plan show` and for git.
-
-Knows the format only; must not know of files.
-"""
+"""Writes a plan as TOML that `plan_reader.parse_toml` reads back as the same plan, for `plan show` and for git."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """When nothing may advance by itself: windows of absolute time, and windows that come back every week. All UTC.
 
-Knows the calendar only; must not know what would have advanced. The time is an argument, in Unix seconds.
+The time is an argument, in Unix seconds: people mean the wall clock when they freeze a weekend.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The record of a rollout: where it stands, what holds it, who changed it last.
-
-Knows values and what follows from them alone; must not know how they change (machine.py) or where they are kept.
-"""
+"""The record of a rollout: where it stands, what holds it, who changed it last. How it changes stands in machine.py."""
 
 from __future__ import annotations
 
@@ -10,10 +7,11 @@ from typing import Final, Literal
 
 from rollout.guardrails import BUILT_IN
 from rollout.names import Phase, Verdict
+from rollout.now import Now
 from rollout.plan import DEFAULT_PLAN, Plan, Stage
 
 UNDO_S: Final = 600
-"""Seconds after a rollback in which it can be undone."""
+"""Seconds on the rollout's clock after a rollback in which it can be undone."""
 
 Hold = Literal["", "person", "frozen", "flag"] | Verdict
 """Why a stage whose bake is over does not advance: it waits for a person, a freeze window ends, the flag's state is not
@@ -49,6 +47,8 @@ class LastRollback:
 
     id: str
     at: float
+    elapsed_s: float
+    """When it happened, on the rollout's clock."""
     by: str
     by_person: bool
     """False: the evidence did it, and it cannot be undone, only unlocked."""
@@ -58,7 +58,7 @@ class LastRollback:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """The record of one canary. All times are Unix seconds."""
+    """The record of one canary. Names in `_at` are Unix seconds, names in `_s` seconds on its own clock."""
 
     id: int = 0
     """Counts the starts; 0: nothing was ever started."""
@@ -67,10 +67,12 @@ class Rollout:
     plan: Plan = DEFAULT_PLAN
     stage: int | None = None
     """Index into `plan.stages`; None: off the plan's clock (idle, set by hand, rolled back)."""
-    stage_started_at: float | None = None
-    """When the stage would have begun, had it never been paused; None while its clock stands still."""
+    elapsed_s: float = 0.0
+    """The rollout's clock when the record was last saved: seconds in which a leader ran, counted once each."""
+    baking_since_s: float | None = None
+    """Since when the stage bakes without a break, on the rollout's clock; None: it does not bake now."""
     baked_s: float = 0.0
-    """What the stage had baked when its clock was stopped."""
+    """What the stage had baked before that."""
     revision: int = 0
     generation: int = 0
     """Counts the lifted locks (`unlock` and `undo`)."""
@@ -100,37 +102,39 @@ class Rollout:
         """Whether the plan has no stage to go on to."""
         return self.stage == len(self.plan.stages) - 1 and self.plan.next_after(self.percentage) is None
 
-    @property
-    def undo_until(self) -> float | None:
-        """Until when the rollback in force can be undone; None: it cannot."""
-        last = self.last_rollback
-        return last.at + UNDO_S if self.phase == "rolled_back" and last and last.by_person else None
+    def baked(self, now: Now) -> float:
+        """Seconds that the stage has baked. A cell that follows may be a little behind; then it is what had baked."""
+        if self.baking_since_s is None:
+            return self.baked_s
+        return self.baked_s + max(0.0, now.elapsed_s - self.baking_since_s)
 
-    @property
-    def bake_until(self) -> float | None:
-        """When the stage's bake is over; None while its clock stands still."""
+    def bake_left_s(self, now: Now) -> float | None:
+        """Seconds until the stage's bake is over, negative afterwards; None while it does not bake."""
         stage = self.current_stage
-        return self.stage_started_at + stage.bake_s if stage and self.stage_started_at is not None else None
+        return None if stage is None or self.baking_since_s is None else stage.bake_s - self.baked(now)
 
-    @property
-    def next_percentage(self) -> int | None:
-        """What the next `promote` puts on v3; None when there is nothing to promote."""
-        if self.phase not in ("progressing", "paused"):
-            return None
-        above = self.plan.next_after(self.percentage)
-        return max(
-            self.percentage, self.plan.stages[-1].percentage if above is None else self.plan.percentage_of(above)
-        )
-
-    def baked(self, now: float) -> float:
-        """Seconds that the stage has baked; a clock that went backwards never makes it negative."""
-        return self.baked_s if self.stage_started_at is None else max(0.0, now - self.stage_started_at)
-
-    def bake_over(self, now: float) -> bool:
+    def bake_over(self, now: Now) -> bool:
         """Whether the stage's time is over; False off the plan's clock."""
         stage = self.current_stage
         return stage is not None and self.baked(now) >= stage.bake_s
 
-    def place(self, now: float) -> Place:
+    def bake_ends_at(self, now: Now) -> float | None:
+        """When the bake is over if a leader runs all the while, in Unix seconds; None while the stage does not bake."""
+        left_s = self.bake_left_s(now)
+        return None if left_s is None else now.wall + left_s
+
+    def undo_left_s(self, now: Now) -> float | None:
+        """Seconds in which the rollback in force can still be undone, negative afterwards; None: it never can be."""
+        last = self.last_rollback
+        if self.phase != "rolled_back" or last is None or not last.by_person:
+            return None
+        return last.elapsed_s + UNDO_S - now.elapsed_s
+
+    def undo_until(self, now: Now) -> float | None:
+        """Until when it can be undone if a leader runs all the while, in Unix seconds; None: it cannot be."""
+        left_s = self.undo_left_s(now)
+        return None if left_s is None else now.wall + left_s
+
+    def place(self, now: Now) -> Place:
         """Where the rollout stands now."""
         return Place(self.phase, self.percentage, self.stage, self.baked(now))

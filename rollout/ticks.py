@@ -1,6 +1,6 @@
 """What time does to a rollout by itself: harm rolls back, a schedule starts, a stage advances or holds.
 
-Must not know clocks or where verdicts come from. No gate is skipped: one tick is one stage at most.
+No gate is skipped: one tick is one stage at most.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Final
 
 from rollout.events import EVIDENCE, SCHEDULE, Actor, Notify, Tick, Transition
 from rollout.guardrails import failed, worst_for
+from rollout.now import Now
 from rollout.schedule import frozen
 from rollout.state import Hold, Rollout
 from rollout.transitions import complete, next_stage, roll_back, start
@@ -24,12 +25,12 @@ _WORDS: Final[dict[Hold, str]] = {
 _WATCHED: Final = ("progressing", "paused", "completed")
 
 
-def tick(state: Rollout, event: Tick, now: float) -> Transition:
+def tick(state: Rollout, event: Tick, now: Now) -> Transition:
     """The record after a moment in which nobody gave a command."""
     if state.phase in _WATCHED and (harmful := failed(state.guardrails, event.verdicts)):
         return roll_back(state, EVIDENCE, f"harm shown by {', '.join(harmful)}", now)
-    if state.phase == "idle" and state.start_at is not None and now >= state.start_at:
-        if frozen(state.plan.freezes, now) or not event.flag_known:
+    if state.phase == "idle" and state.start_at is not None and now.wall >= state.start_at:
+        if frozen(state.plan.freezes, now.wall) or not event.flag_known:
             return Transition(state)
         return start(state, SCHEDULE, None, f"scheduled by plan {state.plan.name}", now)
     if state.phase == "progressing":
@@ -37,7 +38,7 @@ def tick(state: Rollout, event: Tick, now: float) -> Transition:
     return Transition(state)
 
 
-def _progress(state: Rollout, event: Tick, now: float) -> Transition:
+def _progress(state: Rollout, event: Tick, now: Now) -> Transition:
     if not state.bake_over(now):
         return Transition(replace(state, holding="") if state.holding else state)
     hold = _hold(state, event, now)
@@ -49,9 +50,9 @@ def _progress(state: Rollout, event: Tick, now: float) -> Transition:
     return next_stage(state, actor, "the bake is over and every guardrail passes", now)
 
 
-def _hold(state: Rollout, event: Tick, now: float) -> Hold:
+def _hold(state: Rollout, event: Tick, now: Now) -> Hold:
     """What keeps a stage from going on now that its bake is over; empty: nothing."""
-    if frozen(state.plan.freezes, now):
+    if frozen(state.plan.freezes, now.wall):
         return "frozen"
     if not event.flag_known:
         return "flag"

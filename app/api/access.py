@@ -21,8 +21,9 @@ from app.api.known_tokens import KnownTokens
 from app.errors import StoreUnavailable
 from app.gateway.rate_limits import Networks, client_address, parse_networks, within
 from app.settings import Settings
-from app.store.port import Store, Token, TokenKind, TokenRole
+from app.store.port import Store, Token, TokenKind
 from app.store.tokens import digest_of, make_code
+from rollout.names import TokenRole
 
 COOKIE: Final = "crossfade_session"
 SESSION_S: Final = 12 * 3600

@@ -1,12 +1,8 @@
-"""Signing requests in: Litestar's authentication with our credentials, and the guards that ask for a role.
-
-Knows ranks of roles; must not know what a call does.
-"""
+"""Signing requests in: Litestar's authentication with our credentials, and the guards that ask for a role."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from litestar.enums import ScopeType
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
@@ -15,9 +11,10 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 
 from app.api.access import Connection, Visitor
 from app.api.services import provide_services
-from app.store.port import TokenRole
+from rollout.names import Action
+from rollout.permissions import lowest_role, suffices
 
-_RANK: Final[dict[TokenRole, int]] = {"viewer": 0, "oncall": 1, "manager": 2}
+Guard = Callable[[Connection, BaseRouteHandler], None]
 
 
 class Authentication(AbstractAuthenticationMiddleware):
@@ -31,8 +28,9 @@ class Authentication(AbstractAuthenticationMiddleware):
 AUTHENTICATION = DefineMiddleware(Authentication, scopes={ScopeType.HTTP})
 
 
-def requires(role: TokenRole) -> Callable[[Connection, BaseRouteHandler], None]:
-    """A guard: somebody signed in with at least this role."""
+def may(action: Action) -> list[Guard]:
+    """The guards of a call: somebody signed in whose role may ever do this."""
+    role = lowest_role(action)
 
     def guard(connection: Connection, _: BaseRouteHandler) -> None:
         visitor: Visitor | None = connection.user
@@ -41,7 +39,7 @@ def requires(role: TokenRole) -> Callable[[Connection, BaseRouteHandler], None]:
                 detail="sign in: send `Authorization: Bearer TOKEN`, or open the pages and sign in there",
                 headers={"WWW-Authenticate": 'Bearer realm="crossfade"'},
             )
-        if _RANK[visitor.role] < _RANK[role]:
+        if not suffices(visitor.role, role):
             raise PermissionDeniedException(detail=f"{visitor.name} is {visitor.role}; this needs the role {role}")
 
-    return guard
+    return [guard]

@@ -10,9 +10,10 @@ from typing import Annotated
 from litestar import Response, delete
 from litestar.params import PathParameter, QueryParameter
 
+from app.api.authentication import may
 from app.api.commands import REASON_CHARACTERS
 from app.api.problems import COMMANDED
-from app.api.rollout import MANAGER, shown
+from app.api.rollout import shown
 from app.api.services import TheServices, VisitorRequest, actor_of
 from rollout.views import RolloutView
 
@@ -22,7 +23,7 @@ NAME_CHARACTERS = 300
 
 @delete(
     "/api/cells/{name:str}",
-    guards=MANAGER,
+    guards=may("forget"),
     responses=COMMANDED,
     status_code=200,
     tags=["rollout"],

@@ -12,9 +12,9 @@ from litestar.params import Body
 from msgspec import Struct
 
 from app.api import examples
+from app.api.authentication import may
 from app.api.commands import REASON_CHARACTERS, Alert, AlertsBody
 from app.api.problems import COMMANDED
-from app.api.rollout import ONCALL
 from app.api.services import TheServices, VisitorRequest, actor_of
 from rollout.events import Rollback
 
@@ -32,7 +32,7 @@ class AlertsHeard(Struct, frozen=True):
 
 @post(
     "/api/hooks/alertmanager",
-    guards=ONCALL,
+    guards=may("rollback"),
     responses=COMMANDED,
     status_code=200,
     tags=["rollout"],

@@ -11,16 +11,16 @@ from litestar import post
 from litestar.params import Body
 
 from app.api import examples
+from app.api.authentication import may
 from app.api.commands import LoadBody
 from app.api.problems import COMMANDED
-from app.api.rollout import MANAGER
 from app.api.services import TheServices, VisitorRequest, actor_of
 from rollout.views import Loaded
 
 
 @post(
     "/api/paths/v3/load",
-    guards=MANAGER,
+    guards=may("load"),
     responses=COMMANDED,
     status_code=200,
     tags=["rollout"],

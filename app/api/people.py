@@ -13,9 +13,9 @@ from litestar.openapi import ResponseSpec
 from litestar.params import Body, PathParameter, QueryParameter
 
 from app.api import examples
+from app.api.authentication import may
 from app.api.commands import REASON_CHARACTERS, PinBody
 from app.api.problems import COMMANDED, LOOKED
-from app.api.rollout import MANAGER, VIEWER
 from app.api.services import TheServices, VisitorRequest, actor_of
 from app.api.user_ids import UserId, user_id_of
 from app.control.receipt import Receipt, to_markdown
@@ -31,13 +31,13 @@ class UsersApi(Controller):
     path = "/api/users/{user_id:str}"
     tags = ("users",)
 
-    @get(guards=VIEWER, responses=LOOKED, summary="Which path a user is on, and why")
+    @get(guards=may("look"), responses=LOOKED, summary="Which path a user is on, and why")
     async def who(self, services: TheServices, user_id: UserId) -> UserView:
         return await services.control.queries.user(user_id_of(user_id))
 
     @put(
         "/pin",
-        guards=MANAGER,
+        guards=may("pin"),
         responses=COMMANDED,
         summary="Keep a user on a path whatever the percentage; a lock still wins",
     )
@@ -53,7 +53,11 @@ class UsersApi(Controller):
         return await services.control.queries.user(user)
 
     @delete(
-        "/pin", guards=MANAGER, responses=COMMANDED, status_code=200, summary="Let the hash decide about a user again"
+        "/pin",
+        guards=may("pin"),
+        responses=COMMANDED,
+        status_code=200,
+        summary="Let the hash decide about a user again",
     )
     async def unpin(
         self,
@@ -67,7 +71,7 @@ class UsersApi(Controller):
         return await services.control.queries.user(user)
 
 
-@get("/api/sessions", guards=VIEWER, responses=LOOKED, tags=["users"], summary="Open sessions of all cells")
+@get("/api/sessions", guards=may("look"), responses=LOOKED, tags=["users"], summary="Open sessions of all cells")
 async def sessions(
     services: TheServices,
     path: Annotated[PathName | None, QueryParameter()] = None,
@@ -79,7 +83,7 @@ async def sessions(
 
 @get(
     "/api/errors",
-    guards=VIEWER,
+    guards=may("look"),
     responses=LOOKED,
     tags=["rollout"],
     summary="Errors by group, those seen only on v3 first",
@@ -97,7 +101,7 @@ def _listed(items: list[T], missing_cells: list[str]) -> Response[list[T]]:
 
 @get(
     "/api/rollbacks/{rollback_id:str}",
-    guards=VIEWER,
+    guards=may("look"),
     responses={200: ResponseSpec(Receipt, description="The receipt; or Markdown", generate_examples=False), **LOOKED},
     tags=["rollout"],
     summary="The receipt of a rollback",

@@ -13,7 +13,7 @@ from litestar.params import Body, HeaderParameter, QueryParameter
 from msgspec import Struct
 
 from app.api import examples
-from app.api.authentication import requires
+from app.api.authentication import may
 from app.api.commands import (
     NoteBody,
     PercentageBody,
@@ -44,7 +44,6 @@ _ROLLOUT = ResponseSpec(
 )
 SHOWN = {200: _ROLLOUT, **LOOKED}
 CHANGED = {200: _ROLLOUT, **COMMANDED}
-VIEWER, ONCALL, MANAGER = [requires("viewer")], [requires("oncall")], [requires("manager")]
 
 
 class PlanDocument(Struct, frozen=True):
@@ -60,13 +59,13 @@ class RolloutApi(Controller):
     path = "/api/rollout"
     tags = ("rollout",)
 
-    @get(guards=VIEWER, responses=SHOWN, summary="Where the rollout is, both paths side by side, the evidence")
+    @get(guards=may("look"), responses=SHOWN, summary="Where the rollout is, both paths side by side, the evidence")
     async def look(self, services: TheServices) -> Response[RolloutView]:
         return shown(services)
 
     @post(
         "/start",
-        guards=MANAGER,
+        guards=may("start"),
         responses=CHANGED,
         status_code=200,
         summary="The plan's first stage, or a percentage",
@@ -81,10 +80,9 @@ class RolloutApi(Controller):
         body = data or StartBody()
         return await commanded("start", request, services, body, if_match, percentage=body.percentage)
 
-    # Lowering is for those on call too; the rollout's rules tell the two apart.
     @post(
         "/percentage",
-        guards=ONCALL,
+        guards=may("set"),
         responses=CHANGED,
         status_code=200,
         summary="This percentage now, off the plan's clock",
@@ -98,7 +96,7 @@ class RolloutApi(Controller):
     ) -> Response[RolloutView]:
         return await commanded("set", request, services, data, if_match, percentage=data.percentage)
 
-    @post("/promote", guards=MANAGER, responses=CHANGED, status_code=200, summary="The next stage, or 100 %")
+    @post("/promote", guards=may("promote"), responses=CHANGED, status_code=200, summary="The next stage, or 100 %")
     async def promote(
         self,
         request: VisitorRequest,
@@ -109,7 +107,7 @@ class RolloutApi(Controller):
         body = data or PromoteBody()
         return await commanded("promote", request, services, body, if_match, full=body.full)
 
-    @post("/pause", guards=ONCALL, responses=CHANGED, status_code=200, summary="Hold; the percentage stays")
+    @post("/pause", guards=may("pause"), responses=CHANGED, status_code=200, summary="Hold; the percentage stays")
     async def pause(
         self,
         request: VisitorRequest,
@@ -121,7 +119,7 @@ class RolloutApi(Controller):
 
     @post(
         "/resume",
-        guards=MANAGER,
+        guards=may("resume"),
         responses=CHANGED,
         status_code=200,
         summary="Go on after a pause or a percentage set by hand",
@@ -137,7 +135,7 @@ class RolloutApi(Controller):
 
     @post(
         "/undo",
-        guards=ONCALL,
+        guards=may("undo"),
         responses=CHANGED,
         status_code=200,
         summary="Back to where a person's rollback left off",
@@ -153,7 +151,7 @@ class RolloutApi(Controller):
 
     @post(
         "/unlock",
-        guards=MANAGER,
+        guards=may("unlock"),
         responses=CHANGED,
         status_code=200,
         summary="Lift the lock, with a reason; idle at 0 %",
@@ -169,7 +167,7 @@ class RolloutApi(Controller):
 
     @post(
         "/rollback",
-        guards=ONCALL,
+        guards=may("rollback"),
         responses=CHANGED,
         status_code=200,
         summary="v2 for everyone, and a lock; wins over everything",
@@ -182,14 +180,19 @@ class RolloutApi(Controller):
     ) -> Response[RolloutView]:
         return await commanded("rollback", request, services, data or Words(), None)
 
-    @get("/plan", guards=VIEWER, responses=LOOKED, summary="The plan in force, as TOML and as it was understood")
+    @get("/plan", guards=may("look"), responses=LOOKED, summary="The plan in force, as TOML and as it was understood")
     async def plan(self, services: TheServices) -> Response[PlanDocument]:
         state = services.control.record
         view = plan_view(state.plan)
         document = PlanDocument(view.name, view.stages, state.revision, dump_toml(state.plan))
         return Response(document, headers={"ETag": f'"{state.revision}"'}, status_code=200)
 
-    @put("/plan", guards=MANAGER, responses=CHANGED, summary="Another plan from here on; every mistake in it is named")
+    @put(
+        "/plan",
+        guards=may("plan"),
+        responses=CHANGED,
+        summary="Another plan from here on; every mistake in it is named",
+    )
     async def apply_plan(
         self,
         request: VisitorRequest,
@@ -203,14 +206,20 @@ class RolloutApi(Controller):
         return await carried_out(request, services, command)
 
     @post(
-        "/notes", guards=ONCALL, responses=COMMANDED, status_code=204, summary="A remark for the audit and the charts"
+        "/notes",
+        guards=may("note"),
+        responses=COMMANDED,
+        status_code=204,
+        summary="A remark for the audit and the charts",
     )
     async def note(
         self, request: VisitorRequest, services: TheServices, data: Annotated[NoteBody, Body(examples=examples.NOTE)]
     ) -> None:
         await services.control.note(actor_of(request.user), data.text, request.user.source)
 
-    @get("/preview", guards=VIEWER, responses=LOOKED, summary="Users and open sessions that a percentage would move")
+    @get(
+        "/preview", guards=may("look"), responses=LOOKED, summary="Users and open sessions that a percentage would move"
+    )
     async def preview(self, services: TheServices, percentage: Annotated[int, QueryParameter(ge=0, le=100)]) -> Preview:
         return await services.control.queries.preview(percentage)
 

@@ -10,15 +10,15 @@ from typing import Annotated
 from litestar import Response, get
 from litestar.params import QueryParameter
 
+from app.api.authentication import may
 from app.api.problems import LOOKED
-from app.api.rollout import VIEWER
 from app.api.services import TheServices
 from rollout.views import SeriesView, Span
 
 
 @get(
     "/api/series",
-    guards=VIEWER,
+    guards=may("look"),
     responses=LOOKED,
     tags=["rollout"],
     summary="Both paths over time, and a mark for every command",

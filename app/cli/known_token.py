@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from app.store.port import TokenRole
+from rollout.names import TokenRole
 
 
 class KnownToken(Struct, frozen=True):

@@ -13,10 +13,10 @@ import rich_click as click
 from app.cli.exits import CommandRefused
 from app.cli.target import settings_or_end
 from app.errors import CrossfadeError
+from rollout.names import TOKEN_ROLES, TokenRole
 
 if TYPE_CHECKING:
     from app.settings import Settings
-    from app.store.port import TokenRole
 
 ONCALL_DAYS = 30.0
 """Whoever is on call signs in again after so long, unless told otherwise."""
@@ -44,7 +44,7 @@ def serve(cells: int) -> None:
 
 
 @click.command()
-@click.option("--role", type=click.Choice(["viewer", "oncall", "manager"]), help="Make one that may do this.")
+@click.option("--role", type=click.Choice(TOKEN_ROLES), help="Make one that may do this.")
 @click.option("--name", default="", metavar="TEXT", help="Whose it is; stands in the audit. Default: this user.")
 @click.option(
     "--days",

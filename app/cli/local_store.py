@@ -19,8 +19,9 @@ from app.cli.known_token import KnownToken
 from app.cli.target import operator_token_file
 from app.serve.service import make_store
 from app.settings import Settings
-from app.store.port import Store, Token, TokenRole
+from app.store.port import Store, Token
 from app.store.tokens import digest_of, make_token
+from rollout.names import TokenRole
 from rollout.views import AuditEntry
 
 T = TypeVar("T")

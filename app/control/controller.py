@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from app.control.change import Change, Changes
+from app.control.clock import RolloutClock
 from app.control.deploy import Deployments
 from app.control.enforcer import Enforcer
 from app.control.flag_writer import FlagWriter
@@ -44,7 +45,7 @@ from app.settings import Settings
 from app.store.port import Store, StoredRecord
 from rollout.events import Actor, Audit, Notify, Rollback, Unlock
 from rollout.names import CANARY, STABLE, PathName
-from rollout.permissions import check_load, require_role
+from rollout.permissions import check_load, require
 from rollout.state import UNDO_S, Rollout
 from rollout.views import Loaded
 
@@ -76,6 +77,7 @@ class Controller:
         bus: Bus,
         notify: Callable[[Notify], None] = log_notice,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         lease: Lease | None = None,
         host: str = "",
         wakeup: asyncio.Event | None = None,
@@ -85,13 +87,14 @@ class Controller:
         `clock` gives Unix seconds. `wakeup` is set by whoever sees something that a guardrail may judge.
         """
         fleet, notifier = Fleet(cell.name, bus), Notifier()
+        rollout_clock = RolloutClock(monotonic)
         own_report, wakeup = asyncio.Event(), wakeup or asyncio.Event()
 
         def announce(record: StoredRecord) -> None:
             bus.tell(Changed(record.revision, record.text))
 
-        state = State(cell, flags, settings, clock)
-        repository = Repository(store, announce)
+        state = State(cell, flags, settings, clock, rollout_clock)
+        repository = Repository(store, rollout_clock, announce)
         flag = FlagWriter(flags, state, settings, clock)
         snapshots = Snapshots(
             cell=cell, fleet=fleet, state=state, flag=flag, repository=repository, counters=counters, guard=guard,
@@ -130,7 +133,8 @@ class Controller:
         self.loop = ControlLoop(
             cell=cell, bus=bus, state=state, host_lock=host_lock, flag=flag, repository=repository,
             rollbacks=rollbacks, verification=verification, enforcer=enforcer, follower=follower, changes=changes,
-            sync=self.sync, register=self.register, lease=lease or OnlyCell(), counters=counters, guard=guard,
+            sync=self.sync, register=self.register, lease=lease or OnlyCell(monotonic),
+            clock=rollout_clock, counters=counters, guard=guard,
             snapshots=snapshots, notifier=notifier, wakeup=wakeup,
         )  # fmt: skip
         self.cell = cell
@@ -184,7 +188,7 @@ class Controller:
         In all cells of this host or in none. Raises Refused, FactoryError, StateIncompatible (nothing changed, unless
         the error says so) and StoreUnavailable (it is loaded).
         """
-        require_role(actor, "manager", "load a build")
+        require(actor, "load")
         check_load(self.record, users_on_v3=users_on(self._snapshots.take(), CANARY), live=live)
         loaded = await self._deployments.load(factory, python, build)
         self.notifier.tell()
@@ -195,12 +199,12 @@ class Controller:
 
     async def note(self, actor: Actor, text: str, source: str) -> None:
         """A remark for the audit and the charts. Raises NotAllowed and StoreUnavailable."""
-        require_role(actor, "oncall", "leave a note")
+        require(actor, "note")
         await self.repository.append(self._snapshots.entry(Audit(actor, "note", text), source, self.record))
 
     async def pin(self, actor: Actor, user_id: str, path: PathName | None, reason: str, *, source: str) -> None:
         """Pin a user to a path, or with None unpin. Raises NotAllowed and StoreUnavailable."""
-        require_role(actor, "manager", "pin users")
+        require(actor, "pin")
         what = f"unpin {user_id}" if path is None else f"pin {user_id} to {path}"
         async with self.repository.turn:
             entry = self._snapshots.entry(Audit(actor, what, reason), source, self.record)

@@ -16,7 +16,7 @@ from app.fleet.members import Fleet
 from app.store.port import Store
 from rollout.errors import ReasonMissing
 from rollout.events import Actor, Audit
-from rollout.permissions import require_role
+from rollout.permissions import require
 from rollout.views import AuditFilter, GivenUp, RollbackView
 
 GIVE_UP_AFTER_S: Final = 30.0
@@ -52,7 +52,7 @@ class GivingUp:
 
         Raises NotAllowed, ReasonMissing, UnknownCell, CellStillThere and StoreUnavailable.
         """
-        require_role(actor, "manager", "give up a cell")
+        require(actor, "forget")
         if not reason.strip():
             raise ReasonMissing("forget")
         if name in self._fleet.names_here():

@@ -13,6 +13,7 @@ from time import monotonic
 import structlog
 
 from app.control.change import Changes
+from app.control.clock import RolloutClock
 from app.control.enforcer import Enforcer
 from app.control.flag_writer import FlagWriter
 from app.control.follower import Follower
@@ -59,6 +60,7 @@ class ControlLoop:
         sync: Sync,
         register: Register | None,
         lease: Lease | OnlyCell,
+        clock: RolloutClock,
         counters: Counters,
         guard: Guard,
         snapshots: Snapshots,
@@ -79,6 +81,7 @@ class ControlLoop:
         self._sync = sync
         self._register = register
         self._lease = lease
+        self._clock = clock
         self._counters = counters
         self._guard = guard
         self._snapshots = snapshots
@@ -142,6 +145,7 @@ class ControlLoop:
             await self._repository.flush()
         await self._enforcer.retry()
         await self._lease.keep()
+        self._clock.lead(self._lease.until)
         if self._lease.held:
             before = self._state.record
             await self._changes.step(self._seen())

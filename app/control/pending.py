@@ -13,6 +13,7 @@ from app.control.lockfile import UNKNOWN
 from app.control.record import place_of
 from rollout.events import Actor, Audit, LockFound, Rollback, Transition
 from rollout.machine import advance
+from rollout.now import Now
 from rollout.state import Lock, Rollout
 from rollout.views import AuditEntry
 
@@ -33,13 +34,13 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class PendingRollback:
-    """See the module; `now` is the time at which it was decided."""
+    """See the module; `now` is when this cell decided or heard of it, with the date that its lock bears."""
 
     base_revision: int
     transition: Transition
     command: Rollback
     lock: Lock
-    now: float
+    now: Now
     entry: AuditEntry | None
     """None: another process made the lock, and audits it."""
     late: bool = False
@@ -48,18 +49,19 @@ class PendingRollback:
     """Monotonic seconds. Until then its maker may be about to save it, and this cell leaves it to them; 0: its own."""
 
     @classmethod
-    def found(cls, lock: Lock) -> PendingRollback:
+    def found(cls, lock: Lock, now: Now) -> PendingRollback:
         """A lock of which nobody knows what the record says about it: v2, whatever that turns out to be."""
-        command = _command_of(lock)
-        return cls(UNREAD, advance(Rollout(), command, lock.since), command, lock, lock.since, None)
+        command, made = _command_of(lock), replace(now, wall=lock.since)
+        return cls(UNREAD, advance(Rollout(), command, made), command, lock, made, None)
 
     @classmethod
-    def heard(cls, lock: Lock, record: Rollout, now: float, wait_until: float) -> PendingRollback:
+    def heard(cls, lock: Lock, record: Rollout, now: Now, wait_until: float) -> PendingRollback:
         """Another cell of this host has rolled back; it saves this itself until `wait_until` (monotonic seconds)."""
         if lock.generation == UNKNOWN:
             lock = replace(lock, generation=record.generation)
         transition = advance(record, LockFound(lock=lock), now)
-        return cls(record.revision, transition, _command_of(lock), lock, lock.since, None, wait_until=wait_until)
+        made = replace(now, wall=lock.since)
+        return cls(record.revision, transition, _command_of(lock), lock, made, None, wait_until=wait_until)
 
     def left_to_its_maker(self, stored: Rollout, ticks: float) -> bool:
         """Whether the store may still hear of it from whoever made it; `ticks` in monotonic seconds."""
@@ -78,7 +80,7 @@ class PendingRollback:
             return Settlement(transition.state, None, audit)
         entry = msgspec.structs.replace(
             self.entry,
-            at=self.now,
+            at=self.now.wall,
             what=audit.what if audit else self.entry.what,
             revision=transition.state.revision,
             before=place_of(stored),

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import msgspec
 import structlog
 
+from app.control.clock import RolloutClock
 from app.control.receipt import Receipt
 from app.control.record import read_record, write_record
 from app.errors import StoreUnavailable
@@ -31,9 +32,12 @@ log = structlog.get_logger()
 class Repository:
     """One store and what is known of it. All calls raise `StoreUnavailable` unless they say otherwise."""
 
-    def __init__(self, store: Store, announce: Callable[[StoredRecord], None] = lambda record: None) -> None:
-        """`announce` is called with every record that was saved here."""
+    def __init__(
+        self, store: Store, clock: RolloutClock, announce: Callable[[StoredRecord], None] = lambda record: None
+    ) -> None:
+        """`clock` is told what every record says of it; `announce` is called with every record that was saved here."""
         self._store = store
+        self._clock = clock
         self._announce = announce
         self.turn = asyncio.Lock()
         """Held while the record is decided and saved; a rollback is in force without it."""
@@ -56,7 +60,7 @@ class Repository:
         if record is None:
             return not known
         if before is None or before.revision != record.revision or not known:
-            self.stored = read_record(record)
+            self._take(read_record(record))
             return True
         return False
 
@@ -64,8 +68,12 @@ class Repository:
         """Another cell has saved this record; whether it is newer than what is known. Raises `UnreadableRecord`."""
         if not self.loaded or (self.stored is not None and record.revision <= self.stored.revision):
             return False
-        self.stored = read_record(record)
+        self._take(read_record(record))
         return True
+
+    def _take(self, rollout: Rollout) -> None:
+        self.stored = rollout
+        self._clock.read(rollout.elapsed_s)
 
     async def save(self, rollout: Rollout, entry: AuditEntry) -> None:
         """Replace the record and write the entry, both or neither. Raises `RevisionTaken` if it is another one."""
@@ -73,7 +81,7 @@ class Repository:
         record = write_record(rollout)
         with self._watched():
             await self._store.save_record(record, expected, entry)
-        self.stored = rollout
+        self._take(rollout)
         self._announce(record)
 
     async def append(self, entry: AuditEntry) -> None:

@@ -32,6 +32,7 @@ from app.store.port import RevisionTaken
 from rollout.events import Notify, Rollback, Transition
 from rollout.machine import advance
 from rollout.names import CANARY
+from rollout.now import Now
 from rollout.state import Lock, Rollout
 from rollout.views import AuditEntry
 
@@ -96,7 +97,7 @@ class Rollbacks:
                 self._notify(effect)
         await asyncio.wait({self._spawn(self._save())}, timeout=ANSWER_S)
 
-    async def _make_durable(self, command: Rollback, now: float) -> tuple[Transition, Lock]:
+    async def _make_durable(self, command: Rollback, now: Now) -> tuple[Transition, Lock]:
         """The rollback of the record in force, with its lock on the disk, or not if the disk does not take it."""
         while True:
             lock = self._lock_for_disk(advance(self._state.record, command, now))
@@ -116,7 +117,7 @@ class Rollbacks:
 
     def found(self, lock: Lock) -> Sweep:
         """A lock was found at the start: v2, whatever the record turns out to say. It is not observed yet."""
-        return self._state.lock(PendingRollback.found(lock))
+        return self._state.lock(PendingRollback.found(lock, self._state.now()))
 
     def merge(self, lock: Lock, leader: str) -> None:
         """Another cell of this host has rolled back: in force here when this returns, whatever the store knows.
@@ -129,7 +130,7 @@ class Rollbacks:
         if self._repository.loaded:
             rollback = PendingRollback.heard(lock, record, self._state.now(), monotonic() + MAKER_S)
         else:
-            rollback = PendingRollback.found(lock)
+            rollback = PendingRollback.found(lock, self._state.now())
         to_move, figures = self._cell.path_state(CANARY).sessions, self._snapshots.figures()
         sweep = self._state.lock(rollback)
         self._verification.begin(self._state.record, sweep, None, to_move=to_move, leader=leader, figures=figures)

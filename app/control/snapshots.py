@@ -54,7 +54,7 @@ class Snapshots:
     def take(self, rollback: RollbackView | None = None) -> Snapshot:
         """All that a view is made of, now; `rollback` is what is known of the last one."""
         return Snapshot(
-            now=self._clock(),
+            now=self._state.now(),
             ticks=monotonic(),
             record=self._state.record,
             settings=self._settings,

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from app.control.clock import RolloutClock
 from app.control.pending import PendingRollback, joined
 from app.control.ports import CellPort
 from app.flags import Flags
@@ -17,17 +18,26 @@ from app.gateway.sweep import Sweep
 from app.settings import Settings
 from rollout.assign import View
 from rollout.names import CANARY, PathName
+from rollout.now import Now
 from rollout.state import Rollout
 
 
 class State:
     """What is in force here. All calls are synchronous; `clock` gives Unix seconds."""
 
-    def __init__(self, cell: CellPort, flags: Flags, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        cell: CellPort,
+        flags: Flags,
+        settings: Settings,
+        clock: Callable[[], float],
+        rollout_clock: RolloutClock,
+    ) -> None:
         self._cell = cell
         self._flags = flags
         self._settings = settings
         self._clock = clock
+        self._rollout_clock = rollout_clock
         self._record = Rollout()
         self._pending: PendingRollback | None = None
         self._nothing_pending = asyncio.Event()
@@ -45,9 +55,9 @@ class State:
         """The rollback that is in force here and not in the store yet."""
         return self._pending
 
-    def now(self) -> float:
-        """The time by which the record is decided."""
-        return self._clock()
+    def now(self) -> Now:
+        """This moment, as decisions take it."""
+        return Now(self._clock(), self._rollout_clock.elapsed_s)
 
     async def saved(self, limit_s: float) -> None:
         """Wait until no rollback is pending, at most so many seconds."""

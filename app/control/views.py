@@ -21,6 +21,7 @@ from rollout.assign import View, assign
 from rollout.cohort import bucket
 from rollout.errors import NotInPhase
 from rollout.names import CANARY, PATHS, PathName
+from rollout.now import Now
 from rollout.permissions import allowed, check_load
 from rollout.plan import Plan
 from rollout.schedule import frozen_until
@@ -46,9 +47,9 @@ NEVER_READ_S = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a view is made of, at one moment; `now` in Unix seconds, `ticks` in monotonic seconds."""
+    """Everything a view is made of, at one moment; `ticks` in monotonic seconds."""
 
-    now: float
+    now: Now
     ticks: float
     record: Rollout
     settings: Settings
@@ -71,15 +72,15 @@ class Snapshot:
 
 def rollout_view(snapshot: Snapshot) -> RolloutView:
     """`GET /api/rollout`."""
-    state, settings = snapshot.record, snapshot.settings
-    upcoming, when = _next(state)
+    state, settings, now = snapshot.record, snapshot.settings, snapshot.now
+    upcoming, when = _next(state, now)
     age_s = snapshot.flag_age_s
     lock = state.lock
     return RolloutView(
         phase=state.phase,
         percentage=state.percentage,
         stage=state.stage,
-        stage_started_at=state.stage_started_at,
+        stage_started_at=None if state.baking_since_s is None else now.wall - state.baked(now),
         next_percentage=upcoming,
         next_at=when,
         plan=plan_view(state.plan),
@@ -101,9 +102,9 @@ def rollout_view(snapshot: Snapshot) -> RolloutView:
         cells=[_cell(snapshot, name) for name in snapshot.fleet.names()],
         moving=snapshot.cell.moving() + sum(other.moving for other in snapshot.fleet.others().values()),
         allowed=_allowed(snapshot),
-        undo_until=state.undo_until,
-        frozen_until=frozen_until(state.plan.freezes, snapshot.now),
-        now=snapshot.now,
+        undo_until=state.undo_until(now),
+        frozen_until=frozen_until(state.plan.freezes, now.wall),
+        now=now.wall,
     )
 
 
@@ -127,7 +128,7 @@ def _figures(snapshot: Snapshot, path: PathName) -> PathFigures:
     for name, other in snapshot.fleet.others().items():
         states[name] = other.paths[path]
         tallies.append(other.tallies[path])
-    return aggregate.path_figures(path, states, tallies, snapshot.now)
+    return aggregate.path_figures(path, states, tallies, snapshot.now.wall)
 
 
 def users_on(snapshot: Snapshot, path: PathName) -> int:
@@ -164,7 +165,7 @@ def own_figures(snapshot: Snapshot) -> CellFigures:
     )
 
 
-def _next(state: Rollout) -> tuple[int | None, float | None]:
+def _next(state: Rollout, now: Now) -> tuple[int | None, float | None]:
     """The percentage that follows by the plan, and when its turn is at the earliest."""
     if state.phase == "idle" and state.start_at is not None:
         return state.plan.percentage_of(0), state.start_at
@@ -174,10 +175,7 @@ def _next(state: Rollout) -> tuple[int | None, float | None]:
     share = None if index is None else state.plan.percentage_of(index)
     if share is None and state.percentage < state.plan.stages[-1].percentage:
         share = state.plan.stages[-1].percentage  # what the last stage holds back follows when it is over
-    stage = state.current_stage
-    if stage is None or state.stage_started_at is None:
-        return share, None
-    return share, state.stage_started_at + stage.bake_s
+    return share, state.bake_ends_at(now)
 
 
 def _cell(snapshot: Snapshot, name: str) -> CellState:

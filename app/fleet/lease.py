@@ -40,8 +40,13 @@ class Lease:
         self._until = 0.0
 
     @property
+    def until(self) -> float:
+        """Until when this cell leads, in seconds of the clock; no longer than the store can have granted it."""
+        return self._until
+
+    @property
     def held(self) -> bool:
-        """Whether this cell leads; no longer than the store can have granted it, whatever became of this process."""
+        """Whether this cell leads, whatever became of this process."""
         return self._clock() < self._until
 
     async def keep(self) -> None:
@@ -66,12 +71,17 @@ class Lease:
 
 
 class OnlyCell:
-    """There is nobody else."""
+    """There is nobody else: it leads whenever it looks after the rollout."""
 
     held = True
 
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self.until = 0.0
+
     async def keep(self) -> None:
-        """Nothing to keep."""
+        """As long as a lease would last: a process that stood still for longer did not lead meanwhile."""
+        self.until = self._clock() + TTL_S
 
     async def release(self) -> None:
         """Nobody waits for it."""

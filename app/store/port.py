@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from app.errors import CrossfadeError
-from rollout.names import PathName
+from rollout.names import PathName, TokenRole
 from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 
-TokenRole = Literal["viewer", "oncall", "manager"]
 TokenKind = Literal["bearer", "code", "session"]
 
 

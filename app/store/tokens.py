@@ -8,7 +8,8 @@ from __future__ import annotations
 import secrets
 from hashlib import sha256
 
-from app.store.port import Token, TokenRole
+from app.store.port import Token
+from rollout.names import TokenRole
 
 PREFIX = "cf_"
 """So that a leaked token can be found by a scanner."""

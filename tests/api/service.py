@@ -20,14 +20,13 @@ from app.api.services import STATE, Services
 from app.api.user_ids import keep_slashes
 from app.control.history import SeriesHistory
 from app.metrics.prometheus import Metrics, ScrapedCell
-from app.store.port import TokenRole
 from app.store.tokens import make_token
 from dashboards.pages import SOURCE, make_router
-from rollout.names import PATHS
+from rollout.names import PATHS, TOKEN_ROLES
 from tests.control.world import World
 
 SECRET = "a secret of sixteen characters or more"
-ROLES: tuple[TokenRole, ...] = ("viewer", "oncall", "manager")
+ROLES = TOKEN_ROLES
 
 
 @dataclass

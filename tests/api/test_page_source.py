@@ -65,7 +65,7 @@ async def test_a_plan_is_put_in_force_and_the_second_is_told_who_was_faster(sour
 
 async def test_a_plan_is_not_for_everybody_and_a_reason_is_no_book(source: PageSource) -> None:
     refused = await source.apply_plan(QUICK_PLAN, "", 0, EVE)
-    assert "eve (viewer) may not plan: it needs the role manager" in refused.refusal
+    assert "eve (viewer) may not change the plan: it needs the role manager" in refused.refusal
     assert not refused.stale
     assert "characters" in (await source.apply_plan(QUICK_PLAN, "x" * 5000, 0, ADA)).refusal
     assert await source.plan() == DEFAULT_PLAN

@@ -339,24 +339,48 @@ async def test_time_advances_the_plan(world: World) -> None:
     await world.control.execute(Start(actor=ANN, revision=1), "cli")
     view = rollout_view(world.control.snapshot())
     assert (view.next_percentage, view.next_at) == (40, world.now + 60)
-    world.now += 59
-    await world.control.loop.tick()
+    await world.elapse(60)
     assert world.flags.percentage() == 10
-    world.now += 2
-    await world.control.loop.tick()
+    await world.elapse(1)
     assert world.flags.percentage() == 40
     assert (await world.control.repository.events()).items[0].source == "schedule"
     assert await world.stored() == world.control.record
     assert [notice.about for notice in world.notices] == ["started", "advanced"]
 
 
+@pytest.mark.parametrize("jump_s", [-3_600, 86_400])
+async def test_a_jump_of_the_wall_clock_neither_holds_a_stage_nor_advances_it(world: World, jump_s: float) -> None:
+    plan = Plan("p", (Stage(10, 8, (), "automatic"), Stage(40, 60, (), "automatic")))
+    await world.control.execute(ApplyPlan(actor=ANN, plan=plan, revision=0), "cli")
+    await world.elapse(1)
+    await world.control.execute(Start(actor=ANN, revision=1), "cli")
+    world.now += jump_s
+    await world.elapse(7)
+    view = rollout_view(world.control.snapshot())
+    assert (view.percentage, view.next_at) == (10, world.now + 1)
+    assert view.stage_started_at == world.now - 7
+    await world.elapse(1)
+    assert world.control.record.percentage == 40
+
+
+@pytest.mark.parametrize("jump_s", [-3_600, 86_400])
+async def test_a_jump_of_the_wall_clock_does_not_change_for_how_long_one_may_undo(world: World, jump_s: float) -> None:
+    await world.elapse(1)
+    await start(world)
+    await world.control.execute(Rollback(actor=BOB), "page")
+    world.now += jump_s
+    await world.elapse(5)
+    view = rollout_view(world.control.snapshot())
+    assert (view.undo_until, view.allowed["undo"]) == (world.now + 595, "")
+    await world.control.execute(Undo(actor=BOB, revision=2), "page")
+    assert world.control.record.percentage == 50
+
+
 async def test_a_plan_that_waits_for_a_person_says_so_once_and_keeps_its_revision(world: World) -> None:
     plan = Plan("p", (Stage(10, 60, ()), Stage(40, 60, ())))
     await world.control.execute(ApplyPlan(actor=ANN, plan=plan, revision=0), "cli")
     await world.control.execute(Start(actor=ANN, revision=1), "cli")
-    world.now += 100
-    await world.control.loop.tick()
-    await world.control.loop.tick()
+    await world.elapse(63)
     assert [notice.about for notice in world.notices] == ["started", "person"]
     await world.control.execute(Promote(actor=ANN, revision=2), "cli")
     assert world.control.record.percentage == 40

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from app.control.clock import RolloutClock
 from app.control.notifier import Notifier
 from app.control.partition import CUT_OFF_S, Partition
 from app.control.repository import Repository
@@ -35,10 +36,11 @@ class Partitioned:
         self.cell = MemoryCell("a", 10)
         self.store = store
         self.flags = EmbeddedFlags(GROUP)
-        self.repository = Repository(store)
+        self.clock = RolloutClock()
+        self.repository = Repository(store, self.clock)
 
     def watch(self, settings: Settings) -> Partition:
-        self.state = State(self.cell, self.flags, settings, lambda: 0.0)
+        self.state = State(self.cell, self.flags, settings, lambda: 0.0, self.clock)
         self.state.adopt(Rollout(phase="completed", percentage=100))
         self.state.publish()
         return Partition(self.fleet, self.state, self.repository, settings, Notifier())

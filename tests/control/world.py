@@ -128,6 +128,8 @@ class World:
     log: list[str]
     notices: list[Notify]
     now: float = 1_000_000.0
+    """Unix seconds; may be set to anything."""
+    monotonic: float = 0.0
 
     @classmethod
     async def make(
@@ -160,6 +162,7 @@ class World:
             guard=guard or NoGuard(),
             notify=notices.append,
             clock=lambda: world.now,
+            monotonic=lambda: world.monotonic,
             bus=bus,
             host=host,
             wakeup=wakeup,
@@ -183,6 +186,13 @@ class World:
         await self.control.loop.close()
         await self.store.close()
         await self.flags.close()
+
+    async def elapse(self, seconds: int) -> None:
+        """So long passes on every clock, with a tick of the control loop each second."""
+        for _ in range(seconds):
+            self.now += 1
+            self.monotonic += 1
+            await self.control.loop.tick()
 
     @property
     def users(self) -> list[str]:

@@ -18,8 +18,8 @@ from dashboards.contexts import OverviewPage
 from dashboards.details import errors
 from dashboards.overview import overview_page
 from dashboards.pages import SOURCE, make_router
-from dashboards.ports import Outcome, PageRequest, Person, Role, Unavailable, Verb
-from rollout.names import PATHS
+from dashboards.ports import Outcome, PageRequest, Person, Unavailable, Verb
+from rollout.names import PATHS, TokenRole
 from rollout.plan import QUICK_PLAN, Plan
 from rollout.views import (
     EVERYTHING,
@@ -295,7 +295,7 @@ def some_series(span: Span) -> SeriesView:
 
 
 def overview(
-    view: RolloutView | None = None, entries: Sequence[AuditEntry] = (), role: Role = "manager"
+    view: RolloutView | None = None, entries: Sequence[AuditEntry] = (), role: TokenRole = "manager"
 ) -> OverviewPage:
     """The overview's context, with everything that can stand on it."""
     page = AuditPage(items=list(entries), next=1 if entries else None)
@@ -313,7 +313,7 @@ def overview(
 class MemorySource:
     """Holds one rollout; commands change it, and every change ticks the open streams."""
 
-    def __init__(self, view: RolloutView | None = None, role: Role | None = "manager") -> None:
+    def __init__(self, view: RolloutView | None = None, role: TokenRole | None = "manager") -> None:
         self.view = view or rollout()
         self.audit = [entry(3), entry(2, "started the rollout"), entry(1, "wrote a note", "support hears nothing bad")]
         self.signed_in = None if role is None else Person("ada", role)

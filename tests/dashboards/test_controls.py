@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dashboards.controls import controls, effect, why_not
-from dashboards.ports import Person, Role, Verb
+from dashboards.ports import Person, Verb
+from rollout.names import TokenRole
 from rollout.views import Preview
 from tests.dashboards.memory import receipt, rollout
 
@@ -24,7 +25,7 @@ from tests.dashboards.memory import receipt, rollout
         ("viewer", "resume", None, "not while progressing"),
     ],
 )
-def test_phase_first_then_role(role: Role, verb: Verb, percentage: int | None, reason: str) -> None:
+def test_phase_first_then_role(role: TokenRole, verb: Verb, percentage: int | None, reason: str) -> None:
     assert why_not(rollout(), Person("ada", role), verb, percentage) == reason
 
 

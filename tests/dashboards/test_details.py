@@ -16,7 +16,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from markupsafe import escape
 
-from dashboards.ports import Role
+from rollout.names import TokenRole
 from rollout.views import EVERYTHING, AuditFilter, RolloutView, UserView
 from tests.dashboards.memory import (
     NOW,
@@ -50,7 +50,7 @@ class Desk:
         return self.client.post(address, data=data, follow_redirects=False)
 
 
-def desk_of(role: Role | None = "manager", view: RolloutView | None = None) -> Iterator[Desk]:
+def desk_of(role: TokenRole | None = "manager", view: RolloutView | None = None) -> Iterator[Desk]:
     source = MemorySource(view, role)
     with TestClient(make_app(source)) as client:
         yield Desk(client, source)

@@ -14,7 +14,7 @@ from litestar.testing import TestClient
 
 from dashboards.overview import SILENT_S
 from dashboards.pages import OVERVIEW_SECTIONS, TRY_SECTIONS
-from dashboards.ports import Role
+from rollout.names import TokenRole
 from rollout.views import RolloutView
 from tests.dashboards.memory import (
     NO_FIGURES,
@@ -61,7 +61,7 @@ def _open(source: MemorySource) -> Iterator[Browser]:
         yield Browser(source, client)
 
 
-def page_of(view: RolloutView, role: Role = "manager", address: str = "/") -> str:
+def page_of(view: RolloutView, role: TokenRole = "manager", address: str = "/") -> str:
     with TestClient(make_app(MemorySource(view, role))) as client:
         response = client.get(address)
     assert response.status_code == 200

@@ -13,7 +13,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from dashboards import plans
-from dashboards.ports import Role
+from rollout.names import TokenRole
 from rollout.plan import DEFAULT_PLAN, QUICK_PLAN, Plan, Query, Stage
 from rollout.plan_writer import dump_toml
 from rollout.schedule import FreezeOnce, FreezeWeekly
@@ -105,7 +105,7 @@ class Desk:
         return {"_csrf_token": found.group(1), **fields}
 
 
-def desk_of(role: Role = "manager", view: RolloutView | None = None) -> Iterator[Desk]:
+def desk_of(role: TokenRole = "manager", view: RolloutView | None = None) -> Iterator[Desk]:
     source = MemorySource(view, role)
     with TestClient(make_app(source)) as client:
         yield Desk(client, source)

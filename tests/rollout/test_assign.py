@@ -89,6 +89,20 @@ def test_a_kept_bucket_decides_as_a_fresh_one(user: str, percentage: int) -> Non
     assert (assign(user, view).path == "v3") == (kept <= percentage)
 
 
+def path_at(user: str, percentage: int) -> PathName:
+    return assign(user, replace(OPEN, flag=replace(EVERYBODY, percentage=percentage))).path
+
+
+@given(st.text(min_size=1), st.integers(0, 99))
+def test_a_higher_percentage_only_adds_users(user: str, percentage: int) -> None:
+    assert path_at(user, percentage) <= path_at(user, percentage + 1)
+
+
+@given(st.text(min_size=1))
+def test_nobody_at_zero_everybody_at_a_hundred(user: str) -> None:
+    assert (path_at(user, 0), path_at(user, 100)) == ("v2", "v3")
+
+
 def oracle(user: str | None, view: View) -> tuple[str, str]:
     """The same six steps, written as a list of matches."""
     matches: list[tuple[bool, tuple[str, str]]] = [

@@ -1,4 +1,4 @@
-"""The cohort hash is Unleash's, and a larger percentage only ever adds users."""
+"""The cohort hash is Unleash's, and every percent is about a hundredth of the users."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.cohort import bucket, bucket_with, in_cohort, murmur3_32
-
-percentages = st.integers(0, 100)
+from rollout.cohort import bucket, murmur3_32
 
 
 # Published test vectors of the reference implementation, seed 0.
@@ -35,23 +33,7 @@ def test_pure_hash_equals_mmh3(data: bytes) -> None:
 def test_bucket_equals_unleash(group_id: str, sticky: str) -> None:
     expected = mmh3.hash(f"{group_id}:{sticky}", 0, signed=False) % 100 + 1
     assert bucket(group_id, sticky) == expected
-    assert bucket_with(lambda text: mmh3.hash(text, 0, signed=False), group_id, sticky) == expected
     assert 1 <= expected <= 100
-
-
-@given(st.text(), percentages, percentages)
-def test_raising_only_adds_users(user: str, one: int, other: int) -> None:
-    low, high = sorted((one, other))
-    kept = bucket("flag", user)
-    if in_cohort(kept, low):
-        assert in_cohort(kept, high)
-
-
-@given(st.text())
-def test_nobody_at_zero_everybody_at_a_hundred(user: str) -> None:
-    kept = bucket("flag", user)
-    assert not in_cohort(kept, 0)
-    assert in_cohort(kept, 100)
 
 
 def test_every_percent_adds_about_a_hundredth() -> None:
@@ -64,5 +46,5 @@ def test_every_percent_adds_about_a_hundredth() -> None:
 
 def test_another_group_reshuffles() -> None:
     users = [f"user-{number}" for number in range(2_000)]
-    same = sum(in_cohort(bucket("a", user), 50) == in_cohort(bucket("b", user), 50) for user in users)
+    same = sum((bucket("a", user) <= 50) == (bucket("b", user) <= 50) for user in users)
     assert 850 <= same <= 1_150

@@ -1,4 +1,4 @@
-"""Two operators, late commands, clocks that jump and verdicts of every kind, against a model that knows only the table.
+"""Two operators, late commands, a wall clock that jumps and verdicts of every kind, against a model of the verb table.
 
 The model is written from the verb table with plain fields and a list of stages; it shares no code with the machine.
 """
@@ -33,6 +33,7 @@ from rollout.events import (
 from rollout.guardrails import BUILT_IN
 from rollout.machine import advance
 from rollout.names import Verdict
+from rollout.now import Now
 from rollout.permissions import allowed
 from rollout.plan import Plan, Stage
 from rollout.record import from_dict, to_dict
@@ -68,12 +69,12 @@ class TwoOperators(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.state = Rollout(plan=PLAN)
-        self.now = 1_000.0
+        self.now = Now(1_000.0, 0.0)
         self.seen = {"mia": 0, "ole": 0}  # the revision each operator last looked at
         self.phase, self.share, self.revision = "idle", 0, 0
         self.stage: int | None = None
         self.baked = 0.0  # what had baked when the clock stopped
-        self.since: float | None = None  # when the clock began
+        self.since: float | None = None  # since when it bakes
         self.undo: tuple[float, str, str, int, int | None, float] | None = None
         self.locks_lifted = 0
 
@@ -99,11 +100,11 @@ class TwoOperators(RuleBasedStateMachine):
             self.seen[event.actor.name] = self.state.revision
 
     def elapsed(self) -> float:
-        return self.baked if self.since is None else max(0.0, self.now - self.since)
+        return self.baked if self.since is None else self.baked + self.now.elapsed_s - self.since
 
     def run_from(self, stage: int, share: int) -> None:
         self.phase, self.stage, self.share = "progressing", stage, share
-        self.since, self.baked = self.now, 0.0
+        self.since, self.baked = self.now.elapsed_s, 0.0
         self.revision += 1
 
     def stop_clock(self, baked: float) -> None:
@@ -130,7 +131,7 @@ class TwoOperators(RuleBasedStateMachine):
 
     def lock(self, who: str) -> None:
         if self.phase != "rolled_back":
-            self.undo = (self.now, who, self.phase, self.share, self.stage, self.elapsed())
+            self.undo = (self.now.elapsed_s, who, self.phase, self.share, self.stage, self.elapsed())
             self.phase, self.share, self.stage = "rolled_back", 0, None
             self.stop_clock(0.0)
             self.revision += 1
@@ -142,13 +143,20 @@ class TwoOperators(RuleBasedStateMachine):
     def looks(self, who: Actor) -> None:
         self.seen[who.name] = self.state.revision
 
-    @rule(seconds=st.sampled_from((1, 30, 60, 61, 599, 650, 1_500, -45, -5_000)))
-    def clock_jumps(self, seconds: float) -> None:
-        self.now = max(1.0, self.now + seconds)
+    def pass_time(self, seconds: float) -> None:
+        self.now = Now(self.now.wall + seconds, self.now.elapsed_s + seconds)
+
+    @rule(seconds=st.sampled_from((1, 30, 60, 61, 599, 650, 1_500)))
+    def time_passes(self, seconds: float) -> None:
+        self.pass_time(seconds)
+
+    @rule(seconds=st.sampled_from((1, 60, 650, 86_400, -45, -3_600)))
+    def the_wall_clock_jumps_or_nobody_leads(self, seconds: float) -> None:
+        self.now = Now(max(1.0, self.now.wall + seconds), self.now.elapsed_s)
 
     @rule(seconds=st.integers(1, 70))
     def all_goes_well(self, seconds: int) -> None:
-        self.now += seconds
+        self.pass_time(seconds)
         self.ticks("pass", "pass", True)
 
     @precondition(lambda self: self.phase in {"idle", "rolled_back"})
@@ -220,7 +228,7 @@ class TwoOperators(RuleBasedStateMachine):
                 stage = max(index for index, own in enumerate(SHARES) if own <= self.share)
             baked = self.baked
             self.run_from(stage, self.share)
-            self.since = self.now - baked
+            self.baked = baked
 
     @rule(who=operators, revision=st.none() | st.integers(-5, 50))
     def rolls_back(self, who: Actor, revision: int | None) -> None:
@@ -230,7 +238,7 @@ class TwoOperators(RuleBasedStateMachine):
     @rule(behind=st.sampled_from((1, 1, 1, 2, 2, 0)))
     def a_lock_turns_up(self, behind: int) -> None:
         generation = self.locks_lifted - behind
-        self.send(LockFound(lock=Lock(self.state.id, generation, self.now, "ole", True, "no store")), None)
+        self.send(LockFound(lock=Lock(self.state.id, generation, self.now.wall, "ole", True, "no store")), None)
         if behind == 0:
             self.lock("ole")
 
@@ -239,14 +247,14 @@ class TwoOperators(RuleBasedStateMachine):
         own = self.undo is not None and self.undo[1] == who.name
         refusal = self.refusal_of(who, {"rolled_back"}, oncall=own)
         if refusal is None and self.undo is not None:
-            late = self.now - self.undo[0] > 600
+            late = self.now.elapsed_s - self.undo[0] > 600
             refusal = NotInPhase if late or self.undo[1] == "evidence" else None
         self.send(Undo(actor=who, revision=self.seen[who.name]), refusal)
         if refusal is None and self.undo is not None:
             _, _, self.phase, self.share, self.stage, baked = self.undo
             self.stop_clock(baked)
             if self.phase == "progressing":
-                self.since, self.baked = self.now - baked, 0.0
+                self.since = self.now.elapsed_s
             self.revision += 1
             self.locks_lifted += 1
 
@@ -278,7 +286,7 @@ class TwoOperators(RuleBasedStateMachine):
             self.lock("evidence")
             return
         moving = self.phase == "progressing" and self.elapsed() >= BAKE_S
-        if not moving or not known or FREEZE[0] <= self.now < FREEZE[1]:
+        if not moving or not known or FREEZE[0] <= self.now.wall < FREEZE[1]:
             return
         if self.at_the_end():
             self.complete()
@@ -292,12 +300,14 @@ class TwoOperators(RuleBasedStateMachine):
         assert (state.phase, state.percentage, state.stage) == (self.phase, self.share, self.stage)
         assert state.revision == self.revision
         assert state.generation == self.locks_lifted
-        assert state.baked(self.now) == pytest.approx(self.elapsed())
+        assert state.baked(self.now) == self.elapsed()
 
     @invariant()
     def what_always_holds(self) -> None:
         state = self.state
         assert (state.phase == "rolled_back") == (state.lock is not None)
+        assert (state.phase == "progressing") == (state.baking_since_s is not None)
+        assert state.elapsed_s <= self.now.elapsed_s
         assert state.percentage == 0 or state.phase not in {"idle", "rolled_back"}
         assert allowed(state, self.now)["rollback"] == ""
         assert from_dict(json.loads(json.dumps(to_dict(state)))) == state
