@@ -88,7 +88,7 @@ class Controller:
         """
         fleet, notifier = Fleet(cell.name, bus), Notifier()
         rollout_clock = RolloutClock(monotonic)
-        own_report, wakeup = asyncio.Event(), wakeup or asyncio.Event()
+        observed, wakeup = asyncio.Event(), wakeup or asyncio.Event()
 
         def announce(record: StoredRecord) -> None:
             bus.tell(Changed(record.revision, record.text))
@@ -102,7 +102,7 @@ class Controller:
         )  # fmt: skip
         verification = Verification(
             cell=cell, fleet=fleet, state=state, counters=counters, repository=repository, notifier=notifier,
-            own_report=own_report, clock=clock,
+            observed=observed, clock=clock,
         )  # fmt: skip
         enforcer = Enforcer(
             cell=cell, state=state, host_lock=host_lock, flag=flag, verification=verification, snapshots=snapshots,
@@ -128,7 +128,7 @@ class Controller:
         )  # fmt: skip
         self.register = Register(
             store=store, host=host, fleet=fleet, repository=repository, verification=verification,
-            snapshots=snapshots, notifier=notifier, settings=settings, own_report=own_report,
+            snapshots=snapshots, notifier=notifier, settings=settings, observed=observed,
         ) if host else None  # fmt: skip
         self.loop = ControlLoop(
             cell=cell, bus=bus, state=state, host_lock=host_lock, flag=flag, repository=repository,

@@ -56,9 +56,9 @@ class Register:
         snapshots: Snapshots,
         notifier: Notifier,
         settings: Settings,
-        own_report: asyncio.Event,
+        observed: asyncio.Event,
     ) -> None:
-        """`own_report` is set when this cell has observed more of a rollback."""
+        """`observed` is set when this cell has observed more of a rollback."""
         self._store = store
         self._host = host
         self._fleet = fleet
@@ -67,7 +67,7 @@ class Register:
         self._snapshots = snapshots
         self._notifier = notifier
         self._settings = settings
-        self._own_report = own_report
+        self._observed = observed
 
     async def check(self) -> None:
         """Before this cell serves. Raises `SettingError` when a living cell is forced to something else.
@@ -93,8 +93,8 @@ class Register:
         due_at = 0.0
         while True:
             try:
-                if self._own_report.is_set() or self._fleet.clock() >= due_at:
-                    self._own_report.clear()
+                if self._observed.is_set() or self._fleet.clock() >= due_at:
+                    self._observed.clear()
                     due_at = self._fleet.clock() + EVERY_S
                     await self.save()
                 await self.load()
@@ -104,7 +104,7 @@ class Register:
                 log.exception("the register of cells could not be kept")
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.pause_s()):
-                    await self._own_report.wait()
+                    await self._observed.wait()
 
     def pause_s(self) -> float:
         """Until the next reading: short while a rollback waits for a cell of another host that is not silent."""
@@ -126,7 +126,7 @@ class Register:
             figures = msgspec.structs.replace(figures, census=own_census(snapshot))
         # Also when this cell has seen all parts: the one that puts them together may not have.
         report = msgspec.json.encode(
-            RegisterEntry(figures, self._verification.own_part, self._settings.forced)
+            RegisterEntry(figures, self._verification.own_report, self._settings.forced)
         ).decode()
         await self._store.save_cell(StoredCell(self._fleet.name, self._host, figures.revision, report))
 

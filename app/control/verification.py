@@ -1,7 +1,7 @@
-"""Watches a rollback until it was seen complete in every cell, and writes down what was observed.
+"""Verifies a rollback: it is complete when every cell was seen to be empty of v3, and not before.
 
-Each cell observes itself and tells the others its part; one cell leads and puts the parts together. It reports nothing
-that no cell has observed; must not know how a rollback is ordered or kept.
+Each cell observes itself and sends the others its report; one cell leads and adds the reports up. Nothing is said that
+no cell has observed.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _HeardReport:
-    """A cell's part, and when it was heard (monotonic seconds) to be in force there, and to be done."""
+class _Heard:
+    """A cell's report, and when it was heard (monotonic seconds) to be in force there, and to be done."""
 
-    part: CellReport
+    report: CellReport
     in_force_at: float
     done_at: float | None = None
 
@@ -48,7 +48,7 @@ class _Watched:
     commanded_at: float | None
     """Monotonic seconds of this cell; None: it was not this cell, so there are no clocks."""
     before: RollbackView
-    """What was known of it when the watch began; an earlier process may have counted more."""
+    """What was known of it when this cell began to observe; an earlier process may have counted more."""
     sweep: Sweep
 
 
@@ -64,28 +64,28 @@ class Verification:
         counters: Counters,
         repository: Repository,
         notifier: Notifier,
-        own_report: asyncio.Event,
+        observed: asyncio.Event,
         clock: Callable[[], float] = time,
     ) -> None:
-        """`own_report` is set whenever this cell has observed more."""
+        """`observed` is set whenever this cell has observed more."""
         self._cell = cell
         self._fleet = fleet
         self._state = state
         self._counters = counters
         self._repository = repository
         self._notifier = notifier
-        self._own_report = own_report
+        self._observed = observed
         self._clock = clock
         self._watched: _Watched | None = None
-        self._told: dict[str, _HeardReport] = {}
+        self._reports: dict[str, _Heard] = {}
         self._task: asyncio.Task[None] | None = None
         self.receipt: Receipt | None = None
 
     @property
-    def own_part(self) -> CellReport | None:
+    def own_report(self) -> CellReport | None:
         """What this cell has observed of the rollback in force."""
-        told = self._told.get(self._fleet.name)
-        return None if told is None else told.part
+        heard = self._reports.get(self._fleet.name)
+        return None if heard is None else heard.report
 
     @property
     def complete(self) -> bool:
@@ -96,8 +96,8 @@ class Verification:
         """The cells without which the rollback in force is not complete; with all reports in, the one that adds up."""
         if self.complete:
             return set()
-        reports = self._parts()
-        missing = {name for name in self._fleet.names() if name not in reports or not reports[name].part.done}
+        reports = self._known_reports()
+        missing = {name for name in self._fleet.names() if name not in reports or not reports[name].report.done}
         return missing or {self._leader()}
 
     def restore(self, receipt: Receipt) -> None:
@@ -133,7 +133,7 @@ class Verification:
             return
         if not same:
             errors = self._counters.errors.counts()
-            self._tell(CellReport(last.id, to_move, 0, 0, 0, False, errors, leader), sweep.at)
+            self._publish(CellReport(last.id, to_move, 0, 0, 0, False, errors, leader), sweep.at)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._observe(to_move))
 
@@ -148,17 +148,17 @@ class Verification:
         self.receipt = msgspec.structs.replace(receipt, rollback=rollback, from_percentage=last.place.percentage)
         if watched is not None:
             watched.before = msgspec.structs.replace(watched.before, id=last.id)
-        own = self._told.get(self._fleet.name)
-        if own is not None:
-            own.part = msgspec.structs.replace(own.part, rollback=last.id)
-            self._fleet.bus.tell(own.part)
-        self._put_together()
+        mine = self._reports.get(self._fleet.name)
+        if mine is not None:
+            mine.report = msgspec.structs.replace(mine.report, rollback=last.id)
+            self._fleet.bus.tell(mine.report)
+        self._add_up()
 
     async def stop(self) -> None:
         """Watch no longer: the rollback was lifted, or the service ends. What was not seen stays unverified."""
         task, self._task = self._task, None
         self._watched = None
-        self._told.clear()
+        self._reports.clear()
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -185,41 +185,41 @@ class Verification:
 
     # -- what other cells say -----------------------------------------------------------------------------------------
 
-    def hear(self, cell: str, part: CellReport) -> None:
-        """Another cell's part."""
-        told = self._told.get(cell)
-        if told is not None and told.part == part:
+    def hear(self, cell: str, report: CellReport) -> None:
+        """Another cell's report."""
+        heard = self._reports.get(cell)
+        if heard is not None and heard.report == report:
             return
         watched = self._watched
-        if watched is not None and not watched.leader and part.rollback == watched.before.id:
-            watched.leader = part.leader if part.leader in self._fleet.names() else ""
-        self._note(cell, part, monotonic())
-        self._put_together()
+        if watched is not None and not watched.leader and report.rollback == watched.before.id:
+            watched.leader = report.leader if report.leader in self._fleet.names() else ""
+        self._note(cell, report, monotonic())
+        self._add_up()
 
     def hear_receipt(self, receipt: Receipt) -> None:
-        """What the leader has put together so far."""
-        mine = self.receipt
+        """What the leader has added up so far."""
+        known = self.receipt
         if self._leads() and self._watched is not None:
             return
-        if mine is None or mine.rollback.id != receipt.rollback.id or mine.rollback.verified_at is None:
+        if known is None or known.rollback.id != receipt.rollback.id or known.rollback.verified_at is None:
             self.receipt = receipt
             self._notifier.tell()
 
     def present(self) -> None:
-        """Cells came or went: whoever leads now has to know every part."""
+        """Cells came or went: whoever leads now has to know every report."""
         there = self._fleet.names()
         watched = self._watched
         if watched is None:
             return
         if watched.leader not in there:
             watched.leader = ""
-        own = self._told.get(self._fleet.name)
-        if own is not None and self.receipt is not None and self.receipt.rollback.verified_at is None:
-            own.part = msgspec.structs.replace(own.part, leader=watched.leader)
-            self._fleet.bus.tell(own.part)
-        self._put_together()
+        mine = self._reports.get(self._fleet.name)
+        if mine is not None and self.receipt is not None and self.receipt.rollback.verified_at is None:
+            mine.report = msgspec.structs.replace(mine.report, leader=watched.leader)
+            self._fleet.bus.tell(mine.report)
+        self._add_up()
 
-    # -- what a page is told ------------------------------------------------------------------------------------------
+    # -- what pages show ----------------------------------------------------------------------------------------------
 
     def rollback(self) -> RollbackView | None:
         """The last rollback; until it is verified, with the cells that have it and those that are waited for."""
@@ -229,43 +229,45 @@ class Verification:
         if rollback.verified_at is not None or self._watched is None:
             return rollback
         names = self._fleet.names()
-        parts = self._parts()
+        reports = self._known_reports()
         leader = self._watched.leader or names[0]
         waited = [
             name
             for name in names
-            if name not in parts
-            or ((name == leader or not parts[name].part.done) and self._fleet.silent_s(name) > SILENT_S)
+            if name not in reports
+            or ((name == leader or not reports[name].report.done) and self._fleet.silent_s(name) > SILENT_S)
         ]
         return msgspec.structs.replace(
             rollback,
             sessions_to_move=max(
-                rollback.sessions_to_move, sum(self._to_move(name, parts.get(name)) for name in names)
+                rollback.sessions_to_move, sum(self._to_move(name, reports.get(name)) for name in names)
             ),
-            sessions_moved=max(rollback.sessions_moved, sum(self._left_v3(name, parts[name].part) for name in parts)),
-            cells=[name for name in names if name in parts],
+            sessions_moved=max(
+                rollback.sessions_moved, sum(self._left_v3(name, heard.report) for name, heard in reports.items())
+            ),
+            cells=[name for name in names if name in reports],
             silent_cells=waited,
         )
 
-    def _to_move(self, cell: str, told: _HeardReport | None) -> int:
+    def _to_move(self, cell: str, heard: _Heard | None) -> int:
         """Sessions on v3 when the rollback came; of a cell that is not heard, those that it reported last."""
-        if told is not None:
-            return told.part.to_move
+        if heard is not None:
+            return heard.report.to_move
         figures = self._fleet.others().get(cell)
         return 0 if figures is None or figures.locked else figures.paths[CANARY].sessions
 
-    def _left_v3(self, cell: str, part: CellReport) -> int:
+    def _left_v3(self, cell: str, report: CellReport) -> int:
         """Of the sessions that it had to move, those that were seen to be on v3 no longer."""
-        if part.done:
-            return part.moved
+        if report.done:
+            return report.moved
         if cell == self._fleet.name:
-            return max(0, part.to_move - self._cell.path_state(CANARY).sessions)
+            return max(0, report.to_move - self._cell.path_state(CANARY).sessions)
         figures = self._fleet.others().get(cell)
         if figures is None or not figures.locked:
             return 0  # what it said last was before the rollback
-        return max(0, part.to_move - figures.paths[CANARY].sessions)
+        return max(0, report.to_move - figures.paths[CANARY].sessions)
 
-    # -- this cell's part ---------------------------------------------------------------------------------------------
+    # -- this cell's report -------------------------------------------------------------------------------------------
 
     async def _observe(self, to_move: int) -> None:
         moved = closed = interrupted = 0
@@ -274,70 +276,70 @@ class Verification:
             watched = self._watched
             assert watched is not None  # `begin` set it, and `stop` ends this first
             sweep = watched.sweep
-            report = await self._cell.verify(sweep)
+            swept = await self._cell.verify(sweep)
             # An admission after a later sweep's beginning would show in that sweep's own clock.
-            if report.new_stopped_ms > 0 or in_force_at is None:
-                in_force_at = sweep.at + report.new_stopped_ms / 1000
-            moved += report.sessions_moved
-            closed += report.closed
-            interrupted += report.interrupted
-            if report.verified:
+            if swept.new_stopped_ms > 0 or in_force_at is None:
+                in_force_at = sweep.at + swept.new_stopped_ms / 1000
+            moved += swept.sessions_moved
+            closed += swept.closed
+            interrupted += swept.interrupted
+            if swept.verified:
                 break
             if watched.sweep is sweep:
                 watched.sweep = self._state.publish(rollback=True)
             await asyncio.sleep(0)
-        begun = self._told.pop(self._fleet.name).part
-        part = msgspec.structs.replace(
+        begun = self._reports.pop(self._fleet.name).report
+        report = msgspec.structs.replace(
             begun, to_move=max(to_move, moved), moved=moved, closed=closed, interrupted=interrupted, done=True
         )
-        self._tell(part, in_force_at, sweep.at + report.existing_moved_ms / 1000)
+        self._publish(report, in_force_at, sweep.at + swept.existing_moved_ms / 1000)
 
-    def _tell(self, part: CellReport, in_force_at: float, done_at: float | None = None) -> None:
-        self._fleet.bus.tell(part)
-        self._note(self._fleet.name, part, in_force_at, done_at)
-        self._own_report.set()
-        self._put_together()
+    def _publish(self, report: CellReport, in_force_at: float, done_at: float | None = None) -> None:
+        self._fleet.bus.tell(report)
+        self._note(self._fleet.name, report, in_force_at, done_at)
+        self._observed.set()
+        self._add_up()
 
-    def _note(self, cell: str, part: CellReport, in_force_at: float, done_at: float | None = None) -> None:
-        told = self._told.get(cell)
-        if told is None or told.part.rollback != part.rollback:
-            told = self._told[cell] = _HeardReport(part, in_force_at)
-        told.part = part
-        if part.done and told.done_at is None:
-            told.done_at = in_force_at if done_at is None else done_at
+    def _note(self, cell: str, report: CellReport, in_force_at: float, done_at: float | None = None) -> None:
+        heard = self._reports.get(cell)
+        if heard is None or heard.report.rollback != report.rollback:
+            heard = self._reports[cell] = _Heard(report, in_force_at)
+        heard.report = report
+        if report.done and heard.done_at is None:
+            heard.done_at = in_force_at if done_at is None else done_at
 
-    # -- all parts together -------------------------------------------------------------------------------------------
+    # -- all reports together -----------------------------------------------------------------------------------------
 
-    def _parts(self) -> dict[str, _HeardReport]:
+    def _known_reports(self) -> dict[str, _Heard]:
         receipt = self.receipt
         if receipt is None:
             return {}
-        return {cell: told for cell, told in self._told.items() if told.part.rollback == receipt.rollback.id}
+        return {cell: heard for cell, heard in self._reports.items() if heard.report.rollback == receipt.rollback.id}
 
     def _leads(self) -> bool:
-        """Whether this cell puts the parts together: the one that was given the command, or the first that is left."""
+        """Whether this cell adds the reports up: the one that was given the command, or the first that is left."""
         return self._leader() == self._fleet.name
 
     def _leader(self) -> str:
         leader = self._watched.leader if self._watched is not None else ""
         return leader or self._fleet.names()[0]
 
-    def _put_together(self) -> None:
+    def _add_up(self) -> None:
         watched, receipt = self._watched, self.receipt
         if watched is None or receipt is None or receipt.rollback.verified_at is not None:
             return
         self._notifier.tell()
         if not self._leads():
             return
-        names, parts = self._fleet.names(), self._parts()
-        verified = all(name in parts and parts[name].part.done for name in names)
-        cells = [name for name in names if name in parts]
-        added = add_up(receipt, watched.before, [each.part for each in parts.values()], cells)
+        names, reports = self._fleet.names(), self._known_reports()
+        verified = all(name in reports and reports[name].report.done for name in names)
+        cells = [name for name in names if name in reports]
+        added = add_up(receipt, watched.before, [each.report for each in reports.values()], cells)
         if verified:
             rollback = msgspec.structs.replace(
                 added.rollback,
-                new_stopped_ms=self._clock_ms(watched, [each.in_force_at for each in parts.values()]),
-                existing_moved_ms=self._clock_ms(watched, [each.done_at or 0.0 for each in parts.values()]),
+                new_stopped_ms=self._clock_ms(watched, [each.in_force_at for each in reports.values()]),
+                existing_moved_ms=self._clock_ms(watched, [each.done_at or 0.0 for each in reports.values()]),
                 verified_at=self._clock(),
                 silent_cells=[],
             )

@@ -50,7 +50,7 @@ async def hosts(tmp_path: Path) -> AsyncIterator[Hosts]:
 
 def done(world: World) -> bool:
     """Whether this cell has seen its own part complete."""
-    part = world.control.verification.own_part
+    part = world.control.verification.own_report
     return part is not None and part.done
 
 

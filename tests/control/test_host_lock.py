@@ -1,0 +1,149 @@
+"""The lock file behind a disk that fails, hangs, or is written by other cells: nobody waits for it for long."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.control.host_lock import HostLock
+from app.control.lockfile import UNKNOWN, LockFile
+from app.control.lookout import Lookout
+from app.fleet.bus import BusMessage, Locked
+from rollout.state import Lock, Rollout
+from tests.fleet.memory_bus import MemoryBus
+
+MINE = Lock(1, 0, 1.0, "ann", True, "errors")
+OTHERS = Lock(1, 0, 2.0, "bob", True, "slow")
+LIMIT_S = 0.05
+
+
+class HangingFile(LockFile):
+    """Every call that writes waits until the test lets it go on."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.go_on = threading.Event()
+        self.hangs = False
+        self.calls = 0
+
+    def write(self, lock: Lock) -> None:
+        self._wait()
+        super().write(lock)
+
+    def lift(self, generation: int, known: Lock | None) -> None:
+        self._wait()
+        super().lift(generation, known)
+
+    def read(self) -> Lock | None:
+        self._wait()
+        return super().read()
+
+    def _wait(self) -> None:
+        self.calls += 1
+        if self.hangs:
+            self.go_on.wait(30)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[HangingFile]:
+    file = HangingFile(tmp_path)
+    yield file
+    file.go_on.set()
+
+
+def locked(lock: Lock | None) -> Rollout:
+    return Rollout(phase="rolled_back" if lock else "idle", generation=0 if lock else 1, lock=lock)
+
+
+async def test_a_write_to_a_disk_that_hangs_ends_and_is_tried_again(file: HangingFile) -> None:
+    disk = HostLock(file, LIMIT_S)
+    file.hangs = True
+    async with asyncio.timeout(5), disk.turn:
+        await disk.write(MINE)
+    assert not disk.agrees(locked(MINE))
+    file.hangs = False
+    file.go_on.set()
+    async with asyncio.timeout(5):
+        while not disk.agrees(locked(MINE)):
+            await disk.settle(locked(MINE))
+            await asyncio.sleep(0)  # the thread's answer comes in a turn of the loop
+    assert LockFile(file.path.parent).read() == MINE
+
+
+async def test_while_a_call_hangs_no_other_waits_behind_it(file: HangingFile) -> None:
+    disk = HostLock(file, LIMIT_S)
+    file.hangs = True
+    async with disk.turn:
+        await disk.write(MINE)
+    calls = file.calls
+    for _ in range(100):  # a hundred limits would be five seconds
+        async with asyncio.timeout(5), disk.turn:
+            await disk.write(OTHERS)
+    assert file.calls == calls
+    assert disk.of_others() is None  # nor is the loop's own look at the file held up
+
+
+async def test_a_lock_that_could_not_be_lifted_is_lifted_later(file: HangingFile) -> None:
+    disk = HostLock(file, LIMIT_S)
+    async with disk.turn:
+        await disk.write(MINE)
+    file.hangs = True
+    await disk.settle(locked(None))
+    assert not disk.agrees(locked(None))
+    file.hangs = False
+    file.go_on.set()
+    async with asyncio.timeout(5):
+        while not disk.agrees(locked(None)):
+            await disk.settle(locked(None))
+            await asyncio.sleep(0)
+    assert LockFile(file.path.parent).read() is None
+
+
+async def test_a_disk_that_does_not_answer_at_the_start_counts_as_a_lock(
+    file: HangingFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.control.host_lock.START_S", LIMIT_S)
+    file.hangs = True
+    async with asyncio.timeout(5):
+        found = await HostLock(file, LIMIT_S).find()
+    assert found is not None
+    assert found.generation == UNKNOWN
+    assert "does not answer" in found.reason
+
+
+async def test_what_another_cell_left_is_found_once_and_ones_own_never(file: HangingFile, tmp_path: Path) -> None:
+    disk, elsewhere = HostLock(file), LockFile(tmp_path)
+    async with disk.turn:
+        await disk.write(MINE)
+    assert disk.of_others() is None
+    elsewhere.write(OTHERS)
+    assert disk.of_others() == OTHERS
+    assert disk.of_others() is None
+    elsewhere.write(MINE)
+    assert disk.of_others() is None
+
+
+async def test_the_lookout_hands_what_it_finds_to_whoever_hears_the_bus(file: HangingFile, tmp_path: Path) -> None:
+    heard: list[tuple[str, BusMessage]] = []
+
+    class Listener:
+        def hear(self, sender: str, message: BusMessage) -> None:
+            heard.append((sender, message))
+
+        def present(self) -> None:
+            """Nobody comes or goes."""
+
+    board: dict[str, MemoryBus] = {}
+    bus, other = MemoryBus("a", board), MemoryBus("b", board)
+    bus.open(Listener())
+    lookout = Lookout(bus, HostLock(file))
+    lookout.look()
+    assert heard == []
+    other.tell(Locked(MINE))
+    LockFile(tmp_path).write(OTHERS)
+    lookout.look()
+    assert heard == [("b", Locked(MINE)), ("", Locked(OTHERS))]
