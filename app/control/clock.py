@@ -18,7 +18,8 @@ class RolloutClock:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._read_s = 0.0
+        self._read_s: float | None = None
+        """What the record said last; None: there was none yet."""
         self._base_s = 0.0
         """What the clock said at `_since`."""
         self._since = 0.0
@@ -30,6 +31,12 @@ class RolloutClock:
     def elapsed_s(self) -> float:
         """Seconds on the rollout's clock now."""
         return self._base_s + max(0.0, min(self._monotonic(), self._until) - self._since)
+
+    @property
+    def unsaved_s(self) -> float:
+        """Seconds that this cell has counted and the record does not say yet."""
+        leads = self._leads and self._monotonic() < self._until
+        return max(0.0, self.elapsed_s - (self._read_s or 0.0)) if leads else 0.0
 
     def read(self, elapsed_s: float) -> None:
         """The record says so. A leader knows better, unless a cell that follows has saved a command since."""
@@ -49,7 +56,7 @@ class RolloutClock:
         if until <= now:
             return
         if not self._leads:
-            self._base_s, self._since = self._read_s, now
+            self._base_s, self._since = self._read_s or 0.0, now
         elif self._until < now:
             self._base_s, self._since = self.elapsed_s, now
         self._until, self._leads = until, True

@@ -13,7 +13,7 @@ from time import monotonic
 import structlog
 
 from app.control.change import Changes
-from app.control.clock import RolloutClock
+from app.control.clock import SAVE_S, RolloutClock
 from app.control.enforcer import Enforcer
 from app.control.flag_writer import FlagWriter
 from app.control.follower import Follower
@@ -121,6 +121,8 @@ class ControlLoop:
     async def close(self) -> None:
         """Watch no longer, and write what still waits; every change was saved when it was made."""
         self._notifier.close()
+        if self._clock.unsaved_s > 0:
+            await self._save_clock()  # before another cell leads, which begins with what is saved
         await self._lease.release()
         if self._register is not None:
             await self._register.leave()
@@ -151,6 +153,13 @@ class ControlLoop:
             await self._changes.step(self._seen())
             if self._state.record.revision != before.revision:
                 self._sync.say()
+        if self._clock.unsaved_s >= SAVE_S:
+            await self._save_clock()
+
+    async def _save_clock(self) -> None:
+        if not self._repository.down:
+            with suppress(StoreUnavailable):
+                await self._repository.save_clock()
 
     def _seen(self) -> Tick:
         """What the guardrails say now, in all cells where this one leads."""

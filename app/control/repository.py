@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import msgspec
 import structlog
@@ -50,29 +51,32 @@ class Repository:
         self._entries: deque[AuditEntry] = deque(maxlen=WAITING)
         self._receipts: dict[str, Receipt] = {}
         self._flushes: set[asyncio.Task[None]] = set()
+        self._text = ""
+        """Of `stored`, as it was read or written last."""
 
     async def load(self) -> bool:
-        """Read the record; whether it is another one than before."""
+        """Read the record; whether it is another one than before. That only its clock went on is no change."""
         with self._watched():
             record = await self._store.load_record()
         before, known = self.stored, self.loaded
         self.loaded = True
         if record is None:
             return not known
-        if before is None or before.revision != record.revision or not known:
-            self._take(read_record(record))
-            return True
-        return False
+        if known and record.text == self._text:
+            return False
+        rollout = read_record(record)
+        self._take(rollout, record)
+        return not known or before is None or replace(rollout, elapsed_s=before.elapsed_s) != before
 
     def learn(self, record: StoredRecord) -> bool:
         """Another cell has saved this record; whether it is newer than what is known. Raises `UnreadableRecord`."""
         if not self.loaded or (self.stored is not None and record.revision <= self.stored.revision):
             return False
-        self._take(read_record(record))
+        self._take(read_record(record), record)
         return True
 
-    def _take(self, rollout: Rollout) -> None:
-        self.stored = rollout
+    def _take(self, rollout: Rollout, record: StoredRecord) -> None:
+        self.stored, self._text = rollout, record.text
         self._clock.read(rollout.elapsed_s)
 
     async def save(self, rollout: Rollout, entry: AuditEntry) -> None:
@@ -81,8 +85,23 @@ class Repository:
         record = write_record(rollout)
         with self._watched():
             await self._store.save_record(record, expected, entry)
-        self._take(rollout)
+        self._take(rollout, record)
         self._announce(record)
+
+    async def save_clock(self) -> None:
+        """Write down what the rollout's clock says now: no new revision, no entry, and nobody is told.
+
+        A record that somebody else has changed meanwhile has a time of its own, and is left alone.
+        """
+        before = self.stored
+        if before is None:
+            return
+        rollout = replace(before, elapsed_s=max(before.elapsed_s, self._clock.elapsed_s))
+        record = write_record(rollout)
+        with suppress(RevisionTaken), self._watched():
+            await self._store.rewrite_record(record)
+            if self.stored is before:
+                self._take(rollout, record)
 
     async def append(self, entry: AuditEntry) -> None:
         """Write an audit entry now."""

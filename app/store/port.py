@@ -119,6 +119,13 @@ class Store(Protocol):
         """
         ...
 
+    async def rewrite_record(self, record: StoredRecord) -> None:
+        """Replace the text of the record that has this revision, where nothing was decided: nobody is told, no entry.
+
+        Raises `RevisionTaken` when the stored revision is another one, or there is none.
+        """
+        ...
+
     def changes(self) -> AsyncGenerator[int, None]:
         """The record's revision, now and whenever it or the pins may have changed, until the consumer stops.
 

@@ -43,20 +43,21 @@ class SqlStore(FleetStore):
     async def save_record(
         self, record: StoredRecord, expected: int | None, entry: AuditEntry, rollback: StoredRollback | None = None
     ) -> None:
-        table = tables.rollout
-        values = {"revision": record.revision, "record": record.text}
         async with self._begin(self._control) as connection:
             if expected is None:
-                if not await insert_new(connection, table, {"name": NAME, **values}):
+                row = {"name": NAME, "revision": record.revision, "record": record.text}
+                if not await insert_new(connection, tables.rollout, row):
                     raise RevisionTaken("a record is there already")
             else:
-                same = update(table).where(table.c.name == NAME, table.c.revision == expected).values(**values)
-                if (await connection.execute(same)).rowcount != 1:
-                    raise RevisionTaken(f"revision {expected} is no longer the stored one")
+                await _replace_record(connection, record, expected)
             await _insert_audit(connection, entry)
             if rollback is not None:
                 await _replace_rollback(connection, rollback)
             await tell(connection, record.revision)
+
+    async def rewrite_record(self, record: StoredRecord) -> None:
+        async with self._begin(self._control) as connection:
+            await _replace_record(connection, record, record.revision)
 
     # -- audit and rollbacks --------------------------------------------------------------------------------------
 
@@ -204,6 +205,14 @@ def postgres_store(url: str, limit_s: float = 3.0) -> SqlStore:
         statement_s,
         HURRY_S,
     )
+
+
+async def _replace_record(connection: AsyncConnection, record: StoredRecord, expected: int) -> None:
+    table = tables.rollout
+    same = update(table).where(table.c.name == NAME, table.c.revision == expected)
+    replaced = await connection.execute(same.values(revision=record.revision, record=record.text))
+    if replaced.rowcount != 1:
+        raise RevisionTaken(f"revision {expected} is no longer the stored one")
 
 
 async def _insert_audit(connection: AsyncConnection, entry: AuditEntry) -> None:

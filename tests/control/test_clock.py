@@ -31,6 +31,20 @@ def test_a_leader_counts_every_second() -> None:
     assert bench.clock.elapsed_s == 3_700.5
 
 
+def test_what_is_not_saved_yet_is_what_a_leader_has_counted_since() -> None:
+    bench = Bench()
+    bench.now += 20
+    assert bench.clock.unsaved_s == 0, "a cell that follows has nothing to save"
+    bench.leads_for(20)
+    assert bench.clock.unsaved_s == 20
+    bench.clock.read(bench.clock.elapsed_s)
+    assert bench.clock.unsaved_s == 0
+    bench.leads_for(2)
+    assert bench.clock.unsaved_s == 2
+    bench.now += 60
+    assert bench.clock.unsaved_s == 0, "whoever leads no longer has nothing to say"
+
+
 def test_a_leader_counts_no_longer_than_it_leads() -> None:
     bench = Bench()
     bench.leads_for(10)
@@ -65,6 +79,12 @@ def test_a_cell_that_follows_adds_what_the_leader_may_not_have_saved_yet() -> No
         bench.now += passed_s
         assert bench.clock.elapsed_s == elapsed_s
     assert SAVE_S == 30
+
+
+def test_the_first_thing_read_may_be_that_nothing_has_passed() -> None:
+    bench = Bench(0.0)
+    bench.now += 2
+    assert bench.clock.elapsed_s == 2
 
 
 def test_reading_the_same_again_is_no_news() -> None:

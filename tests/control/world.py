@@ -17,6 +17,7 @@ from app.control.record import read_record
 from app.errors import StoreUnavailable
 from app.flags.embedded import EmbeddedFlags
 from app.fleet.bus import Bus, NoBus
+from app.fleet.lease import Lease
 from app.metrics.counters import Counters
 from app.settings import Settings
 from app.store.port import StoredRecord, StoredRollback
@@ -52,6 +53,9 @@ class FragileStore(SqlStore):
         self._go.set()
         self._held = asyncio.Event()
         self._saves_left = -1
+        self._rewritten = asyncio.Event()
+        self._answer = asyncio.Event()
+        self._answer.set()
 
     def fail(self, failing: bool) -> None:
         self._failing = failing
@@ -81,6 +85,22 @@ class FragileStore(SqlStore):
         self._saves_left -= 1
         await super().save_record(record, expected, entry, rollback)
         self.log.append("record saved")
+
+    def hold_rewrite(self) -> None:
+        """The next text that is rewritten is in the store, and whoever wrote it does not know so before `answer`."""
+        self._rewritten.clear()
+        self._answer.clear()
+
+    async def rewritten(self) -> None:
+        await self._rewritten.wait()
+
+    def answer(self) -> None:
+        self._answer.set()
+
+    async def rewrite_record(self, record: StoredRecord) -> None:
+        await super().rewrite_record(record)
+        self._rewritten.set()
+        await self._answer.wait()
 
     async def open(self) -> None:
         if self._failing:
@@ -142,7 +162,9 @@ class World:
         store_down: bool = False,
         bus: Bus | None = None,
         host: str = "",
+        several: bool = False,
     ) -> World:
+        """`several`: other cells share the store, and the one that holds its lease leads."""
         log: list[str] = []
         store = FragileStore(sqlite_store(database or folder), log)
         cell, flags, counters = MemoryCell(name, USERS, log), EmbeddedFlags(GROUP), Counters()
@@ -164,6 +186,7 @@ class World:
             clock=lambda: world.now,
             monotonic=lambda: world.monotonic,
             bus=bus,
+            lease=Lease(store, f"{name}/1", lambda: world.monotonic) if several else None,
             host=host,
             wakeup=wakeup,
         )

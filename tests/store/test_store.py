@@ -34,6 +34,29 @@ async def outcomes(attempts: Sequence[Awaitable[object]]) -> list[object]:
 # -- the record -------------------------------------------------------------------------------------------------------
 
 
+async def test_a_text_is_rewritten_without_a_revision_or_an_entry(store: SqlStore, place: str) -> None:
+    await store.save_record(StoredRecord(1, "one"), None, entry())
+    await store.save_record(StoredRecord(2, "two"), 1, entry("promote", revision=2))
+    await store.rewrite_record(StoredRecord(2, "two, a little later"))
+    async with opened(place) as another:
+        assert await another.load_record() == StoredRecord(2, "two, a little later")
+        assert [item.what for item in (await another.load_audit()).items] == ["promote", "set"]
+    await store.save_record(StoredRecord(3, "three"), 2, entry(revision=3))
+    assert await store.load_record() == StoredRecord(3, "three")
+
+
+@pytest.mark.parametrize("revision", [1, 3])
+async def test_a_text_of_another_revision_is_not_rewritten(store: SqlStore, revision: int) -> None:
+    with pytest.raises(RevisionTaken):
+        await store.rewrite_record(StoredRecord(revision, "lost"))
+    assert await store.load_record() is None
+    await store.save_record(StoredRecord(1, "one"), None, entry())
+    await store.save_record(StoredRecord(2, "two"), 1, entry())
+    with pytest.raises(RevisionTaken, match=f"revision {revision} is no longer the stored one"):
+        await store.rewrite_record(StoredRecord(revision, "lost"))
+    assert await store.load_record() == StoredRecord(2, "two")
+
+
 async def test_there_is_no_record_before_the_first(store: SqlStore) -> None:
     assert await store.load_record() is None
     assert await store.load_rollback() is None
