@@ -31,13 +31,6 @@ class FleetStore(Feed):
             await insert_new(connection, table, {"name": name, "holder": "", "expires_at": 0.0})
             return (await connection.execute(take)).rowcount == 1
 
-    async def renew_lease(self, name: str, holder: str, ttl_s: float) -> bool:
-        table, now = tables.leases, database_now()
-        mine = (table.c.name == name) & (table.c.holder == holder) & (table.c.expires_at > now)
-        async with self._begin(self._sessions) as connection:
-            kept = await connection.execute(update(table).where(mine).values(expires_at=now + ttl_s))
-            return kept.rowcount == 1
-
     async def release_lease(self, name: str, holder: str) -> None:
         table = tables.leases
         async with self._begin(self._sessions) as connection:

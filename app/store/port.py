@@ -111,9 +111,7 @@ class Store(Protocol):
         """The control record; None before the first was saved."""
         ...
 
-    async def save_record(
-        self, record: StoredRecord, expected: int | None, entry: AuditEntry, rollback: StoredRollback | None = None
-    ) -> None:
+    async def save_record(self, record: StoredRecord, expected: int | None, entry: AuditEntry) -> None:
         """Replace the record of revision `expected` (None: there is none) and write the audit entry, both or neither.
 
         Raises `RevisionTaken` when the stored revision is another one.
@@ -185,10 +183,6 @@ class Store(Protocol):
 
     async def acquire_lease(self, name: str, holder: str, ttl_s: float) -> bool:
         """Take a lease that is free, has run out or is held already, for `ttl_s` from now by the store's clock."""
-        ...
-
-    async def renew_lease(self, name: str, holder: str, ttl_s: float) -> bool:
-        """Keep a lease. False: it ran out, or is somebody else's; whoever goes on as if not is a second leader."""
         ...
 
     async def release_lease(self, name: str, holder: str) -> None:

@@ -40,9 +40,7 @@ class SqlStore(FleetStore):
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else StoredRecord(row.revision, row.record)
 
-    async def save_record(
-        self, record: StoredRecord, expected: int | None, entry: AuditEntry, rollback: StoredRollback | None = None
-    ) -> None:
+    async def save_record(self, record: StoredRecord, expected: int | None, entry: AuditEntry) -> None:
         table = tables.rollout
         values = {"revision": record.revision, "record": record.text}
         async with self._begin(self._control) as connection:
@@ -54,8 +52,6 @@ class SqlStore(FleetStore):
                 if (await connection.execute(same)).rowcount != 1:
                     raise RevisionTaken(f"revision {expected} is no longer the stored one")
             await _insert_audit(connection, entry)
-            if rollback is not None:
-                await _replace_rollback(connection, rollback)
             await tell(connection, record.revision)
 
     # -- audit and rollbacks --------------------------------------------------------------------------------------
@@ -78,7 +74,8 @@ class SqlStore(FleetStore):
 
     async def save_rollback(self, rollback: StoredRollback) -> None:
         async with self._begin(self._control) as connection:
-            await _replace_rollback(connection, rollback)
+            row = {"id": rollback.id, "at": rollback.at, "receipt": rollback.text}
+            await replace(connection, tables.rollbacks, [row])
 
     async def load_rollback(self, id: str | None = None) -> StoredRollback | None:
         table = tables.rollbacks
@@ -238,7 +235,3 @@ def _read_audit(row: RowMapping) -> AuditEntry:
     for column in _JSON_COLUMNS:
         values[column] = msgspec.json.decode(cast("str", values[column]))
     return msgspec.convert(values, AuditEntry)
-
-
-async def _replace_rollback(connection: AsyncConnection, rollback: StoredRollback) -> None:
-    await replace(connection, tables.rollbacks, [{"id": rollback.id, "at": rollback.at, "receipt": rollback.text}])
