@@ -21,7 +21,6 @@ MESSAGE_ID_CHARACTERS = 128
 Text = Annotated[str, Meta(min_length=1, max_length=CONTENT_CHARACTERS)]
 Id = Annotated[str, Meta(min_length=1, max_length=MESSAGE_ID_CHARACTERS)]
 
-Terminal: TypeAlias = Literal["agent_completed", "agent_stopped", "thread_history", "thread_switched", "error"]
 ErrorCode: TypeAlias = Literal[
     "invalid_json",
     "unknown_type",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 
@@ -16,6 +17,7 @@ from app.supervisor.faults import CRASH_EXIT_STATUS, KEYS, NO_FAULTS, FaultPlan,
 from app.supervisor.loading import load_path
 
 HELLO, POISON = Request("message", "hello"), Request("message", "some poison here")
+MEBIBYTE = 1 << 20
 
 
 @pytest.mark.parametrize("text", ["", "  ", "{}"])
@@ -90,12 +92,18 @@ async def test_a_trigger_limits_a_fault_to_messages_that_contain_it() -> None:
 
 
 async def test_a_leak_stays_until_the_faults_are_replaced() -> None:
-    faults = Faults(plan_of({"leak_bytes": 1000, "leak_on": "hello"}))
-    await outcomes(faults, HELLO, 3)
-    await outcomes(faults, POISON, 3)
-    assert faults.leaked_bytes == 3000
-    faults.replace(NO_FAULTS)
-    assert faults.leaked_bytes == 0 and not faults.active
+    faults = Faults(plan_of({"leak_bytes": MEBIBYTE, "leak_on": "hello"}))
+    tracemalloc.start()
+    try:
+        await outcomes(faults, POISON, 3)
+        assert tracemalloc.get_traced_memory()[0] < MEBIBYTE
+        await outcomes(faults, HELLO, 3)
+        assert 3 * MEBIBYTE <= tracemalloc.get_traced_memory()[0] < 4 * MEBIBYTE
+        faults.replace(NO_FAULTS)
+        assert tracemalloc.get_traced_memory()[0] < MEBIBYTE
+    finally:
+        tracemalloc.stop()
+    assert not faults.active
 
 
 async def test_latency_delays_by_its_milliseconds() -> None:
