@@ -127,7 +127,7 @@ WAYS_TO_SUPERVISORS = ("app.supervisor.legacy", "app.supervisor.websocket")
 """Named by text in `app.supervisor.loading`, so that a worker imports its own path's only."""
 
 
-BASE = ("app.errors", "app.settings", "app.messages", "app.logs", "app.secret")
+BASE = ("app.errors", "app.settings", "app.messages", "app.logs", "app.problem", "app.secret")
 KNOWS: dict[str, tuple[str, ...]] = {
     "rollout": (),
     "dashboards": ("rollout",),
