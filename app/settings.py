@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_type_hints
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Meta
@@ -32,6 +33,10 @@ RESERVED = (
     "notify",
 )
 """Names kept for what is not there yet: set, they stop the start, so that nobody waits for an effect."""
+
+
+SECRETS: frozenset[str] = frozenset({"secret", "jwt_key", "unleash_token", "unleash_admin_token", "notify"})
+"""Settings of which nobody is shown more than that they are set; addresses of notifications hold keys too."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,6 +189,21 @@ def describe() -> list[Description]:
         text = "unset" if default in (None, "") else str(default)
         rows.append(Description(variable_of(name), text, hints[name].__metadata__[-1].description))
     return rows
+
+
+def shown_value(name: str, value: object) -> str:
+    """A setting's value as people may see it: no secret, and no password or query within an address."""
+    if value in (None, ""):
+        return "unset"
+    if name in SECRETS:
+        return "set, not shown"
+    text = str(value)
+    if "://" not in text:
+        return text
+    parts = urlsplit(text)
+    host = parts.netloc.rpartition("@")[2]
+    hidden = "…@" if "@" in parts.netloc else ""
+    return urlunsplit((parts.scheme, hidden + host, parts.path, "…" if parts.query else "", ""))
 
 
 def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = None) -> Settings:

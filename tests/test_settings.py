@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from app.errors import SettingError
-from app.settings import FLAG, Settings, describe, is_loopback, load_settings, variable_of
+from app.settings import (
+    FLAG,
+    SECRETS,
+    Settings,
+    describe,
+    is_loopback,
+    load_settings,
+    shown_value,
+    variable_of,
+)
 
 NOWHERE = Path("there-is-no-such-file.toml")
 
@@ -142,3 +151,29 @@ def test_every_setting_describes_itself() -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Settings().drain_s = 3  # type: ignore[misc]
+
+
+def test_no_setting_that_sounds_secret_is_shown() -> None:
+    """A new setting whose name says what it is must not be forgotten here."""
+    sounding = {
+        name
+        for name in Settings.__struct_fields__
+        if any(word in name for word in ("secret", "key", "token", "password")) and not name.startswith("jwks")
+    }
+    assert sounding <= SECRETS <= set(Settings.__struct_fields__)
+    assert {shown_value(name, "hunter2") for name in SECRETS} == {"set, not shown"}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("postgresql://crossfade:hunter2@db:5432/crossfade?sslpassword=x", "postgresql://…@db:5432/crossfade?…"),
+        ("http://unleash:4242/api", "http://unleash:4242/api"),
+        ("sqlite", "sqlite"),
+        ("", "unset"),
+        (None, "unset"),
+        (False, "False"),
+    ],
+)
+def test_an_address_keeps_its_host_and_loses_its_password(value: object, text: str) -> None:
+    assert shown_value("store", value) == text
