@@ -9,6 +9,7 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, get_type_hints
 from urllib.parse import urlsplit, urlunsplit
@@ -229,7 +230,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
             if value != "" or variable != FLAG:
                 raw[known[variable]] = value
         elif variable.startswith(PREFIX) and variable not in elsewhere and not variable.startswith("CROSSFADE_TEST_"):
-            raise SettingError(f"{variable}={value!r}: no such setting; `crossfade doctor` lists them all")
+            raise SettingError(f"{variable}: no such setting; {_nearest(variable)}")
     return validate(Settings(**{name: _convert(name, value) for name, value in raw.items()}))  # type: ignore[arg-type]
 
 
@@ -239,7 +240,15 @@ def _convert(name: str, value: object) -> object:
         return msgspec.convert(value, hint, strict=False)
     except msgspec.ValidationError as error:
         allowed = "false, true or unset" if name == "forced" else hint.__metadata__[-1].description
-        raise SettingError(f"{variable_of(name)}={value!r}: {error}; allowed: {allowed}") from None
+        # A password in an address is not repeated: this line stands in a log.
+        shown = shown_value(name, value) if value and isinstance(value, str) else value
+        raise SettingError(f"{variable_of(name)}={shown!r}: {error}; allowed: {allowed}") from None
+
+
+def _nearest(variable: str) -> str:
+    """What was perhaps meant by an unknown variable; its value may be a secret and is not repeated."""
+    nearest = get_close_matches(variable.removeprefix(PREFIX).lower(), Settings.__struct_fields__, n=1)
+    return f"did you mean {variable_of(nearest[0])}?" if nearest else "the README has a table of all settings"
 
 
 def validate(settings: Settings) -> Settings:

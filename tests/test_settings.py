@@ -88,7 +88,8 @@ def test_the_flag_variable_forces_a_path_or_is_unset(tmp_path: Path, value: str,
         ("CROSSFADE_QUEUE_MESSAGES", "", "CROSSFADE_QUEUE_MESSAGES=''"),
         ("CROSSFADE_PARTITION", "v3", "CROSSFADE_PARTITION='v3'"),
         (FLAG, "maybe", "false, true or unset"),
-        ("CROSSFADE_DRIAN_S", "2", "CROSSFADE_DRIAN_S='2': no such setting"),
+        ("CROSSFADE_DRIAN_S", "2", "CROSSFADE_DRIAN_S: no such setting; did you mean CROSSFADE_DRAIN_S?"),
+        ("CROSSFADE_WHATEVER_ELSE", "2", "CROSSFADE_WHATEVER_ELSE: no such setting; the README has a table"),
     ],
 )
 def test_a_bad_value_is_one_line_with_the_variable_and_what_is_allowed(
@@ -113,9 +114,17 @@ def test_a_bad_file_is_named(tmp_path: Path, toml: str, said: str) -> None:
         load(tmp_path, toml)
 
 
-def test_a_secret_that_is_too_short_is_not_repeated(tmp_path: Path) -> None:
-    with pytest.raises(SettingError) as caught:
-        load(tmp_path, CROSSFADE_SECRET="hunter2")
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CROSSFADE_SECRET", "hunter2"),
+        ("CROSSFADE_SECERT", "hunter2"),
+        ("CROSSFADE_STORE", "postgres://crossfade:hunter2@db/crossfade"),
+    ],
+)
+def test_a_secret_that_is_not_accepted_is_not_repeated(tmp_path: Path, variable: str, value: str) -> None:
+    with pytest.raises(SettingError, match=variable) as caught:
+        load(tmp_path, **{variable: value})
     assert "hunter2" not in str(caught.value)
 
 
