@@ -16,6 +16,9 @@ from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 TokenRole = Literal["viewer", "oncall", "manager"]
 TokenKind = Literal["bearer", "code", "session"]
 
+AUDIT_PAGE = 200
+"""Most audit entries in one answer."""
+
 
 class RevisionTaken(CrossfadeError):
     """Another writer saved a record since the one this change is based on was read; nothing was written."""
@@ -133,7 +136,7 @@ class Store(Protocol):
     async def load_audit(
         self, before: int | None = None, limit: int = 50, wanted: AuditFilter = EVERYTHING
     ) -> AuditPage:
-        """Entries that are wanted, the newest first, of ids lower than `before`.
+        """Entries that are wanted, the newest first, of ids lower than `before`; at most `AUDIT_PAGE`.
 
         An outage's entries are written late, so the order of ids and that of times differ.
         """

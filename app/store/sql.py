@@ -19,14 +19,12 @@ from app.store.dialects import insert_new, replace, tell
 from app.store.engines import GRACE_S, HURRY_S, postgres_engine, sqlite_engine
 from app.store.feed import NAME, read_revision
 from app.store.fleet import FleetStore
-from app.store.port import RevisionTaken, SeriesChunk, StoredRecord, StoredResume, StoredRollback, Token
+from app.store.port import AUDIT_PAGE, RevisionTaken, SeriesChunk, StoredRecord, StoredResume, StoredRollback, Token
 from rollout.names import PathName
 from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 
 _JSON_COLUMNS = ("before", "after", "figures")
 _TEXT_COLUMNS = ("who", "role", "source", "what", "reason")
-PAGE = 200
-"""Most audit entries in one answer."""
 
 
 class SqlStore(FleetStore):
@@ -63,7 +61,7 @@ class SqlStore(FleetStore):
     async def load_audit(
         self, before: int | None = None, limit: int = 50, wanted: AuditFilter = EVERYTHING
     ) -> AuditPage:
-        limit = max(1, min(limit, PAGE))
+        limit = max(1, min(limit, AUDIT_PAGE))
         query = select(tables.audit).where(*_conditions(wanted)).order_by(tables.audit.c.id.desc()).limit(limit + 1)
         if before is not None:
             query = query.where(tables.audit.c.id < before)
