@@ -1,7 +1,7 @@
-"""The built-in message format: what clients may say and how events are written down, for both ends of a worker's link.
+"""The built-in message format: reads what clients send and renders the events they get.
 
-The session core sees only `Inbound`, `Refusal` and bytes, so another format can be put in this module's place; it
-knows nothing of sockets, sessions or paths.
+Both ends of a worker's link use it. The session core sees only `Inbound`, `Refusal` and bytes, so another format can
+take the place of this module.
 """
 
 from __future__ import annotations
@@ -10,162 +10,33 @@ import itertools
 import secrets
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Literal, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET
 
-CONTENT_CHARACTERS = 4000
-MESSAGE_ID_CHARACTERS = 128
-
-Text = Annotated[str, Meta(min_length=1, max_length=CONTENT_CHARACTERS)]
-Id = Annotated[str, Meta(min_length=1, max_length=MESSAGE_ID_CHARACTERS)]
-
-ErrorCode: TypeAlias = Literal[
-    "invalid_json",
-    "unknown_type",
-    "invalid_payload",
-    "too_large",
-    "rate_limited",
-    "busy",
-    "duplicate",
-    "access_denied",
-    "timeout",
-    "interrupted",
-    "internal",
-]
+from app.message_types import (
+    MESSAGE_ID_CHARACTERS,
+    TYPES,
+    ClientEvent,
+    ClientMessage,
+    ErrorCode,
+    GetThreadHistory,
+    Inbound,
+    LooseMessage,
+    PingRequest,
+    Refusal,
+    Request,
+    StartAgent,
+    StopAgent,
+    SwitchThread,
+    UserMessage,
+)
 
 # What a client may usefully send again as it is. `interrupted` left the duplicate window, so its retry runs.
 RETRYABLE: frozenset[str] = frozenset({"rate_limited", "busy", "timeout", "interrupted", "internal"})
 
-
-class ContentPayload(Struct, frozen=True):
-    """One text under any of the names clients have used for it; `content` wins."""
-
-    content: Text | None = None
-    text: Text | None = None
-    message: Text | None = None
-
-    @property
-    def words(self) -> str | None:
-        return self.content or self.text or self.message
-
-
-class AgentPayload(Struct, frozen=True):
-    user_request: Text
-    agent: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-
-
-class StopPayload(Struct, frozen=True):
-    message_id: Id | None = None
-
-
-class HistoryPayload(Struct, frozen=True):
-    limit: Annotated[int, Meta(ge=1, le=100)] | None = None
-
-
-class SwitchPayload(Struct, frozen=True):
-    thread_id: Annotated[str, Meta(min_length=1, max_length=128)]
-
-
-class _Envelope(Struct, frozen=True, tag_field="type", kw_only=True):
-    message_id: Id | None = None
-    thread_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
-
-
-class UserMessage(_Envelope, tag="user_message", frozen=True, kw_only=True):
-    payload: ContentPayload
-
-
-class Chat(UserMessage, tag="chat", frozen=True):
-    pass
-
-
-class User(UserMessage, tag="user", frozen=True):
-    pass
-
-
-class PlainMessage(UserMessage, tag="message", frozen=True):
-    pass
-
-
-class ChatMessage(UserMessage, tag="chat_message", frozen=True):
-    pass
-
-
-class StartAgent(_Envelope, tag="start_agent", frozen=True, kw_only=True):
-    payload: AgentPayload
-
-
-class ExecuteAgent(StartAgent, tag="execute_agent", frozen=True):
-    pass
-
-
-class StopAgent(_Envelope, tag="stop_agent", frozen=True, kw_only=True):
-    payload: StopPayload = StopPayload()
-
-
-class GetThreadHistory(_Envelope, tag="get_thread_history", frozen=True, kw_only=True):
-    payload: HistoryPayload = HistoryPayload()
-
-
-class SwitchThread(_Envelope, tag="switch_thread", frozen=True, kw_only=True):
-    payload: SwitchPayload
-
-
-class PingRequest(_Envelope, tag="ping", frozen=True, kw_only=True):
-    pass
-
-
-ClientMessage: TypeAlias = (
-    UserMessage
-    | Chat
-    | User
-    | PlainMessage
-    | ChatMessage
-    | StartAgent
-    | ExecuteAgent
-    | StopAgent
-    | GetThreadHistory
-    | SwitchThread
-    | PingRequest
-)
-TYPES = (
-    "user_message, chat, user, message, chat_message, start_agent, execute_agent, stop_agent, "
-    "get_thread_history, switch_thread, ping"
-)
-
 _decoder = msgspec.json.Decoder(ClientMessage)
 _encoder = msgspec.json.Encoder()
-
-
-class Inbound(Struct, frozen=True):
-    """A readable frame. `kind` says how the session treats it: `work` is numbered and queued, the others are not."""
-
-    kind: Literal["work", "ping", "stop"]
-    message_id: str | None
-    thread_id: str | None = None
-    """The thread that the client named and whose owner must be checked; for `switch_thread` the new one."""
-    target: str | None = None
-    """For `stop`: the message to stop; none: the running one."""
-
-
-class Refusal(Struct, frozen=True):
-    """Why a frame was not accepted; becomes one `error` event without a number."""
-
-    code: ErrorCode
-    message: str
-    message_id: str | None = None
-
-
-class Request(Struct, frozen=True):
-    """What a supervisor is asked to do: one accepted message, aliases resolved."""
-
-    kind: Literal["message", "agent", "history", "switch"]
-    content: str = ""
-    agent: str | None = None
-    limit: int | None = None
-    thread_id: str | None = None
 
 
 def read(frame: str | bytes) -> Inbound | Refusal:
@@ -203,15 +74,10 @@ def request_of(frame: str | bytes) -> Request:
     raise msgspec.DecodeError("no work in this frame")
 
 
-class _Loose(Struct, frozen=True):
-    type: object = None
-    message_id: object = None
-
-
 def _refuse(frame: str | bytes, reason: str) -> Refusal:
     """Tell an unknown type from a bad payload, and find the id to answer to. Cold path."""
     try:
-        loose = msgspec.json.decode(frame, type=_Loose)
+        loose = msgspec.json.decode(frame, type=LooseMessage)
     except RecursionError:
         return Refusal("invalid_json", "the message is nested too deeply")
     except msgspec.MsgspecError:
@@ -222,19 +88,6 @@ def _refuse(frame: str | bytes, reason: str) -> Refusal:
     if not isinstance(loose.type, str) or loose.type not in TYPES.split(", "):
         return Refusal("unknown_type", f"type is one of {TYPES}", identity)
     return Refusal("invalid_payload", reason, identity)
-
-
-class ClientEvent(Struct, frozen=True):
-    """What a client hears, without `seq`, which the gateway stamps."""
-
-    type: str
-    payload: object
-    user_id: str
-    thread_id: str
-    timestamp: str
-    message_id: str | UnsetType = UNSET
-    number: int | UnsetType = UNSET
-    run_id: str | UnsetType = UNSET
 
 
 def render(

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app.errors import SettingError
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.errors import InjectedError
 
 VARIABLE = "CROSSFADE_FAULTS"

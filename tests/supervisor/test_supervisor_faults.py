@@ -10,7 +10,7 @@ import tracemalloc
 import pytest
 
 from app.errors import SettingError
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.contract import Opening
 from app.supervisor.errors import InjectedError
 from app.supervisor.faults import CRASH_EXIT_STATUS, KEYS, NO_FAULTS, FaultPlan, Faults, plan_of, plans_of_setting
@@ -145,7 +145,7 @@ async def test_a_crash_happens_on_its_trigger() -> None:
 def test_a_crash_ends_the_process_at_once() -> None:
     script = (
         "import asyncio, atexit\n"
-        "from app.messages import Request\n"
+        "from app.message_types import Request\n"
         "from app.supervisor.faults import Faults, plan_of\n"
         "atexit.register(print, 'cleaned up')\n"
         "asyncio.run(Faults(plan_of({'crash': True})).before(Request('message', 'x')))\n"
