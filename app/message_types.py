@@ -38,7 +38,8 @@ class ContentPayload(Struct, frozen=True):
     message: Text | None = None
 
     @property
-    def words(self) -> str | None:
+    def given(self) -> str | None:
+        """The text, whichever name it came under."""
         return self.content or self.text or self.message
 
 
@@ -128,14 +129,14 @@ TYPES = (
 
 
 class Inbound(Struct, frozen=True):
-    """A readable frame. `kind` says how the session treats it: `work` is numbered and queued, the others are not."""
+    """A frame that can be read. The session numbers and queues `work`; `ping` and `stop` it handles at once."""
 
     kind: Literal["work", "ping", "stop"]
     message_id: str | None
     thread_id: str | None = None
-    """The thread that the client named and whose owner must be checked; for `switch_thread` the new one."""
+    """The thread that the client named, whose owner is to be checked; for `switch_thread` the new one."""
     target: str | None = None
-    """For `stop`: the message to stop; none: the running one."""
+    """For `stop`: the message to stop; None: the running one."""
 
 
 class Refusal(Struct, frozen=True):
@@ -147,7 +148,7 @@ class Refusal(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True):
-    """What a supervisor is asked to do: one accepted message, aliases resolved."""
+    """One accepted message as the supervisor gets it, aliases resolved."""
 
     kind: Literal["message", "agent", "history", "switch"]
     content: str = ""
@@ -157,14 +158,14 @@ class Request(Struct, frozen=True):
 
 
 class LooseMessage(Struct, frozen=True):
-    """What is read of a message that is refused: enough to say why, and to whom."""
+    """The parts of a refused message that say why it is refused and which id the answer carries."""
 
     type: object = None
     message_id: object = None
 
 
 class ClientEvent(Struct, frozen=True):
-    """What a client hears, without `seq`, which the gateway stamps."""
+    """An event for a client, without `seq`, which the gateway adds."""
 
     type: str
     payload: object

@@ -32,7 +32,7 @@ from app.message_types import (
     UserMessage,
 )
 
-# What a client may usefully send again as it is. `interrupted` left the duplicate window, so its retry runs.
+# Errors after which the same message may be sent again. `interrupted` leaves the duplicate window, so the retry runs.
 RETRYABLE: frozenset[str] = frozenset({"rate_limited", "busy", "timeout", "interrupted", "internal"})
 
 _decoder = msgspec.json.Decoder(ClientMessage)
@@ -40,7 +40,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def read(frame: str | bytes) -> Inbound | Refusal:
-    """Check one client frame; its size has been checked before. Never raises."""
+    """Read one frame of a client, whose size has been checked. Never raises."""
     try:
         message = _decoder.decode(frame)
     except msgspec.ValidationError as error:
@@ -48,8 +48,10 @@ def read(frame: str | bytes) -> Inbound | Refusal:
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return Refusal("invalid_json", "the message is not valid JSON")
     if isinstance(message, UserMessage):
-        if message.payload.words is None:
-            return Refusal("invalid_payload", "payload.content is missing: 1..4000 characters", message.message_id)
+        if message.payload.given is None:
+            return Refusal(
+                "invalid_payload", "payload.content is missing; allowed: 1..4000 characters", message.message_id
+            )
     elif isinstance(message, PingRequest):
         return Inbound("ping", message.message_id)
     elif isinstance(message, StopAgent):
@@ -63,7 +65,7 @@ def request_of(frame: str | bytes) -> Request:
     """The request in a frame that `read` accepted as work. Raises `msgspec.DecodeError` on any other."""
     message = _decoder.decode(frame)
     if isinstance(message, UserMessage):
-        return Request("message", message.payload.words or "", thread_id=message.thread_id)
+        return Request("message", message.payload.given or "", thread_id=message.thread_id)
     if isinstance(message, StartAgent):
         payload = message.payload
         return Request("agent", payload.user_request, payload.agent, thread_id=message.thread_id)
@@ -71,22 +73,22 @@ def request_of(frame: str | bytes) -> Request:
         return Request("history", limit=message.payload.limit, thread_id=message.thread_id)
     if isinstance(message, SwitchThread):
         return Request("switch", thread_id=message.payload.thread_id)
-    raise msgspec.DecodeError("no work in this frame")
+    raise msgspec.DecodeError(f"a frame of type {type(message).__name__} is not work")
 
 
 def _refuse(frame: str | bytes, reason: str) -> Refusal:
-    """Tell an unknown type from a bad payload, and find the id to answer to. Cold path."""
+    """Tell an unknown type from a bad payload, and find the id for the answer. Not on the hot path."""
     try:
         loose = msgspec.json.decode(frame, type=LooseMessage)
     except RecursionError:
         return Refusal("invalid_json", "the message is nested too deeply")
     except msgspec.MsgspecError:
-        return Refusal("invalid_payload", "a message is a JSON object with a type and a payload")
+        return Refusal("invalid_payload", "a message must be a JSON object with `type` and `payload`")
     identity = loose.message_id if isinstance(loose.message_id, str) else None
     if identity is not None and not 1 <= len(identity) <= MESSAGE_ID_CHARACTERS:
         identity = None
     if not isinstance(loose.type, str) or loose.type not in TYPES.split(", "):
-        return Refusal("unknown_type", f"type is one of {TYPES}", identity)
+        return Refusal("unknown_type", f"type must be one of {TYPES}", identity)
     return Refusal("invalid_payload", reason, identity)
 
 
@@ -100,7 +102,7 @@ def render(
     run_id: str | None = None,
     now: float | None = None,
 ) -> bytes:
-    """One event as JSON bytes that begin after the brace, so that `stamp` can put `seq` first. `now` is Unix time."""
+    """One event as JSON without the opening brace, so that `stamp` can put `seq` first. `now` is in Unix seconds."""
     return _encoder.encode(
         ClientEvent(
             type,
@@ -116,12 +118,12 @@ def render(
 
 
 def stamp(seq: int, body: bytes) -> bytes:
-    """The frame a client gets: `body` of `render` with its number in the connection."""
+    """The frame for the client: a `body` made by `render`, with its sequence number in the connection."""
     return b'{"seq":%d,%b' % (seq, body)
 
 
 def error_payload(code: ErrorCode, message: str, reference: str = "") -> dict[str, object]:
-    """Payload of an `error` event; `reference` is the id under which the log has the details, made when not given."""
+    """Payload of an `error` event; `reference`, made if not given, is the id under which the log has the details."""
     return {
         "code": code,
         "message": message,
@@ -130,18 +132,18 @@ def error_payload(code: ErrorCode, message: str, reference: str = "") -> dict[st
     }
 
 
-# Random once a process and counted in it: unique, and cheap enough for every message.
+# A random part per process and a counter: unique, and cheap enough for every message.
 _process = secrets.token_hex(6)
 _made = itertools.count(1)
 
 
 def new_reference() -> str:
-    """An id for a log entry that a client may quote."""
+    """An id for a log entry, which a client may quote."""
     return secrets.token_hex(6)
 
 
 def new_message_id() -> str:
-    """An id for a message whose client gave none."""
+    """An id for a message that came without one."""
     return f"m-{_process}-{next(_made):x}"
 
 
@@ -150,8 +152,8 @@ _millisecond: tuple[int, str] = (-1, "")
 
 
 def timestamp(now: float) -> str:
-    """Unix seconds as ISO 8601 UTC with milliseconds; the texts of the running second and millisecond are kept."""
-    global _second, _millisecond  # noqa: PLW0603 - caches of one; formatting costs as much as the rest of an event
+    """Unix seconds as ISO 8601 in UTC with milliseconds; the last second and millisecond are cached."""
+    global _second, _millisecond  # noqa: PLW0603 - formatting costs as much as the rest of an event
     whole = int(now * 1000)
     if _millisecond[0] != whole:
         seconds, rest = divmod(whole, 1000)

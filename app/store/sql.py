@@ -1,6 +1,6 @@
 """The store on SQLAlchemy: the same statements on SQLite (two files) and PostgreSQL.
 
-`dialects` has what they do not share; it must not know what a record or a document means.
+`dialects` has what the two do not share.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, RowMapping, delete, insert, or_, select, u
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store import tables
-from app.store.dialects import insert_new, replace, tell
+from app.store.dialects import insert_new, notify, replace
 from app.store.engines import GRACE_S, HURRY_S, postgres_engine, sqlite_engine
 from app.store.feed import NAME, read_revision
 from app.store.fleet import FleetStore
@@ -28,7 +28,7 @@ _TEXT_COLUMNS = ("who", "role", "source", "what", "reason")
 
 
 class SqlStore(FleetStore):
-    """A `Store`; see `Connections` for its limits."""
+    """Implements `port.Store`; `Connections` explains the time limits."""
 
     # -- the record -----------------------------------------------------------------------------------------------
 
@@ -44,13 +44,13 @@ class SqlStore(FleetStore):
         async with self._begin(self._control) as connection:
             if expected is None:
                 if not await insert_new(connection, table, {"name": NAME, **values}):
-                    raise RevisionTaken("a record is there already")
+                    raise RevisionTaken("there is a record already")
             else:
                 same = update(table).where(table.c.name == NAME, table.c.revision == expected).values(**values)
                 if (await connection.execute(same)).rowcount != 1:
                     raise RevisionTaken(f"revision {expected} is no longer the stored one")
             await _insert_audit(connection, entry)
-            await tell(connection, record.revision)
+            await notify(connection, record.revision)
 
     # -- audit and rollbacks --------------------------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ class SqlStore(FleetStore):
             else:
                 await replace(connection, tables.pins, [{"user_id": user_id, "path": path}])
             await _insert_audit(connection, entry)
-            await tell(connection, await read_revision(connection))
+            await notify(connection, await read_revision(connection))
 
     async def save_token(self, token: Token) -> None:
         async with self._begin(self._control) as connection:
@@ -127,8 +127,8 @@ class SqlStore(FleetStore):
     async def save_resumes(self, resumes: Sequence[StoredResume]) -> None:
         if not resumes:
             return
-        # In one order, so that two cells that save the same ones wait for each other and not both for ever.
-        # By name: `asdict` copies deeply, and every session that was used in the last second comes along here.
+        # Sorted, so that two cells that save the same rows cannot deadlock.
+        # Not `asdict`, which copies deeply: every session that was used in the last second is in this list.
         rows = [
             {
                 "digest": resume.digest,
@@ -174,9 +174,9 @@ class SqlStore(FleetStore):
 
 
 def sqlite_store(folder: FilePath, limit_s: float = 5.0) -> SqlStore:
-    """The embedded store: `control.db` and `sessions.db` in `folder`, which is made when it is not there.
+    """The embedded store: `control.db` and `sessions.db` in `folder`, which is made if it does not exist.
 
-    A control record that was answered for survives a power cut; a resume document need not.
+    A saved control record survives a power cut; a resume document need not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     return SqlStore(
@@ -187,10 +187,10 @@ def sqlite_store(folder: FilePath, limit_s: float = 5.0) -> SqlStore:
 
 
 def postgres_store(url: str, limit_s: float = 3.0) -> SqlStore:
-    """The store of a fleet, in one database; `url` as libpq reads it. The same promises as `sqlite_store`.
+    """The store of a fleet, in one database, as durable as `sqlite_store`; `url` is read as libpq reads it.
 
-    Raises `SettingError` for a URL that cannot be read. Two pools, so that a crowd of resume
-    documents never stands before a command.
+    There are two pools, so that a command never waits behind many resume documents. Raises `SettingError` for a URL
+    that cannot be read.
     """
     statement_s = limit_s - GRACE_S
     return SqlStore(
@@ -212,7 +212,7 @@ async def _insert_audit(connection: AsyncConnection, entry: AuditEntry) -> None:
 
 
 def _storable(text: str) -> str:
-    """What a person typed must not keep a rollback out of the store; PostgreSQL knows no such character."""
+    """Text that PostgreSQL takes: it has no null character, and what a person typed must not stop a rollback."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
