@@ -1,18 +1,25 @@
-"""The errors of the service, one tree; what a person reads in them says what was wrong and what is allowed.
+"""The errors of the service, one tree. A message says what was wrong and what is allowed.
 
     CrossfadeError
     ├── SettingError        a setting has a value that is not allowed; stops the start
-    ├── FactoryError        a supervisor factory cannot be imported or is not usable
+    ├── FactoryError        a supervisor factory cannot be imported, or makes nothing usable
     ├── StateIncompatible   one path cannot restore the other's state documents
-    ├── LinkError           a peer on a worker's link broke the frame protocol
-    ├── IllegalTransition   a session was told something its state does not allow
+    ├── LinkError           a frame on a worker's link cannot be read; the link is closed
+    ├── IllegalTransition   a session does not allow this in its state
     ├── StoreUnavailable    the store cannot be reached; serving goes on, changes are refused
-    ├── UnknownCell         there is no cell of this name                                  (404)
-    ├── CellStillThere      a cell cannot be given up, because it reports or did just now  (409)
-    └── Unsatisfied         a call cannot be answered as asked (API: a problem document)
+    ├── UnknownCell         there is no cell of this name                                         (404)
+    ├── CellStillThere      a cell cannot be given up, because it reports or did just now         (409)
+    ├── RevisionTaken       another writer saved the record first                    app.store.port
+    ├── FlagRejected        the flag engine does not take a document                 app.flags
+    ├── AdmissionRefused    a client is not let in, with its HTTP status             app.gateway.admission
+    ├── BrokenRun           a supervisor broke the rules of a run                    app.worker.execution
+    ├── LoadTestError       a load test cannot be run as asked                       app.loadtest.options
+    └── SupervisorError     what a supervisor raises; drawn there                    app.supervisor.errors
 
-It must not know of any web framework.
+Those with a module behind them are defined there, beside what raises them.
 """
+
+from __future__ import annotations
 
 
 class CrossfadeError(Exception):
@@ -20,11 +27,11 @@ class CrossfadeError(Exception):
 
 
 class SettingError(CrossfadeError):
-    """A setting's value is not allowed: names the variable, the value and what is allowed, on one line."""
+    """A setting's value is not allowed: names the variable, the value and what is allowed, in one line."""
 
 
 class FactoryError(CrossfadeError):
-    """A supervisor factory (`package.module:factory`) cannot be imported, is shadowed, or makes nothing usable."""
+    """A supervisor factory (`package.module:factory`) cannot be imported, or makes nothing usable."""
 
 
 class StateIncompatible(CrossfadeError):
@@ -36,16 +43,16 @@ class LinkError(CrossfadeError):
 
 
 class IllegalTransition(CrossfadeError):
-    """A session was told something that its state does not allow: names the expected states and the actual one."""
+    """A session does not allow this in its state: names the states that would, and the actual one."""
 
 
 class StoreUnavailable(CrossfadeError):
-    """The store cannot be reached. What is known is served on; a change other than a rollback is refused."""
+    """The store cannot be reached. Serving goes on with what is known; every change but a rollback is refused."""
 
 
 class UnknownCell(CrossfadeError):
-    """There is no cell of this name: names those that there are."""
+    """There is no cell of this name: names the cells that exist."""
 
 
 class CellStillThere(CrossfadeError):
-    """A cell that cannot be given up: says how long ago it was heard."""
+    """A cell cannot be given up, because it still reports: says how long ago it was heard."""

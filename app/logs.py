@@ -1,4 +1,4 @@
-"""The log of the service: where it goes and what each line looks like."""
+"""The service's log: where it goes and what a line looks like."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import structlog
 
 
 def configure_logging(level: str = "info", json: bool | None = None, cell: str = "") -> None:
-    """Send our log and that of the libraries to standard error; as JSON, one object a line, unless it is a terminal.
+    """Send our log and the libraries' to standard error: JSON, one object per line, or plain text on a terminal.
 
-    `cell` stands in every line, when there are several.
+    `cell` is in every line when there are several cells.
     """
     if cell:
         structlog.contextvars.bind_contextvars(cell=cell)

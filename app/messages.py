@@ -1,7 +1,7 @@
-"""The built-in message format: what clients may say and how events are written down, for both ends of a worker's link.
+"""The built-in message format: reads what clients send and renders the events they get.
 
-The session core sees only `Inbound`, `Refusal` and bytes, so another format can be put in this module's place; it
-knows nothing of sockets, sessions or paths.
+Both ends of a worker's link use it. The session core sees only `Inbound`, `Refusal` and bytes, so another format can
+take the place of this module.
 """
 
 from __future__ import annotations
@@ -10,167 +10,37 @@ import itertools
 import secrets
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Literal, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET
 
-CONTENT_CHARACTERS = 4000
-MESSAGE_ID_CHARACTERS = 128
+from app.message_types import (
+    MESSAGE_ID_CHARACTERS,
+    TYPES,
+    ClientEvent,
+    ClientMessage,
+    ErrorCode,
+    GetThreadHistory,
+    Inbound,
+    LooseMessage,
+    PingRequest,
+    Refusal,
+    Request,
+    StartAgent,
+    StopAgent,
+    SwitchThread,
+    UserMessage,
+)
 
-Text = Annotated[str, Meta(min_length=1, max_length=CONTENT_CHARACTERS)]
-Id = Annotated[str, Meta(min_length=1, max_length=MESSAGE_ID_CHARACTERS)]
-
-Terminal: TypeAlias = Literal["agent_completed", "agent_stopped", "thread_history", "thread_switched", "error"]
-ErrorCode: TypeAlias = Literal[
-    "invalid_json",
-    "unknown_type",
-    "invalid_payload",
-    "too_large",
-    "rate_limited",
-    "busy",
-    "duplicate",
-    "access_denied",
-    "timeout",
-    "interrupted",
-    "internal",
-]
-
-# What a client may usefully send again as it is. `interrupted` left the duplicate window, so its retry runs.
+# Errors after which the same message may be sent again. `interrupted` leaves the duplicate window, so the retry runs.
 RETRYABLE: frozenset[str] = frozenset({"rate_limited", "busy", "timeout", "interrupted", "internal"})
-
-
-class ContentPayload(Struct, frozen=True):
-    """One text under any of the names clients have used for it; `content` wins."""
-
-    content: Text | None = None
-    text: Text | None = None
-    message: Text | None = None
-
-    @property
-    def words(self) -> str | None:
-        return self.content or self.text or self.message
-
-
-class AgentPayload(Struct, frozen=True):
-    user_request: Text
-    agent: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-
-
-class StopPayload(Struct, frozen=True):
-    message_id: Id | None = None
-
-
-class HistoryPayload(Struct, frozen=True):
-    limit: Annotated[int, Meta(ge=1, le=100)] | None = None
-
-
-class SwitchPayload(Struct, frozen=True):
-    thread_id: Annotated[str, Meta(min_length=1, max_length=128)]
-
-
-class _Envelope(Struct, frozen=True, tag_field="type", kw_only=True):
-    message_id: Id | None = None
-    thread_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
-
-
-class UserMessage(_Envelope, tag="user_message", frozen=True, kw_only=True):
-    payload: ContentPayload
-
-
-class Chat(UserMessage, tag="chat", frozen=True):
-    pass
-
-
-class User(UserMessage, tag="user", frozen=True):
-    pass
-
-
-class PlainMessage(UserMessage, tag="message", frozen=True):
-    pass
-
-
-class ChatMessage(UserMessage, tag="chat_message", frozen=True):
-    pass
-
-
-class StartAgent(_Envelope, tag="start_agent", frozen=True, kw_only=True):
-    payload: AgentPayload
-
-
-class ExecuteAgent(StartAgent, tag="execute_agent", frozen=True):
-    pass
-
-
-class StopAgent(_Envelope, tag="stop_agent", frozen=True, kw_only=True):
-    payload: StopPayload = StopPayload()
-
-
-class GetThreadHistory(_Envelope, tag="get_thread_history", frozen=True, kw_only=True):
-    payload: HistoryPayload = HistoryPayload()
-
-
-class SwitchThread(_Envelope, tag="switch_thread", frozen=True, kw_only=True):
-    payload: SwitchPayload
-
-
-class PingRequest(_Envelope, tag="ping", frozen=True, kw_only=True):
-    pass
-
-
-ClientMessage: TypeAlias = (
-    UserMessage
-    | Chat
-    | User
-    | PlainMessage
-    | ChatMessage
-    | StartAgent
-    | ExecuteAgent
-    | StopAgent
-    | GetThreadHistory
-    | SwitchThread
-    | PingRequest
-)
-TYPES = (
-    "user_message, chat, user, message, chat_message, start_agent, execute_agent, stop_agent, "
-    "get_thread_history, switch_thread, ping"
-)
 
 _decoder = msgspec.json.Decoder(ClientMessage)
 _encoder = msgspec.json.Encoder()
 
 
-class Inbound(Struct, frozen=True):
-    """A readable frame. `kind` says how the session treats it: `work` is numbered and queued, the others are not."""
-
-    kind: Literal["work", "ping", "stop"]
-    message_id: str | None
-    thread_id: str | None = None
-    """The thread that the client named and whose owner must be checked; for `switch_thread` the new one."""
-    target: str | None = None
-    """For `stop`: the message to stop; none: the running one."""
-
-
-class Refusal(Struct, frozen=True):
-    """Why a frame was not accepted; becomes one `error` event without a number."""
-
-    code: ErrorCode
-    message: str
-    message_id: str | None = None
-
-
-class Request(Struct, frozen=True):
-    """What a supervisor is asked to do: one accepted message, aliases resolved."""
-
-    kind: Literal["message", "agent", "history", "switch"]
-    content: str = ""
-    agent: str | None = None
-    limit: int | None = None
-    thread_id: str | None = None
-
-
 def read(frame: str | bytes) -> Inbound | Refusal:
-    """Check one client frame; its size has been checked before. Never raises."""
+    """Read one frame of a client, whose size has been checked. Never raises."""
     try:
         message = _decoder.decode(frame)
     except msgspec.ValidationError as error:
@@ -178,8 +48,10 @@ def read(frame: str | bytes) -> Inbound | Refusal:
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return Refusal("invalid_json", "the message is not valid JSON")
     if isinstance(message, UserMessage):
-        if message.payload.words is None:
-            return Refusal("invalid_payload", "payload.content is missing: 1..4000 characters", message.message_id)
+        if message.payload.given is None:
+            return Refusal(
+                "invalid_payload", "payload.content is missing; allowed: 1..4000 characters", message.message_id
+            )
     elif isinstance(message, PingRequest):
         return Inbound("ping", message.message_id)
     elif isinstance(message, StopAgent):
@@ -193,7 +65,7 @@ def request_of(frame: str | bytes) -> Request:
     """The request in a frame that `read` accepted as work. Raises `msgspec.DecodeError` on any other."""
     message = _decoder.decode(frame)
     if isinstance(message, UserMessage):
-        return Request("message", message.payload.words or "", thread_id=message.thread_id)
+        return Request("message", message.payload.given or "", thread_id=message.thread_id)
     if isinstance(message, StartAgent):
         payload = message.payload
         return Request("agent", payload.user_request, payload.agent, thread_id=message.thread_id)
@@ -201,41 +73,23 @@ def request_of(frame: str | bytes) -> Request:
         return Request("history", limit=message.payload.limit, thread_id=message.thread_id)
     if isinstance(message, SwitchThread):
         return Request("switch", thread_id=message.payload.thread_id)
-    raise msgspec.DecodeError("no work in this frame")
-
-
-class _Loose(Struct, frozen=True):
-    type: object = None
-    message_id: object = None
+    raise msgspec.DecodeError(f"a frame of type {type(message).__name__} is not work")
 
 
 def _refuse(frame: str | bytes, reason: str) -> Refusal:
-    """Tell an unknown type from a bad payload, and find the id to answer to. Cold path."""
+    """Tell an unknown type from a bad payload, and find the id for the answer. Not on the hot path."""
     try:
-        loose = msgspec.json.decode(frame, type=_Loose)
+        loose = msgspec.json.decode(frame, type=LooseMessage)
     except RecursionError:
         return Refusal("invalid_json", "the message is nested too deeply")
     except msgspec.MsgspecError:
-        return Refusal("invalid_payload", "a message is a JSON object with a type and a payload")
+        return Refusal("invalid_payload", "a message must be a JSON object with `type` and `payload`")
     identity = loose.message_id if isinstance(loose.message_id, str) else None
     if identity is not None and not 1 <= len(identity) <= MESSAGE_ID_CHARACTERS:
         identity = None
     if not isinstance(loose.type, str) or loose.type not in TYPES.split(", "):
-        return Refusal("unknown_type", f"type is one of {TYPES}", identity)
+        return Refusal("unknown_type", f"type must be one of {TYPES}", identity)
     return Refusal("invalid_payload", reason, identity)
-
-
-class ClientEvent(Struct, frozen=True):
-    """What a client hears, without `seq`, which the gateway stamps."""
-
-    type: str
-    payload: object
-    user_id: str
-    thread_id: str
-    timestamp: str
-    message_id: str | UnsetType = UNSET
-    number: int | UnsetType = UNSET
-    run_id: str | UnsetType = UNSET
 
 
 def render(
@@ -248,7 +102,7 @@ def render(
     run_id: str | None = None,
     now: float | None = None,
 ) -> bytes:
-    """One event as JSON bytes that begin after the brace, so that `stamp` can put `seq` first. `now` is Unix time."""
+    """One event as JSON without the opening brace, so that `stamp` can put `seq` first. `now` is in Unix seconds."""
     return _encoder.encode(
         ClientEvent(
             type,
@@ -264,12 +118,12 @@ def render(
 
 
 def stamp(seq: int, body: bytes) -> bytes:
-    """The frame a client gets: `body` of `render` with its number in the connection."""
+    """The frame for the client: a `body` made by `render`, with its sequence number in the connection."""
     return b'{"seq":%d,%b' % (seq, body)
 
 
 def error_payload(code: ErrorCode, message: str, reference: str = "") -> dict[str, object]:
-    """Payload of an `error` event; `reference` is the id under which the log has the details, made when not given."""
+    """Payload of an `error` event; `reference`, made if not given, is the id under which the log has the details."""
     return {
         "code": code,
         "message": message,
@@ -278,18 +132,18 @@ def error_payload(code: ErrorCode, message: str, reference: str = "") -> dict[st
     }
 
 
-# Random once a process and counted in it: unique, and cheap enough for every message.
+# A random part per process and a counter: unique, and cheap enough for every message.
 _process = secrets.token_hex(6)
 _made = itertools.count(1)
 
 
 def new_reference() -> str:
-    """An id for a log entry that a client may quote."""
+    """An id for a log entry, which a client may quote."""
     return secrets.token_hex(6)
 
 
 def new_message_id() -> str:
-    """An id for a message whose client gave none."""
+    """An id for a message that came without one."""
     return f"m-{_process}-{next(_made):x}"
 
 
@@ -298,8 +152,8 @@ _millisecond: tuple[int, str] = (-1, "")
 
 
 def timestamp(now: float) -> str:
-    """Unix seconds as ISO 8601 UTC with milliseconds; the texts of the running second and millisecond are kept."""
-    global _second, _millisecond  # noqa: PLW0603 - caches of one; formatting costs as much as the rest of an event
+    """Unix seconds as ISO 8601 in UTC with milliseconds; the last second and millisecond are cached."""
+    global _second, _millisecond  # noqa: PLW0603 - formatting costs as much as the rest of an event
     whole = int(now * 1000)
     if _millisecond[0] != whole:
         seconds, rest = divmod(whole, 1000)

@@ -1,4 +1,4 @@
-"""The secret that the cells of a service share: as set, or made once and kept in the data folder."""
+"""The secret that the cells of a service share: from the settings, or made once and kept in the data folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECRET_FILE = "secret"  # noqa: S105 - a file's name
 
 
 def load_secret(settings: Settings) -> bytes:
-    """The key of thread ids, resume tokens and sessions: as set, or made once and kept in the data folder."""
+    """The key of thread ids, resume tokens and sign-in sessions. Raises `OSError` when it cannot be kept."""
     if settings.secret:
         return settings.secret.encode()
     file = Path(settings.data) / SECRET_FILE

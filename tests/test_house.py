@@ -127,13 +127,15 @@ WAYS_TO_SUPERVISORS = ("app.supervisor.legacy", "app.supervisor.websocket")
 """Named by text in `app.supervisor.loading`, so that a worker imports its own path's only."""
 
 
-BASE = ("app.errors", "app.settings", "app.messages", "app.logs", "app.secret")
+BASE = ("app.errors", "app.settings", "app.message_types", "app.messages", "app.logs", "app.problem", "app.secret")
 KNOWS: dict[str, tuple[str, ...]] = {
     "rollout": (),
     "dashboards": ("rollout",),
     "app.link": ("rollout.names", "app.errors"),
-    "app.supervisor": ("rollout.names", "app.errors", "app.messages"),
-    "app.worker": ("rollout.names", "app.errors", "app.messages", "app.link", "app.supervisor"),
+    "app.supervisor": ("rollout.names", "app.errors", "app.message_types"),
+    "app.worker": (
+        "rollout.names", "app.errors", "app.message_types", "app.messages", "app.link", "app.supervisor",
+    ),
     "app.pool": ("rollout.names", *BASE, "app.link", "app.supervisor.faults"),
     "app.metrics": ("rollout", "app.errors", "app.pool.state"),
     "app.gateway": ("rollout", *BASE, "app.link", "app.metrics", "app.pool", "app.store.port"),
@@ -287,6 +289,21 @@ def test_only_the_wiring_picks_adapters() -> None:
         if any(within(name, *adapters) for name in names) and not within(module, "app.flags")
     }
     assert picking <= {"app.serve.service"}
+
+
+TO_BE_COMPILED = ("app/messages.py", "app/message_types.py", "app/gateway/message.py", "app/link/*.py")
+
+
+@pytest.mark.parametrize("path", [path for pattern in TO_BE_COMPILED for path in ROOT.glob(pattern)], ids=module_of)
+def test_structs_stand_apart_from_code(path: Path) -> None:
+    """A class of msgspec cannot be compiled, and the code of messages and link is to be."""
+    structs, code = {"Struct"}, []
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef) and structs & {ast.unparse(base).rpartition(".")[2] for base in node.bases}:
+            structs.add(node.name)
+        elif isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            code.append(node.name)
+    assert structs == {"Struct"} or not code
 
 
 @pytest.mark.parametrize(

@@ -10,20 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.messages import (
-    RETRYABLE,
-    ErrorCode,
-    Inbound,
-    Refusal,
-    Request,
-    error_payload,
-    new_message_id,
-    read,
-    render,
-    request_of,
-    stamp,
-    timestamp,
-)
+from app.message_types import ErrorCode, Inbound, Refusal, Request
+from app.messages import RETRYABLE, error_payload, new_message_id, read, render, request_of, stamp, timestamp
 
 
 def message(type: object, payload: object = None, **rest: object) -> bytes:

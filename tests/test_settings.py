@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from app.errors import SettingError
-from app.settings import FLAG, Settings, describe, is_loopback, load_settings, variable_of
+from app.settings import (
+    FLAG,
+    SECRETS,
+    Settings,
+    describe,
+    is_loopback,
+    load_settings,
+    shown_value,
+    variable_of,
+)
 
 NOWHERE = Path("there-is-no-such-file.toml")
 
@@ -79,7 +88,8 @@ def test_the_flag_variable_forces_a_path_or_is_unset(tmp_path: Path, value: str,
         ("CROSSFADE_QUEUE_MESSAGES", "", "CROSSFADE_QUEUE_MESSAGES=''"),
         ("CROSSFADE_PARTITION", "v3", "CROSSFADE_PARTITION='v3'"),
         (FLAG, "maybe", "false, true or unset"),
-        ("CROSSFADE_DRIAN_S", "2", "CROSSFADE_DRIAN_S='2': no such setting"),
+        ("CROSSFADE_DRIAN_S", "2", "CROSSFADE_DRIAN_S: no such setting; did you mean CROSSFADE_DRAIN_S?"),
+        ("CROSSFADE_WHATEVER_ELSE", "2", "CROSSFADE_WHATEVER_ELSE: no such setting; the README has a table"),
     ],
 )
 def test_a_bad_value_is_one_line_with_the_variable_and_what_is_allowed(
@@ -94,7 +104,7 @@ def test_a_bad_value_is_one_line_with_the_variable_and_what_is_allowed(
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
-        ("drian_s = 2", "drian_s is no setting"),
+        ("drian_s = 2", "drian_s is not a setting"),
         ("drain_s = ", "crossfade.toml"),
         ('drain_s = "x"', "CROSSFADE_DRAIN_S"),
     ],
@@ -104,9 +114,17 @@ def test_a_bad_file_is_named(tmp_path: Path, toml: str, said: str) -> None:
         load(tmp_path, toml)
 
 
-def test_a_secret_that_is_too_short_is_not_repeated(tmp_path: Path) -> None:
-    with pytest.raises(SettingError) as caught:
-        load(tmp_path, CROSSFADE_SECRET="hunter2")
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CROSSFADE_SECRET", "hunter2"),
+        ("CROSSFADE_SECERT", "hunter2"),
+        ("CROSSFADE_STORE", "postgres://crossfade:hunter2@db/crossfade"),
+    ],
+)
+def test_a_secret_that_is_not_accepted_is_not_repeated(tmp_path: Path, variable: str, value: str) -> None:
+    with pytest.raises(SettingError, match=variable) as caught:
+        load(tmp_path, **{variable: value})
     assert "hunter2" not in str(caught.value)
 
 
@@ -142,3 +160,29 @@ def test_every_setting_describes_itself() -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Settings().drain_s = 3  # type: ignore[misc]
+
+
+def test_no_setting_that_sounds_secret_is_shown() -> None:
+    """A new setting whose name says what it is must not be forgotten here."""
+    sounding = {
+        name
+        for name in Settings.__struct_fields__
+        if any(word in name for word in ("secret", "key", "token", "password")) and not name.startswith("jwks")
+    }
+    assert sounding <= SECRETS <= set(Settings.__struct_fields__)
+    assert {shown_value(name, "hunter2") for name in SECRETS} == {"set, not shown"}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("postgresql://crossfade:hunter2@db:5432/crossfade?sslpassword=x", "postgresql://…@db:5432/crossfade?…"),
+        ("http://unleash:4242/api", "http://unleash:4242/api"),
+        ("sqlite", "sqlite"),
+        ("", "unset"),
+        (None, "unset"),
+        (False, "False"),
+    ],
+)
+def test_an_address_keeps_its_host_and_loses_its_password(value: object, text: str) -> None:
+    assert shown_value("store", value) == text

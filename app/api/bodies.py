@@ -16,7 +16,8 @@ from litestar.exceptions import ClientException
 from litestar.params import BodyKwarg
 from msgspec import Meta, Struct
 
-from app.api.problems import problem
+from app.api.problems import ProblemRaised
+from app.problem import problem_of
 
 SHOWN_CHARACTERS: Final = 60
 """Of a wrong value that is repeated in the answer."""
@@ -37,7 +38,7 @@ async def check_body(request: Request[Any, Any, Any]) -> None:
     if body and kind != "application/json":
         came = f"as {kind[:SHOWN_CHARACTERS]!r}" if kind else "without one"
         detail = f"send the body with `Content-Type: application/json`; it came {came}"
-        raise problem(415, "unsupported_media_type", "Unsupported media type", detail)
+        raise ProblemRaised(problem_of(415, detail))
     expected = _struct_of(field.annotation)
     try:
         found = msgspec.json.decode(body)
@@ -49,7 +50,7 @@ async def check_body(request: Request[Any, Any, Any]) -> None:
     except msgspec.ValidationError as error:
         place, words = explained(str(error), found, expected)
         errors = [{"source": "body", "key": place, "message": words}]
-        raise problem(422, "bad_value", "Bad value", words, errors=errors) from None
+        raise ProblemRaised(problem_of(422, words), {"errors": errors}) from None
 
 
 def explained(error: str, found: Any, kind: type[Struct]) -> tuple[str, str]:

@@ -22,7 +22,6 @@ REASON_CHARACTERS = 1000
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS, description=f"text, at most {REASON_CHARACTERS} characters")]
 Percentage = Annotated[int, Meta(ge=0, le=100, description="a whole number, 0 to 100")]
 Flag = Annotated[bool, Meta(description="true or false")]
-Verb = Literal["start", "percentage", "promote", "pause", "resume", "undo", "unlock"]
 _REVISION = re.compile(r'"(\d{1,15})"')
 
 

@@ -16,7 +16,7 @@ from litestar.response import Stream
 from app.api.authentication import may
 from app.api.problems import LOOKED
 from app.api.services import TheServices, VisitorRequest
-from app.store.sql import PAGE
+from app.store.port import AUDIT_PAGE
 from dashboards.export import MEDIA_TYPES, PIECE, Kind, export
 from rollout.views import AuditFilter, AuditPage
 
@@ -37,7 +37,7 @@ async def events(
     request: VisitorRequest,
     services: TheServices,
     before: Annotated[int | None, QueryParameter(ge=1, le=LAST_ID)] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=PAGE)] = 50,
+    limit: Annotated[int, QueryParameter(ge=1, le=AUDIT_PAGE)] = 50,
     who: Annotated[str, QueryParameter(max_length=SOUGHT_CHARACTERS, description="part of a name")] = "",
     what: Annotated[str, QueryParameter(max_length=SOUGHT_CHARACTERS, description="part of what was done")] = "",
     since: Annotated[float | None, QueryParameter(description="Unix seconds, included")] = None,

@@ -25,6 +25,7 @@ from app.api.commands import (
     StartBody,
     Words,
 )
+from app.problem import encode_problem, problem_of
 from rollout.plan import QUICK_PLAN
 from rollout.plan_writer import dump_toml
 from rollout.views import CellState, PathFigures, PlanView, RolloutView, StageView, VerdictView
@@ -154,64 +155,48 @@ ROLLOUT: Final = [
 ]
 
 
-def _problem(status: int, kind: str, title: str, detail: str, **extra: object) -> list[Example]:
-    problem = {"status": status, "type": f"urn:crossfade:{kind}", "title": title, "detail": detail, **extra}
-    return [_example(title, problem)]
+def _refusal(status: int, detail: str, kind: str = "", title: str = "", **members: object) -> list[Example]:
+    problem = problem_of(status, detail, kind, title)
+    return [_example(problem.title, msgspec.json.decode(encode_problem(problem, members)))]
 
 
 _BAD_VALUE: Final = 'percentage is "10"; allowed: a whole number, 0 to 100'
 PROBLEMS: Final[Mapping[int, Sequence[Example]]] = {
-    400: _problem(400, "bad_request", "Bad request", "If-Match is a revision in quotes, such as \"7\", not '7'"),
-    401: _problem(
-        401,
-        "not_signed_in",
-        "Not signed in",
-        "sign in: send `Authorization: Bearer TOKEN`, or open the pages and sign in there",
-    ),
-    403: _problem(403, "not_allowed", "Not allowed", "eve is viewer; this needs the role oncall"),
-    404: _problem(404, "not_found", "Not found", "there was no rollback '9-0'"),
-    409: _problem(
+    400: _refusal(400, "If-Match is a revision in quotes, such as \"7\", not '7'"),
+    401: _refusal(401, "sign in: send `Authorization: Bearer TOKEN`, or open the pages and sign in there"),
+    403: _refusal(403, "eve is viewer; this needs the role oncall"),
+    404: _refusal(404, "there was no rollback '9-0'"),
+    409: _refusal(
         409,
+        "resume is not possible while the rollout is progressing: it is possible while the rollout is paused",
         "not_in_phase",
         "Not possible now",
-        "resume is not possible while the rollout is progressing: it is possible while the rollout is paused",
         phase="progressing",
     ),
-    412: _problem(
+    412: _refusal(
         412,
-        "stale_revision",
-        "Somebody was faster",
         "the rollout changed meanwhile: ada did set 25 % at 2026-09-21 13:46:40 UTC (revision 8, the command is based "
         "on 7); look at it again, then repeat the command",
+        "stale_revision",
+        "Somebody was faster",
         revision=8,
         who="ada",
         what="set 25 %",
         at=NOW,
     ),
-    415: _problem(
-        415,
-        "unsupported_media_type",
-        "Unsupported media type",
-        "send the body with `Content-Type: application/json`; it came as 'text/plain'",
-    ),
-    422: _problem(
-        422,
-        "bad_value",
-        "Bad value",
-        _BAD_VALUE,
-        errors=[{"source": "body", "key": "percentage", "message": _BAD_VALUE}],
-    ),
-    428: _problem(
+    415: _refusal(415, "send the body with `Content-Type: application/json`; it came as 'text/plain'"),
+    422: _refusal(422, _BAD_VALUE, errors=[{"source": "body", "key": "percentage", "message": _BAD_VALUE}]),
+    428: _refusal(
         428,
+        "say on which revision this is based (now 7); only a rollback needs none",
         "revision_missing",
         "Say what this is based on",
-        "say on which revision this is based (now 7); only a rollback needs none",
         revision=7,
     ),
-    503: _problem(
+    503: _refusal(
         503,
+        "the store cannot be reached; nothing was changed, and only a rollback works without it",
         "store_unavailable",
         "Store unavailable",
-        "the store cannot be reached; nothing was changed, and only a rollback works without it",
     ),
 }

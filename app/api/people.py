@@ -15,6 +15,7 @@ from litestar.params import Body, PathParameter, QueryParameter
 from app.api import examples
 from app.api.authentication import may
 from app.api.commands import REASON_CHARACTERS, PinBody
+from app.api.headers import MISSING_CELLS
 from app.api.problems import COMMANDED, LOOKED
 from app.api.services import TheServices, VisitorRequest, actor_of
 from app.api.user_ids import UserId, user_id_of
@@ -23,7 +24,6 @@ from rollout.names import PathName
 from rollout.views import ErrorGroup, SessionView, UserView
 
 SESSIONS = 20_000
-MISSING = "Crossfade-Missing-Cells"
 T = TypeVar("T")
 
 
@@ -95,7 +95,7 @@ async def errors(services: TheServices) -> Response[list[ErrorGroup]]:
 
 def _listed(items: list[T], missing_cells: list[str]) -> Response[list[T]]:
     """The list; cells that it does not speak of are named in a header."""
-    headers = {MISSING: ", ".join(missing_cells)} if missing_cells else {}
+    headers = {MISSING_CELLS: ", ".join(missing_cells)} if missing_cells else {}
     return Response(items, headers=headers, status_code=200)
 
 

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import ResponseSpec
-from litestar.plugins.problem_details import ProblemDetailsException
 from litestar.types import ExceptionHandlersMap
-from msgspec import Struct
 
 from app.api.examples import PROBLEMS
 from app.errors import CellStillThere, CrossfadeError, FactoryError, StateIncompatible, StoreUnavailable, UnknownCell
+from app.problem import MEDIA_TYPE, Problem, encode_problem, problem_of
 from rollout.errors import (
     BadPercentage,
     InvalidPlan,
@@ -33,17 +32,6 @@ from rollout.errors import (
 
 log = structlog.get_logger()
 
-# Type and title by status, for what the web framework itself refuses.
-_TITLES: Mapping[int, tuple[str, str]] = {
-    400: ("bad_request", "Bad request"),
-    401: ("not_signed_in", "Not signed in"),
-    403: ("not_allowed", "Not allowed"),
-    404: ("not_found", "Not found"),
-    405: ("method_not_allowed", "Method not allowed"),
-    413: ("too_large", "Too large"),
-    415: ("unsupported_media_type", "Unsupported media type"),
-    422: ("bad_value", "Bad value"),
-}
 _DESCRIPTIONS: Mapping[int, str] = {
     400: "The request cannot be read",
     401: "Nobody is signed in",
@@ -67,21 +55,12 @@ _REFUSED: Mapping[type[Refused], tuple[int, str, str]] = {
 }
 
 
-class Problem(Struct, frozen=True):
-    """What every refusal has, for the schema; some say more."""
-
-    status: int
-    type: str
-    title: str
-    detail: str
-
-
 def _refusals(*statuses: int) -> dict[int, ResponseSpec]:
     return {
         status: ResponseSpec(
             Problem,
             description=_DESCRIPTIONS[status],
-            media_type="application/problem+json",
+            media_type=MEDIA_TYPE,
             generate_examples=False,
             examples=list(PROBLEMS[status]),
         )
@@ -95,82 +74,91 @@ COMMANDED = _refusals(400, 401, 403, 404, 409, 412, 415, 422, 428, 503)
 """And one that changes something."""
 
 
-def problem(status: int, kind: str, title: str, detail: str, **extra: Any) -> ProblemDetailsException:
-    """A problem document, to be raised or rendered."""
-    headers: dict[str, str] = extra.pop("headers", {})
-    return ProblemDetailsException(
-        detail=detail, status_code=status, type_=f"urn:crossfade:{kind}", title=title, extra=extra, headers=headers
-    )
-
-
 AnyRequest = Request[Any, Any, Any]
+Members: TypeAlias = Mapping[str, object]
+"""Members of a problem document beyond the usual ones."""
 
 
-def on_bad_build(request: AnyRequest, error: CrossfadeError) -> Response[Any]:
+class ProblemRaised(HTTPException):
+    """A refusal that a part without a handler of its own raises; `on_http` answers it."""
+
+    def __init__(self, problem: Problem, members: Members | None = None) -> None:
+        super().__init__(detail=problem.detail, status_code=problem.status)
+        self.problem = problem
+        self.members = members
+
+
+def answer(
+    problem: Problem, members: Members | None = None, headers: Mapping[str, str] | None = None
+) -> Response[bytes]:
+    """The problem document as an answer."""
+    body = encode_problem(problem, members)
+    return Response(body, status_code=problem.status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def on_bad_build(_: AnyRequest, error: CrossfadeError) -> Response[bytes]:
     """A build of v3 that does not start, or whose state does not fit; the old one serves on."""
-    return problem(422, "bad_build", "This build cannot serve", str(error)).to_response(request)
+    return answer(problem_of(422, str(error), "bad_build", "This build cannot serve"))
 
 
-def on_refused(request: AnyRequest, error: Refused) -> Response[Any]:
+def on_refused(_: AnyRequest, error: Refused) -> Response[bytes]:
     """A command that the rollout's rules refuse."""
     status, kind, title = next(row for known, row in _REFUSED.items() if isinstance(error, known))
-    extra: dict[str, Any] = {}
+    problem = problem_of(status, str(error), kind, title)
     if isinstance(error, StaleRevision):
-        extra = {"revision": error.actual, "who": error.who, "what": error.what, "at": error.at}
-        extra["headers"] = {"ETag": f'"{error.actual}"'}
-    elif isinstance(error, RevisionMissing):
-        extra = {"revision": error.actual, "headers": {"ETag": f'"{error.actual}"'}}
-    elif isinstance(error, NotInPhase):
-        extra = {"phase": error.phase}
-    return problem(status, kind, title, str(error), **extra).to_response(request)
+        members = {"revision": error.actual, "who": error.who, "what": error.what, "at": error.at}
+        return answer(problem, members, {"ETag": f'"{error.actual}"'})
+    if isinstance(error, RevisionMissing):
+        return answer(problem, {"revision": error.actual}, {"ETag": f'"{error.actual}"'})
+    return answer(problem, {"phase": error.phase} if isinstance(error, NotInPhase) else None)
 
 
-def on_invalid_plan(request: AnyRequest, error: InvalidPlan) -> Response[Any]:
+def on_invalid_plan(_: AnyRequest, error: InvalidPlan) -> Response[bytes]:
     """A plan with mistakes: all of them, each with its line and field."""
     errors = [{"line": each.line, "field": each.field, "message": each.message} for each in error.errors]
-    return problem(422, "invalid_plan", "The plan has mistakes", str(error), errors=errors).to_response(request)
+    return answer(problem_of(422, str(error), "invalid_plan", "The plan has mistakes"), {"errors": errors})
 
 
-def on_cell(request: AnyRequest, error: CrossfadeError) -> Response[Any]:
+def on_cell(_: AnyRequest, error: CrossfadeError) -> Response[bytes]:
     """A cell that cannot be given up."""
     if isinstance(error, UnknownCell):
-        return problem(404, "not_found", "Not found", str(error)).to_response(request)
-    return problem(409, "cell_still_there", "This cell is still there", str(error)).to_response(request)
+        return answer(problem_of(404, str(error)))
+    return answer(problem_of(409, str(error), "cell_still_there", "This cell is still there"))
 
 
-def on_store_unavailable(request: AnyRequest, error: StoreUnavailable) -> Response[Any]:
+def on_store_unavailable(request: AnyRequest, error: StoreUnavailable) -> Response[bytes]:
     """Serving goes on and a rollback works; everything else waits for the store."""
     log.warning("answered 503", path=request.url.path, error=str(error))
     detail = "the store cannot be reached; nothing was changed, and only a rollback works without it"
-    headers = {"Retry-After": "5"}
-    return problem(503, "store_unavailable", "Store unavailable", detail, headers=headers).to_response(request)
+    problem = problem_of(503, detail, "store_unavailable", "Store unavailable")
+    return answer(problem, headers={"Retry-After": "5"})
 
 
-def on_http(request: AnyRequest, error: HTTPException) -> Response[Any]:
+def on_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     """What the web framework refuses; a value of the wrong kind is 422, whatever part of the request it was in."""
-    if isinstance(error, ProblemDetailsException):
-        return error.to_response(request)
+    if isinstance(error, ProblemRaised):
+        return answer(error.problem, error.members)
     status = 422 if isinstance(error, ValidationException) else error.status_code
     if status >= 500:
         return on_unexpected(request, error)
-    kind, title = _TITLES.get(status, ("refused", "Refused"))
-    extra: dict[str, Any] = {"errors": error.extra} if error.extra else {}
-    return problem(status, kind, title, _detail(error), headers=dict(error.headers or {}), **extra).to_response(request)
+    return answer(
+        problem_of(status, _detail(error)), {"errors": error.extra} if error.extra else None, error.headers or None
+    )
 
 
 def _detail(error: HTTPException) -> str:
     """Which parameters are wrong, and how; else what the framework says."""
     wrong = error.extra if isinstance(error, ValidationException) and isinstance(error.extra, list) else []
-    said = [f"{each['key']}: {each['message']}" for each in wrong if {"key", "message"} <= each.keys()]
-    return "; ".join(said) or error.detail
+    parts = [f"{each['key']}: {each['message']}" for each in wrong if {"key", "message"} <= each.keys()]
+    return "; ".join(parts) or error.detail
 
 
-def on_unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
-    """A mistake of ours."""
+def on_unexpected(request: AnyRequest, error: Exception) -> Response[bytes]:
+    """A mistake of ours: the answer has only the reference under which the log has the details."""
     reference = secrets.token_hex(6)
     log.error("a request failed", reference=reference, path=request.url.path, exc_info=error)
     detail = f"this was logged with the reference {reference}"
-    return problem(500, "internal", "Internal error", detail, reference=reference).to_response(request)
+    return answer(problem_of(500, detail, "internal", "Internal error"), {"reference": reference})
 
 
 HANDLERS: ExceptionHandlersMap = {

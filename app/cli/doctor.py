@@ -20,10 +20,9 @@ from app.cli import words
 from app.cli.exits import CommandRefused
 from app.cli.target import settings_or_end
 from app.cli.terminal import table
-from app.settings import Settings, describe, variable_of
+from app.settings import Settings, describe, shown_value, variable_of
 
 ENOUGH_FILES = 4096
-SECRETS = frozenset({"secret", "jwt_key", "unleash_token", "unleash_admin_token", "notify"})
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -60,11 +59,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 def settings_in_force(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Variable, value (secrets are not shown) and meaning of every setting."""
     for name, row in zip(Settings.__struct_fields__, describe(), strict=True):
-        value = getattr(settings, name)
-        shown = "unset" if value in (None, "") else "set, not shown" if name in SECRETS else str(value)
-        if name == "store" and value.startswith("postgresql://"):
-            shown = "postgresql://… (not shown)"
-        yield variable_of(name), shown, row.meaning
+        yield variable_of(name), shown_value(name, getattr(settings, name)), row.meaning
 
 
 def _python(_: Settings) -> Finding:

@@ -1,12 +1,12 @@
 """How a command ends when it is not done: one exception per exit code, shown as plain lines on standard error.
 
     Ending
-    ├── Refused       1  the service said no, or a check failed
-    ├── Misused       2  wrong usage or a wrong setting; nothing was asked of the service
-    ├── Unreachable   3  nothing answers at the URL
-    └── Unverified    4  a rollback is in force, but was not observed in every cell
+    ├── CommandRefused  1  the service refused, or a check failed
+    ├── Misused         2  wrong usage or a wrong setting; nothing was asked of the service
+    ├── Unreachable     3  nothing answers at the URL
+    └── Unverified      4  a rollback is in force, but was not observed in every cell
 
-It must not know of HTTP.
+`PlainEndings` prints them and exits with their code.
 """
 
 from __future__ import annotations

@@ -7,22 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import rich_click as click
 
 from app.cli.control import reason_option, reason_or_command
 from app.cli.options import Invocation, speaks_to_service
-
-
-class Loaded(msgspec.Struct, frozen=True):
-    """The answer."""
-
-    build: str
-    previous_build: str | None
-    sessions_moved: int
-    seconds: float
-    missing_cells: list[str] = []
-    """That have not said yet that they serve it, or are of other hosts."""
+from rollout.views import Loaded
 
 
 @click.command()

@@ -15,11 +15,11 @@ from app.cli.control import percentage_type, reason_option, reason_or_command
 from app.cli.exits import Misused
 from app.cli.options import Invocation, speaks_to_service
 from app.cli.service import quoted
+from app.store.port import AUDIT_PAGE
 from rollout.views import AuditPage, ErrorGroup, Preview, SessionView, UserView
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 EVENTS = "/api/rollout/events"
-LARGEST_PAGE = 200
 
 
 def user_path(user: str) -> str:
@@ -108,7 +108,7 @@ def events(
         return
     page = _events(desk, wanted)
     while everything and page.next is not None:
-        older = _events(desk, {**wanted, "before": page.next, "limit": LARGEST_PAGE})
+        older = _events(desk, {**wanted, "before": page.next, "limit": AUDIT_PAGE})
         page = AuditPage(items=[*page.items, *older.items], next=older.next)
     desk.say(words.events(page.items), page)
     if page.next is not None:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from app.api.headers import MISSING_CELLS
 from app.cli.exits import CommandRefused, Misused, Unreachable
 from app.cli.target import Target
 from rollout.views import RolloutView
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MISSING = "Crossfade-Missing-Cells"
 CONNECT_S = 3.0
 ANSWER_S = 15.0
 
@@ -109,7 +109,7 @@ class ApiClient:
         with self._reached():
             response = self._client.request(method, path, params=params, content=content, headers=headers)
         if response.is_success:
-            missing = response.headers.get(MISSING)
+            missing = response.headers.get(MISSING_CELLS)
             self.missing_cells = missing.split(", ") if missing else []
             return response
         raise self._refusal(response)

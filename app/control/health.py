@@ -6,23 +6,18 @@ It reads only; must not know of pages.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
 from app.control.views import Snapshot
 from app.pool.state import PathState
-from app.settings import Settings, describe, variable_of
+from app.settings import Settings, describe, shown_value, variable_of
 from rollout.names import PATHS, PathName
 from rollout.views import HealthView, SettingView, WorkerView
-
-SECRETS: Final = frozenset({"secret", "jwt_key", "unleash_token", "unleash_admin_token", "notify"})
-"""Shown as set or unset; the targets of notifications carry keys in their addresses."""
 
 
 def health_view(snapshot: Snapshot, leader: str = "") -> HealthView:
     """The store, the settings and every worker; `leader` as the store says it."""
     return HealthView(
-        store=shown("store", snapshot.settings.store),
+        store=shown_value("store", snapshot.settings.store),
         store_down=snapshot.store_down,
         settings=settings_view(snapshot.settings),
         leader=leader or (snapshot.cell.name if snapshot.fleet.alone else ""),
@@ -66,24 +61,9 @@ def settings_view(settings: Settings) -> list[SettingView]:
         rows.append(
             SettingView(
                 variable=variable_of(name),
-                value=shown(name, value),
+                value=shown_value(name, value),
                 is_default=value == getattr(defaults, name),
                 meaning=described.meaning,
             )
         )
     return rows
-
-
-def shown(name: str, value: object) -> str:
-    """A setting's value as a page may show it: no secret, and no password inside an address."""
-    if value in (None, ""):
-        return "unset"
-    if name in SECRETS:
-        return "set, not shown"
-    text = str(value)
-    if "://" not in text:
-        return text
-    parts = urlsplit(text)
-    host = parts.netloc.rpartition("@")[2]
-    hidden = "…@" if "@" in parts.netloc else ""
-    return urlunsplit((parts.scheme, hidden + host, parts.path, "…" if parts.query else "", ""))

@@ -7,7 +7,7 @@ loudly when those parts move. Must not know where the record comes from. Make on
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any
 
 from UnleashClient.cache import BaseCache
 from UnleashClient.clients.unleash_client import UnleashClient
@@ -20,9 +20,6 @@ from app.flags import FlagRejected
 from app.flags.document import render, rule_of
 from rollout.assign import FlagRule
 from rollout.state import Rollout
-
-UNLEASH_CLIENT_VERSION: Final = "6.9.1"
-YGGDRASIL_VERSION: Final = "2.0.0"
 
 
 class MemoryCache(BaseCache):

@@ -7,16 +7,8 @@ from __future__ import annotations
 
 from app.gateway.message import AcceptedMessage
 from app.gateway.session import Session
-from app.messages import (
-    ErrorCode,
-    Inbound,
-    Refusal,
-    error_payload,
-    new_message_id,
-    read,
-    render,
-    stamp,
-)
+from app.message_types import ErrorCode, Inbound, Refusal
+from app.messages import error_payload, new_message_id, read, render, stamp
 
 _NOTHING: dict[str, object] = {}
 

@@ -5,15 +5,14 @@ Knows the web framework; the rules of the session are elsewhere.
 
 from __future__ import annotations
 
-import json
 import secrets
-from http import HTTPStatus
 
 from litestar import WebSocket, websocket
 from litestar.connection.base import empty_receive, empty_send
 from litestar.datastructures import State
 
-from app.gateway.admission import SUBPROTOCOL, AdmissionRefused, Caller
+from app.gateway.admission import SUBPROTOCOL, AdmissionRefused
+from app.gateway.caller import caller_of, refusal_of
 from app.gateway.framing import EXTENSION, FramedSocket
 from app.gateway.resume import Entrance
 
@@ -23,7 +22,7 @@ async def open_websocket(socket: WebSocket[object, object, State]) -> None:
     """Let a client in or refuse it before the upgrade; afterwards its messages bypass the framework."""
     entrance: Entrance = socket.app.state.entrance
     await socket.receive()  # websocket.connect
-    caller = _caller(socket)
+    caller = caller_of(socket)
     resume = caller.query.get("resume")
     try:
         identity = await entrance.door.admit(caller, socket=True, resuming=entrance.knows(resume))
@@ -44,24 +43,10 @@ def _let_go(socket: WebSocket[object, object, State]) -> None:
     socket.receive, socket.send = empty_receive, empty_send
 
 
-def _caller(socket: WebSocket[object, object, State]) -> Caller:
-    client = socket.scope["client"]
-    return Caller(
-        peer=client[0] if client else "",
-        headers=socket.headers,
-        forwarded_for=socket.headers.getall("x-forwarded-for", []),
-        query=socket.query_params,
-        subprotocols=socket.scope["subprotocols"],
-    )
-
-
 async def _refuse(socket: WebSocket[object, object, State], refused: AdmissionRefused) -> None:
     """A plain HTTP answer instead of the upgrade (ASGI extension `websocket.http.response`)."""
-    problem = {"type": "about:blank", "title": HTTPStatus(refused.status).phrase, "status": refused.status}
-    body = json.dumps(problem | {"detail": refused.words}).encode()
-    headers = [(b"content-type", b"application/problem+json")]
-    if refused.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        headers.append((b"retry-after", b"1"))
-    start = {"type": "websocket.http.response.start", "status": refused.status, "headers": headers}
+    headers, body = refusal_of(refused)
+    raw_headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+    start = {"type": "websocket.http.response.start", "status": refused.status, "headers": raw_headers}
     await socket.send(start)  # type: ignore[arg-type]
     await socket.send({"type": "websocket.http.response.body", "body": body, "more_body": False})

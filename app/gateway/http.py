@@ -15,7 +15,8 @@ from litestar import Request, Response, post
 from litestar.datastructures import State
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from app.gateway.admission import AdmissionRefused, Caller
+from app.gateway.admission import AdmissionRefused
+from app.gateway.caller import caller_of, refusal_of
 from app.gateway.resume import Entrance
 from app.gateway.session import Session
 
@@ -67,9 +68,9 @@ async def post_message(request: Request[Any, Any, State]) -> Response[Any]:
     """Run one message and answer with its events. The client going away cancels it."""
     entrance: Entrance = request.app.state.entrance
     try:
-        identity = await entrance.door.admit(_caller(request), socket=False)
+        identity = await entrance.door.admit(caller_of(request), socket=False)
     except AdmissionRefused as refused:
-        return _problem(refused)
+        return _refusal(refused)
     body = await _bounded_body(request, entrance.cell.settings.message_bytes)
     collector = EventCollector()
     session = entrance.cell.open(identity, collector, "h-" + secrets.token_hex(8), "http")
@@ -108,7 +109,7 @@ async def _collect(request: Request[Any, Any, State], session: Session, collecto
         gone.cancel()
         session.end()
     if not events:  # closed before it was answered, as a socket would be with 1008
-        return _problem(AdmissionRefused(429, "too many messages"))
+        return _refusal(AdmissionRefused(429, "too many messages"))
     last = events[-1]
     status = 200
     if last["type"] == "error" and "number" not in last:
@@ -130,16 +131,6 @@ async def _stream(session: Session, collector: EventCollector) -> AsyncIterator[
         session.end()
 
 
-def _caller(request: Request[Any, Any, State]) -> Caller:
-    client = request.client
-    return Caller(
-        peer=client.host if client else "",
-        headers=request.headers,
-        forwarded_for=request.headers.getall("x-forwarded-for", []),
-        query=request.query_params,
-    )
-
-
-def _problem(refused: AdmissionRefused) -> Response[Any]:
-    problem = {"type": "about:blank", "status": refused.status, "detail": refused.words}
-    return Response(json.dumps(problem).encode(), status_code=refused.status, media_type="application/problem+json")
+def _refusal(refused: AdmissionRefused) -> Response[Any]:
+    headers, body = refusal_of(refused)
+    return Response(body, status_code=refused.status, headers=headers)

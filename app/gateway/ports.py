@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from app.gateway.message import AcceptedMessage
 from app.link.frames import Done, ToWorker
-from app.messages import ErrorCode, Inbound, Refusal
+from app.message_types import ErrorCode, Inbound, Refusal
 from rollout.names import PathName
 
 SessionT_contra = TypeVar("SessionT_contra", contravariant=True)

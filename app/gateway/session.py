@@ -15,7 +15,7 @@ from app.gateway.message import AcceptedMessage
 from app.gateway.ports import Charge, Codec, HandoverOutcome, Meter, SessionLimits, Socket, Surroundings, Timer, Worker
 from app.gateway.recent import RecentMessages
 from app.link.frames import Cancel, Close, Done, Open, Run
-from app.messages import ErrorCode, Inbound, Refusal
+from app.message_types import ErrorCode, Inbound, Refusal
 from rollout.names import PathName
 
 # A worker that was told to cancel answers within a turn; one that does not is busy or gone, and is fenced.

@@ -1,25 +1,30 @@
-"""The first message on a socket pair, before any frame: what the process at the other end is told when it starts.
+"""The first message on a socket pair, before any frame: the configuration of the process that was started.
 
-Bytes with their length before them; must not know what they say.
+Four bytes of length (little-endian), then msgpack.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
+from typing import TypeVar
+
+import msgspec
 
 _LENGTH = struct.Struct("<I")
+Config = TypeVar("Config", bound=msgspec.Struct)
 
 
-def send_first(connected: socket.socket, data: bytes) -> None:
-    """Put it on the link; it is small enough for the kernel's buffer, so this does not wait."""
+def send_config(connected: socket.socket, config: msgspec.Struct) -> None:
+    """Send the configuration; it is small enough for the kernel's buffer, so this does not wait."""
+    data = msgspec.msgpack.encode(config)
     connected.sendall(_LENGTH.pack(len(data)) + data)
 
 
-def receive_first(connected: socket.socket) -> bytes:
-    """Wait for it, and read nothing beyond it. Raises `EOFError` when the other end is gone."""
+def receive_config(connected: socket.socket, kind: type[Config]) -> Config:
+    """Wait for the configuration, and read nothing beyond it. Raises `EOFError` when the other end is gone."""
     (length,) = _LENGTH.unpack(_exactly(connected, _LENGTH.size))
-    return _exactly(connected, length)
+    return msgspec.msgpack.decode(_exactly(connected, length), type=kind)
 
 
 def _exactly(connected: socket.socket, count: int) -> bytes:

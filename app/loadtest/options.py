@@ -11,7 +11,6 @@ from urllib.parse import quote, urlsplit
 from msgspec import Struct
 
 from app.errors import CrossfadeError
-from app.settings import is_loopback
 
 SPARE_FILES = 64
 SPREAD_ABOVE = 1000
@@ -77,8 +76,3 @@ def prepare(options: LoadOptions) -> None:
         if hard != resource.RLIM_INFINITY and hard < needed:
             raise LoadTestError(f"{options.clients} clients need `ulimit -n` of {needed}; at most {hard} are allowed")
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-def is_local(url: str) -> bool:
-    """Whether a URL names this machine."""
-    return is_loopback(urlsplit(url).hostname or "")

@@ -23,15 +23,15 @@ from rollout.names import PATHS, REASONS, PathName
 
 Transport = Literal["websocket", "http"]
 Outcome = Literal["ok", "error", "interrupted", "rejected"]
-HandoverOutcome = Literal["moved", "interrupted", "identity", "abandoned"]
+HandoverOutcome = Literal["moved", "interrupted", "identity"]
 
 TRANSPORTS: tuple[Transport, ...] = ("websocket", "http")
 OUTCOMES: tuple[Outcome, ...] = ("ok", "error", "interrupted", "rejected")
 FINISHED: frozenset[str] = frozenset({"ok", "error"})
 """The outcomes that have a duration and count for the error rate."""
-HANDOVER_OUTCOMES: tuple[HandoverOutcome, ...] = ("moved", "interrupted", "identity", "abandoned")
+HANDOVER_OUTCOMES: tuple[HandoverOutcome, ...] = ("moved", "interrupted", "identity")
 """`moved`; `interrupted`: a running message was cancelled for it; `identity`: the new path could not restore the
-document; `abandoned`: decided back, or the socket died, before it was this session's turn."""
+document, and the session goes on from its identity."""
 DIRECTIONS: tuple[tuple[PathName, PathName], ...] = (("v2", "v3"), ("v3", "v2"), ("v2", "v2"), ("v3", "v3"))
 """From the same path to itself: to a new build, or to the restarted worker."""
 
@@ -88,28 +88,6 @@ _MESSAGE: dict[str, dict[str, dict[str, int]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """One path's figures over a stretch of time; durations in milliseconds, None: no data."""
-
-    seconds: float
-    ok: int
-    errors: int
-    interrupted: int
-    rejected: int
-    messages_per_second: float
-    p50_ms: float | None
-    p99_ms: float | None
-
-    @property
-    def messages(self) -> int:
-        return self.ok + self.errors
-
-    @property
-    def error_rate(self) -> float | None:
-        return self.errors / self.messages if self.messages else None
-
-
 class Tally(Struct, frozen=True, array_like=True):
     """One path's counts over a stretch of time; `histogram` by latency bucket, empty ones left out."""
 
@@ -133,12 +111,11 @@ class CountersMark:
 class Counters:
     """The counters of one cell. `tick` once a second keeps the ring; everything else may be called at any time."""
 
-    __slots__ = ("_before", "_ring", "_tail", "errors", "slots", "started_at")
+    __slots__ = ("_before", "_ring", "_tail", "errors", "slots")
 
     def __init__(self, now: float = 0.0) -> None:
         self.slots: list[int] = [0] * SLOTS
         self.errors = ErrorGroups()
-        self.started_at = now
         self._before = array("q", self.slots)
         # The slots as they stood WINDOW_S ago: a second that leaves the ring is added here.
         self._tail = CountersMark(now, array("q", self.slots))
@@ -168,9 +145,8 @@ class Counters:
         """A session left `source` for `target`; `seconds` from the decision until it was bound there."""
         slots = self.slots
         slots[HANDOVERS[source, target, outcome]] += 1
-        if outcome != "abandoned":
-            slots[HANDOVER_HISTOGRAM + bucket_of(seconds)] += 1
-            slots[HANDOVER_MICROSECONDS] += int(seconds * 1e6)
+        slots[HANDOVER_HISTOGRAM + bucket_of(seconds)] += 1
+        slots[HANDOVER_MICROSECONDS] += int(seconds * 1e6)
 
     def stale_event(self) -> None:
         """An event of a fenced epoch arrived and was thrown away."""
@@ -203,26 +179,11 @@ class Counters:
     # -- reading --------------------------------------------------------------------------------------------------
 
     def mark(self, now: float) -> CountersMark:
-        """The beginning of a new window, for `window`."""
+        """The beginning of a new window, for `tally`."""
         return CountersMark(now, array("q", self.slots))
 
-    def window(self, path: PathName, now: float, since: CountersMark | None = None) -> Window:
-        """Figures of `path` since `since`, at most of the last 15 minutes."""
-        tally = self.tally(path, now, since)
-        histogram = [tally.histogram.get(index, 0) for index in range(BUCKETS)]
-        return Window(
-            seconds=tally.seconds,
-            ok=tally.ok,
-            errors=tally.errors,
-            interrupted=tally.interrupted,
-            rejected=tally.rejected,
-            messages_per_second=tally.messages_per_second,
-            p50_ms=quantile_ms(histogram, 0.5),
-            p99_ms=quantile_ms(histogram, 0.99),
-        )
-
     def tally(self, path: PathName, now: float, since: CountersMark | None = None) -> Tally:
-        """The same as counts, which can be added to those of other cells."""
+        """Counts of `path` since `since`, at most of the last 15 minutes; those of several cells can be added."""
         start = self._tail if since is None or since.at < self._tail.at else since
         old, new = start.slots, self.slots
         counts = {

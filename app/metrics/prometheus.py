@@ -6,7 +6,7 @@ Labels come from closed sets and no id is among them; it must not know how anyth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -43,8 +43,6 @@ class ScrapedCell:
     percentage: int
     phase: Phase
     flag_age_s: float
-    evidence: Mapping[str, float] = field(default_factory=dict)
-    """By guardrail."""
 
 
 class CountersCollector(Collector):
@@ -143,18 +141,13 @@ def _rollout_gauges(cells: Iterable[ScrapedCell]) -> Iterator[Metric]:
         "crossfade_rollout_percentage", "Percentage of users on v3 by the record.", labels=["cell"]
     )
     phase = GaugeMetricFamily("crossfade_rollout_phase", "1 for the phase it is in.", labels=["cell", "phase"])
-    evidence = GaugeMetricFamily(
-        "crossfade_guardrail_evidence", "Evidence of harm, as an e-value.", labels=["cell", "guardrail"]
-    )
     age = GaugeMetricFamily("crossfade_flag_age_seconds", "Since the flag was last read.", labels=["cell"])
     for cell in cells:
         percentage.add_metric([cell.name], cell.percentage)
         for name in PHASES:
             phase.add_metric([cell.name, name], float(name == cell.phase))
-        for guardrail, value in cell.evidence.items():
-            evidence.add_metric([cell.name, guardrail], value)
         age.add_metric([cell.name], cell.flag_age_s)
-    yield from (percentage, phase, evidence, age)
+    yield from (percentage, phase, age)
 
 
 class Metrics:

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.link.config import WorkerConfig, write_config
+from app.link.config import WorkerConfig
+from app.link.preamble import send_config
 
 BOOTSTRAP = Path(__file__).parent.parent / "worker" / "bootstrap.py"
 BUILTIN = "builtin"
@@ -33,7 +34,7 @@ def launch(config: WorkerConfig, python: str = "") -> tuple[subprocess.Popen[byt
                 with contextlib.suppress(OSError):
                     end.setsockopt(socket.SOL_SOCKET, option, SOCKET_BYTES)
         try:
-            write_config(ours, config)
+            send_config(ours, config)
             process = subprocess.Popen(
                 command_of(config, theirs.fileno(), python),
                 pass_fds=[theirs.fileno()],

@@ -1,17 +1,12 @@
-"""What a cell is told when it starts: sent over its link before the first frame, so that all cells of a host have the
-same settings, whatever became of the files and variables they were read from.
+"""The configuration of a cell, sent over its link before the first frame.
 
-It must not know who starts a cell or why.
+So all cells of a host have the same settings, even when the file or the variables they were read from change later.
 """
 
 from __future__ import annotations
 
-import socket
-
-import msgspec
 from msgspec import Struct
 
-from app.link.preamble import receive_first, send_first
 from app.settings import Settings
 
 
@@ -24,13 +19,3 @@ class CellConfig(Struct, frozen=True, kw_only=True):
     settings: Settings
     build: str = ""
     """Id of v3's build, when `settings` were changed by a `load`; empty: as the worker says."""
-
-
-def write_config(connected: socket.socket, config: CellConfig) -> None:
-    """Put the configuration first on the link."""
-    send_first(connected, msgspec.msgpack.encode(config))
-
-
-def read_config(connected: socket.socket) -> CellConfig:
-    """Wait for the configuration. Raises `EOFError` when the parent is gone."""
-    return msgspec.msgpack.decode(receive_first(connected), type=CellConfig)

@@ -11,8 +11,9 @@ import socket
 
 from app.fleet.host_bus import HostBus
 from app.link.parent_death import die_with
+from app.link.preamble import receive_config
 from app.logs import configure_logging
-from app.serve.cell_config import read_config
+from app.serve.cell_config import CellConfig
 from app.serve.server import greet, serve
 from app.serve.service import Service
 
@@ -25,7 +26,7 @@ def main(listener_descriptor: int, link_descriptor: int) -> int:
     for inherited in (listener, link):
         os.set_inheritable(inherited.fileno(), False)
     try:
-        config = read_config(link)
+        config = receive_config(link, CellConfig)
     except EOFError:
         return 1
     if not die_with(config.parent_pid):

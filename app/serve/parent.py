@@ -20,9 +20,10 @@ import structlog
 from app.errors import CrossfadeError, LinkError
 from app.fleet.frames import CanaryBuild
 from app.fleet.hub import Hub
+from app.link.preamble import send_config
 from app.logs import configure_logging
 from app.secret import load_secret
-from app.serve.cell_config import CellConfig, write_config
+from app.serve.cell_config import CellConfig
 from app.serve.listening import bind
 from app.serve.names import cell_names
 from app.settings import Settings
@@ -100,7 +101,7 @@ class CellHost:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
             config = CellConfig(name=name, parent_pid=os.getpid(), settings=self._settings, build=self._build)
-            write_config(ours, config)
+            send_config(ours, config)
             process = await asyncio.create_subprocess_exec(
                 sys.executable, str(BOOTSTRAP), name, str(self._listener.fileno()), str(theirs.fileno()),
                 pass_fds=[self._listener.fileno(), theirs.fileno()],

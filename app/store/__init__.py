@@ -1,4 +1,4 @@
-"""Where the control record, its audit, pins, tokens and resume documents outlive the process.
+"""The store: keeps the control record, its audit, pins, tokens and resume documents beyond the life of a process.
 
-`port` says what a store can do, `sql` does it; nothing here knows what a record means.
+`port` is the interface and `sql` the implementation; what a record means is the business of `app.control`.
 """

@@ -1,7 +1,4 @@
-"""Transactions on the store's two databases, each within its limit, on tables that are there.
-
-Knows when a store counts as down; must not know what is kept in it.
-"""
+"""Transactions on the store's two databases, each within a time limit, after the tables were brought up to date."""
 
 from __future__ import annotations
 
@@ -19,10 +16,10 @@ from app.store import migrations, tables
 
 
 class Connections:
-    """`limit_s` bounds every transaction: a store that hangs is a store that is down.
+    """`limit_s` bounds every transaction: a store that hangs counts as down.
 
-    `hurry_s` is the limit after one that hung, until one is answered: whoever asks meanwhile, a rollback among them,
-    must not wait as long each time.
+    `hurry_s` is the limit after a transaction that hung, until one succeeds, so that the next callers, a rollback among
+    them, do not wait as long each time.
     """
 
     def __init__(
@@ -54,7 +51,7 @@ class Connections:
         """A transaction. Raises `StoreUnavailable`."""
         with self._translated():
             async with self._limited(), engine.begin() as connection:
-                # Here and not only in `open`: a store that was down at the start is used as soon as it is back.
+                # Not only in `open`: a store that was down at the start is used as soon as it is back.
                 if engine not in self._ready:
                     await self._prepare(engine, connection)
                 yield connection
@@ -70,7 +67,7 @@ class Connections:
             raise
 
     async def _prepare(self, engine: AsyncEngine, connection: AsyncConnection) -> None:
-        async with self._preparing:  # Alembic's context is one for the whole process
+        async with self._preparing:  # Alembic has one context per process
             group = self._groups[engine]
             await connection.run_sync(migrations.upgrade, group, tables.METADATA[group])
         self._ready.add(engine)

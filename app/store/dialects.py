@@ -1,7 +1,4 @@
-"""The few words in which SQLite and PostgreSQL differ: the clock, "insert or replace", and telling who listens.
-
-Knows SQL and nothing of what is kept.
-"""
+"""Where SQLite and PostgreSQL differ: the clock, "insert or replace", and notifying those who listen."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
 POSTGRESQL = "postgresql"
 CHANNEL = "crossfade_changes"
-"""Of PostgreSQL's NOTIFY; channels are a database's own."""
+"""Channel of PostgreSQL's NOTIFY; every database has channels of its own."""
 
 
 class _DatabaseNow(FunctionElement[float]):
@@ -32,17 +29,17 @@ def _sqlite_now(_element: _DatabaseNow, _compiler: SQLCompiler, **_: object) -> 
 
 @compiles(_DatabaseNow, POSTGRESQL)
 def _postgres_now(_element: _DatabaseNow, _compiler: SQLCompiler, **_: object) -> str:
-    # Not now(), which is when the transaction began: a statement may have waited for a row since.
+    # Not now(), the start of the transaction: a statement may have waited for a row since then.
     return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
 
 
 def database_now() -> ColumnElement[float]:
-    """Unix seconds by the database's clock, which all cells share."""
+    """Unix seconds by the database's clock, the only one that all cells share."""
     return _DatabaseNow()
 
 
 async def replace(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows, in place of those of the same primary key; at least one row."""
+    """Insert at least one row, replacing rows with the same primary key."""
     make = postgresql.insert if connection.dialect.name == POSTGRESQL else sqlite.insert
     statement = make(table)
     keys = [column.name for column in table.primary_key]
@@ -51,12 +48,12 @@ async def replace(connection: AsyncConnection, table: Table, rows: Sequence[Mapp
 
 
 async def insert_new(connection: AsyncConnection, table: Table, row: Mapping[str, Any]) -> bool:
-    """Insert a row unless one of the same primary key is there; whether it was inserted."""
+    """Insert a row unless its primary key is taken; returns whether it was inserted."""
     make = postgresql.insert if connection.dialect.name == POSTGRESQL else sqlite.insert
     return (await connection.execute(make(table).values(**row).on_conflict_do_nothing())).rowcount == 1
 
 
-async def tell(connection: AsyncConnection, revision: int) -> None:
-    """Tell everyone who listens, if this transaction is committed. Who reads SQLite sees it by its change counter."""
+async def notify(connection: AsyncConnection, revision: int) -> None:
+    """Notify PostgreSQL's listeners when this transaction commits; on SQLite the change counter does that."""
     if connection.dialect.name == POSTGRESQL:
         await connection.execute(select(func.pg_notify(CHANNEL, str(revision))))

@@ -1,6 +1,6 @@
-"""Hears of changes of the record: PostgreSQL says so, SQLite's change counter is looked at.
+"""Watches the record for changes: PostgreSQL notifies, SQLite's change counter is polled.
 
-Knows the record's revision only; what it hears is a hint to read, never the change itself.
+It yields revisions only: a hint to read the record again, never the change itself.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     import aiosqlite
 
 NAME = "rollout"
-"""Of the one record."""
+"""Primary key of the only record."""
 POLL_S = 0.025
-"""SQLite's counter is looked at so often; it takes no lock and reads no page."""
+"""Seconds between looks at SQLite's counter, each without a lock or a page read."""
 BACKSTOP_S = 1.0
-"""A PostgreSQL that said nothing for so long is asked, which also shows that the connection lives."""
+"""Seconds without a notification after which PostgreSQL is asked, which also shows that the connection is alive."""
 RETRY_S = 0.25
+"""Seconds before listening again after the store was lost."""
 
 
 async def read_revision(connection: AsyncConnection) -> int:
@@ -37,51 +38,51 @@ async def read_revision(connection: AsyncConnection) -> int:
 
 
 class Feed(Connections):
-    """See `Store.changes`."""
+    """Implements `changes` of `port.Store`."""
 
     async def changes(self) -> AsyncGenerator[int, None]:
         last = -1
         while True:
             with suppress(StoreUnavailable):
-                async with self._listening() as ear:
+                async with self._listening() as source:
                     while True:
-                        if (revision := await ear.hear()) >= last:
+                        if (revision := await source.next()) >= last:
                             last = revision
                             yield revision
             await asyncio.sleep(RETRY_S)
 
     @asynccontextmanager
-    async def _listening(self) -> AsyncIterator[_Ear]:
+    async def _listening(self) -> AsyncIterator[_Source]:
         """Raises `StoreUnavailable`, also out of the block, when the connection is lost."""
         async with self._begin(self._control):
-            pass  # the tables are there
+            pass  # brings the tables up to date
         with self._translated():
             async with self._control.connect() as connection:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
-                async with self._ear(connection) as ear:
-                    yield ear
+                async with self._source(connection) as source:
+                    yield source
 
-    def _ear(self, connection: AsyncConnection) -> AbstractAsyncContextManager[_Ear]:
+    def _source(self, connection: AsyncConnection) -> AbstractAsyncContextManager[_Source]:
         if connection.dialect.name == POSTGRESQL:
             return _notified(connection, self._limit_s)
-        return nullcontext(_Watcher(connection, self._limit_s))
+        return nullcontext(_Poller(connection, self._limit_s))
 
 
-class _Ear(Protocol):
-    async def hear(self) -> int:
-        """The revision, when it may have changed; the first time at once."""
+class _Source(Protocol):
+    async def next(self) -> int:
+        """The revision, as soon as it may have changed; at the first call without waiting."""
         ...
 
 
-class _Watcher:
-    """SQLite: this connection's view of the file changes with every commit of another."""
+class _Poller:
+    """SQLite: the counter that this connection sees changes with every commit of another one."""
 
     def __init__(self, connection: AsyncConnection, limit_s: float) -> None:
         self._connection = connection
         self._limit_s = limit_s
         self._seen: int | None = None
 
-    async def hear(self) -> int:
+    async def next(self) -> int:
         while (version := await self._version()) == self._seen:  # noqa: ASYNC110 - another process cannot set an event
             await asyncio.sleep(POLL_S)
         self._seen = version
@@ -96,39 +97,39 @@ class _Watcher:
 
 
 class _Listener:
-    """PostgreSQL: what NOTIFY said; None: the connection is gone."""
+    """PostgreSQL: revisions from NOTIFY; None in the queue: the connection is lost."""
 
     def __init__(self, connection: AsyncConnection, limit_s: float) -> None:
         self._connection = connection
         self._limit_s = limit_s
-        self._said: asyncio.Queue[int | None] = asyncio.Queue()
+        self._notified: asyncio.Queue[int | None] = asyncio.Queue()
         self._last = -1
 
     def notify(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        self._said.put_nowait(int(cast("str", payload)))
+        self._notified.put_nowait(int(cast("str", payload)))
 
     def end(self, _connection: object) -> None:
-        self._said.put_nowait(None)
+        self._notified.put_nowait(None)
 
-    async def hear(self) -> int:
-        revision = await self._ask() if self._last < 0 else await self._next()
+    async def next(self) -> int:
+        revision = await self._read() if self._last < 0 else await self._wait()
         self._last = max(self._last, revision)
         return revision
 
-    async def _next(self) -> int:
+    async def _wait(self) -> int:
         while True:
             try:
                 async with asyncio.timeout(BACKSTOP_S):
-                    said = await self._said.get()
+                    revision = await self._notified.get()
             except TimeoutError:
-                if (asked := await self._ask()) > self._last:
-                    return asked
+                if (stored := await self._read()) > self._last:
+                    return stored
                 continue
-            if said is None:
+            if revision is None:
                 raise ConnectionError("the connection that listens was lost")
-            return said
+            return revision
 
-    async def _ask(self) -> int:
+    async def _read(self) -> int:
         async with asyncio.timeout(self._limit_s):
             return await read_revision(self._connection)
 
@@ -144,4 +145,4 @@ async def _notified(connection: AsyncConnection, limit_s: float) -> AsyncIterato
         yield listener
     finally:
         driver.remove_termination_listener(listener.end)
-        await connection.invalidate()  # whoever gets it from the pool next must not be called for this
+        await connection.invalidate()  # the next user of a pooled connection must not get our notifications

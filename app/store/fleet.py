@@ -1,7 +1,4 @@
-"""What several cells on one store need of it: leases by its clock, and a register of who they are.
-
-Knows rows; must not know who leads, nor what a cell reports.
-"""
+"""What several cells need of a shared store: leases by the store's clock, and a register of the cells."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from app.store.port import StoredCell
 
 
 class FleetStore(Feed):
-    """The fleet's part of a `Store`."""
+    """Implements the leases and the register of `port.Store`."""
 
     # -- leases ---------------------------------------------------------------------------------------------------
 
@@ -27,16 +24,9 @@ class FleetStore(Feed):
         async with self._begin(self._sessions) as connection:
             if (await connection.execute(take)).rowcount == 1:
                 return True
-            # One that was never there is put there as run out, and then taken like any other.
+            # A lease that does not exist yet is inserted as expired and then taken like any other.
             await insert_new(connection, table, {"name": name, "holder": "", "expires_at": 0.0})
             return (await connection.execute(take)).rowcount == 1
-
-    async def renew_lease(self, name: str, holder: str, ttl_s: float) -> bool:
-        table, now = tables.leases, database_now()
-        mine = (table.c.name == name) & (table.c.holder == holder) & (table.c.expires_at > now)
-        async with self._begin(self._sessions) as connection:
-            kept = await connection.execute(update(table).where(mine).values(expires_at=now + ttl_s))
-            return kept.rowcount == 1
 
     async def release_lease(self, name: str, holder: str) -> None:
         table = tables.leases

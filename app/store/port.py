@@ -1,6 +1,6 @@
-"""What the service asks of a store, and the values it keeps; records are text here, whatever they mean.
+"""The interface of a store and the values that it keeps; a record is text here, whatever it means.
 
-Every call raises `StoreUnavailable` when the store cannot be reached. It must not know of SQL or of any phase or verb.
+Every call raises `StoreUnavailable` when the store cannot be reached.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 
 TokenKind = Literal["bearer", "code", "session"]
 
+AUDIT_PAGE = 200
+"""Most audit entries in one answer."""
+
 
 class RevisionTaken(CrossfadeError):
-    """Another writer saved a record since the one this change is based on was read; nothing was written."""
+    """Another writer has saved the record since this change's base was read; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """The control record as its owner wrote it."""
+    """The control record, as text of its owner's format."""
 
     revision: int
     text: str
@@ -30,7 +33,7 @@ class StoredRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoredRollback:
-    """What is known of one rollback; `text` is rewritten when more of it was observed."""
+    """The receipt of one rollback; `text` is rewritten as more of it is observed. `at` in Unix seconds."""
 
     id: str
     at: float
@@ -39,9 +42,9 @@ class StoredRollback:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A way in: a bearer token, a sign-in code that is good once, or the browser session that such a code began.
+    """A credential: a bearer token, a sign-in code that works once, or the browser session that such a code began.
 
-    Only the digest of its secret is kept.
+    Only the digest of its secret is kept. Times in Unix seconds.
     """
 
     digest: str
@@ -53,67 +56,66 @@ class Token:
     revoked_at: float | None = None
 
     def valid(self, now: float) -> bool:
-        """Whether it opens anything at `now` (Unix seconds)."""
+        """Whether it is accepted at `now` (Unix seconds)."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredResume:
-    """What a client that lost its socket may come back to; both parts are written and read by the gateway only."""
+    """What a client that lost its socket may resume; the gateway alone writes and reads the parts."""
 
     digest: str
     """Of the resume token."""
     document: bytes | None
     """The session's last committed state document."""
     outcomes: bytes
-    """The rest of the session: its last outcomes, known ids and the like."""
+    """The rest of the session: its last outcomes, known message ids and so on."""
     expires_at: float
+    """Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesChunk:
-    """A few slots of a cell's time series, of `step_s` seconds each, the last of them from `at` (Unix seconds) on."""
+    """Some slots of a cell's time series, of `step_s` seconds each; the last one begins at `at` (Unix seconds)."""
 
     cell: str
     step_s: int
     at: int
     data: bytes
-    """Written and read by the series' owner only."""
+    """In the format of the series' owner."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCell:
-    """A registered cell: whatever is reported done needs a word from each of them."""
+    """A registered cell. Nothing counts as done in the fleet before every registered cell has confirmed it."""
 
     name: str
     host: str
     revision: int
-    """Of the record that was in force in it."""
+    """Revision of the record that was in force in the cell."""
     report: str
-    """What else it said; written and read by the registry's owner only."""
+    """The rest of its report, in the format of the register's owner."""
     silent_s: float = 0.0
-    """Seconds since it was saved, by the store's clock; saving ignores it."""
+    """Seconds since the row was saved, by the store's clock; ignored when saving."""
 
 
 class Store(Protocol):
-    """One store for all cells that belong together."""
+    """The store of one cell, or of all cells of a fleet."""
 
     async def open(self) -> None:
-        """Bring the tables up to date and check that it answers; when it does not, later calls try again."""
+        """Bring the tables up to date. If the store does not answer, later calls try again."""
         ...
 
     async def close(self) -> None:
-        """Give everything back; every later call raises `StoreUnavailable`."""
+        """Close all connections; every later call raises `StoreUnavailable`."""
         ...
 
     async def load_record(self) -> StoredRecord | None:
-        """The control record; None before the first was saved."""
+        """The control record; None before the first one is saved."""
         ...
 
-    async def save_record(
-        self, record: StoredRecord, expected: int | None, entry: AuditEntry, rollback: StoredRollback | None = None
-    ) -> None:
-        """Replace the record of revision `expected` (None: there is none) and write the audit entry, both or neither.
+    async def save_record(self, record: StoredRecord, expected: int | None, entry: AuditEntry) -> None:
+        """Replace the record of revision `expected` (None: there is none yet) and add the audit entry, both or neither.
 
         Raises `RevisionTaken` when the stored revision is another one.
         """
@@ -127,62 +129,62 @@ class Store(Protocol):
         ...
 
     def changes(self) -> AsyncGenerator[int, None]:
-        """The record's revision, now and whenever it or the pins may have changed, until the consumer stops.
+        """Yields the record's revision, now and whenever the record or the pins may have changed.
 
-        Never one that is lower than the last. Raises nothing: while the store is down it is silent, and when it is
-        back the revision comes again. Stop it (`aclose`, or cancel the task) before `close`.
+        Revisions never go down. It does not raise: it yields nothing while the store is down, and the revision again
+        when the store is back. Stop it (`aclose`, or cancel the task) before `close`.
         """
         ...
 
     async def append_audit(self, entry: AuditEntry) -> None:
-        """Add an entry; its `id` is given by the store. Entries are never changed."""
+        """Add an entry; the store chooses its `id`. Entries are never changed."""
         ...
 
     async def load_audit(
         self, before: int | None = None, limit: int = 50, wanted: AuditFilter = EVERYTHING
     ) -> AuditPage:
-        """Entries that are wanted, the newest first, of ids lower than `before`.
+        """Entries that match `wanted`, the newest first, with ids below `before`; at most `AUDIT_PAGE`.
 
-        An outage's entries are written late, so the order of ids and that of times differ.
+        Entries of an outage are written late, so ids and times can be in different order.
         """
         ...
 
     async def save_rollback(self, rollback: StoredRollback) -> None: ...
 
     async def load_rollback(self, id: str | None = None) -> StoredRollback | None:
-        """One rollback, or the last one."""
+        """This rollback, or the last one; None: there is none."""
         ...
 
     async def load_pins(self) -> Mapping[str, PathName]: ...
 
     async def save_pin(self, user_id: str, path: PathName | None, entry: AuditEntry) -> None:
-        """Pin a user, or with None unpin; the audit entry is written with it."""
+        """Pin a user, or unpin with None, and add the audit entry, both or neither."""
         ...
 
     async def save_token(self, token: Token) -> None: ...
 
     async def load_tokens(self) -> Sequence[Token]:
-        """All bearer tokens and sessions, revoked and expired ones too."""
+        """All bearer tokens and sessions, including revoked and expired ones."""
         ...
 
     async def find_token(self, digest: str) -> Token | None: ...
 
     async def revoke_token(self, digest: str, now: float) -> bool:
-        """Whether this call revoked it: of several at the same time, exactly one is told yes."""
+        """Whether this call revoked it: of several at the same time, exactly one returns true."""
         ...
 
     async def save_resumes(self, resumes: Sequence[StoredResume]) -> None: ...
 
     async def take_resume(self, digest: str, now: float) -> StoredResume | None:
-        """The document, once: who takes it has it alone. None: unknown, taken or expired."""
+        """Take a resume out of the store: of several callers exactly one gets it. None: unknown, taken or expired."""
         ...
 
     async def delete_resumes(self, now: float) -> int:
-        """Forget those that expired; how many they were."""
+        """Delete the expired ones; returns how many there were."""
         ...
 
     async def save_series(self, chunks: Sequence[SeriesChunk], older_than: Mapping[int, int]) -> None:
-        """Add chunks, replacing those of the same cell, step and time; `older_than` says by step what to forget."""
+        """Save chunks, replacing those of the same cell, step and time; delete what is `older_than` a time, by step."""
         ...
 
     async def load_series(self, cell: str) -> Sequence[SeriesChunk]:
@@ -190,29 +192,25 @@ class Store(Protocol):
         ...
 
     async def acquire_lease(self, name: str, holder: str, ttl_s: float) -> bool:
-        """Take a lease that is free, has run out or is held already, for `ttl_s` from now by the store's clock."""
-        ...
-
-    async def renew_lease(self, name: str, holder: str, ttl_s: float) -> bool:
-        """Keep a lease. False: it ran out, or is somebody else's; whoever goes on as if not is a second leader."""
+        """Take a lease, or keep one's own, for `ttl_s` from now by the store's clock. False: somebody else holds it."""
         ...
 
     async def release_lease(self, name: str, holder: str) -> None:
-        """Give a lease back, if it is held, so that the next one need not wait until it runs out."""
+        """Give a lease back, if it is held, so that the next holder need not wait until it expires."""
         ...
 
     async def load_lease(self, name: str) -> str | None:
-        """Who holds a lease now."""
+        """The holder of a lease; None: nobody."""
         ...
 
     async def save_cell(self, cell: StoredCell) -> None:
-        """Register a cell, or say that it lives and what is in force in it."""
+        """Register a cell, or update its row."""
         ...
 
     async def load_cells(self) -> Sequence[StoredCell]:
-        """All registered cells by name, silent ones too, until somebody removes them."""
+        """All registered cells by name, including silent ones."""
         ...
 
     async def remove_cell(self, name: str) -> None:
-        """A cell that was stopped as planned, or that a person gave up, is waited for no longer."""
+        """Remove a cell that was stopped as planned, or that a person gave up."""
         ...

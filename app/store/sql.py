@@ -1,6 +1,6 @@
 """The store on SQLAlchemy: the same statements on SQLite (two files) and PostgreSQL.
 
-`dialects` has what they do not share; it must not know what a record or a document means.
+`dialects` has what the two do not share.
 """
 
 from __future__ import annotations
@@ -15,22 +15,20 @@ from sqlalchemy import ColumnElement, RowMapping, delete, insert, or_, select, u
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store import tables
-from app.store.dialects import insert_new, replace, tell
+from app.store.dialects import insert_new, notify, replace
 from app.store.engines import GRACE_S, HURRY_S, postgres_engine, sqlite_engine
 from app.store.feed import NAME, read_revision
 from app.store.fleet import FleetStore
-from app.store.port import RevisionTaken, SeriesChunk, StoredRecord, StoredResume, StoredRollback, Token
+from app.store.port import AUDIT_PAGE, RevisionTaken, SeriesChunk, StoredRecord, StoredResume, StoredRollback, Token
 from rollout.names import PathName
 from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 
 _JSON_COLUMNS = ("before", "after", "figures")
 _TEXT_COLUMNS = ("who", "role", "source", "what", "reason")
-PAGE = 200
-"""Most audit entries in one answer."""
 
 
 class SqlStore(FleetStore):
-    """A `Store`; see `Connections` for its limits."""
+    """Implements `port.Store`; `Connections` explains the time limits."""
 
     # -- the record -----------------------------------------------------------------------------------------------
 
@@ -40,20 +38,17 @@ class SqlStore(FleetStore):
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else StoredRecord(row.revision, row.record)
 
-    async def save_record(
-        self, record: StoredRecord, expected: int | None, entry: AuditEntry, rollback: StoredRollback | None = None
-    ) -> None:
+    async def save_record(self, record: StoredRecord, expected: int | None, entry: AuditEntry) -> None:
+        table = tables.rollout
+        values = {"revision": record.revision, "record": record.text}
         async with self._begin(self._control) as connection:
             if expected is None:
-                row = {"name": NAME, "revision": record.revision, "record": record.text}
-                if not await insert_new(connection, tables.rollout, row):
-                    raise RevisionTaken("a record is there already")
+                if not await insert_new(connection, table, {"name": NAME, **values}):
+                    raise RevisionTaken("there is a record already")
             else:
                 await _replace_record(connection, record, expected)
             await _insert_audit(connection, entry)
-            if rollback is not None:
-                await _replace_rollback(connection, rollback)
-            await tell(connection, record.revision)
+            await notify(connection, record.revision)
 
     async def rewrite_record(self, record: StoredRecord) -> None:
         async with self._begin(self._control) as connection:
@@ -68,7 +63,7 @@ class SqlStore(FleetStore):
     async def load_audit(
         self, before: int | None = None, limit: int = 50, wanted: AuditFilter = EVERYTHING
     ) -> AuditPage:
-        limit = max(1, min(limit, PAGE))
+        limit = max(1, min(limit, AUDIT_PAGE))
         query = select(tables.audit).where(*_conditions(wanted)).order_by(tables.audit.c.id.desc()).limit(limit + 1)
         if before is not None:
             query = query.where(tables.audit.c.id < before)
@@ -79,7 +74,8 @@ class SqlStore(FleetStore):
 
     async def save_rollback(self, rollback: StoredRollback) -> None:
         async with self._begin(self._control) as connection:
-            await _replace_rollback(connection, rollback)
+            row = {"id": rollback.id, "at": rollback.at, "receipt": rollback.text}
+            await replace(connection, tables.rollbacks, [row])
 
     async def load_rollback(self, id: str | None = None) -> StoredRollback | None:
         table = tables.rollbacks
@@ -104,7 +100,7 @@ class SqlStore(FleetStore):
             else:
                 await replace(connection, tables.pins, [{"user_id": user_id, "path": path}])
             await _insert_audit(connection, entry)
-            await tell(connection, await read_revision(connection))
+            await notify(connection, await read_revision(connection))
 
     async def save_token(self, token: Token) -> None:
         async with self._begin(self._control) as connection:
@@ -133,8 +129,8 @@ class SqlStore(FleetStore):
     async def save_resumes(self, resumes: Sequence[StoredResume]) -> None:
         if not resumes:
             return
-        # In one order, so that two cells that save the same ones wait for each other and not both for ever.
-        # By name: `asdict` copies deeply, and every session that was used in the last second comes along here.
+        # Sorted, so that two cells that save the same rows cannot deadlock.
+        # Not `asdict`, which copies deeply: every session that was used in the last second is in this list.
         rows = [
             {
                 "digest": resume.digest,
@@ -180,9 +176,9 @@ class SqlStore(FleetStore):
 
 
 def sqlite_store(folder: FilePath, limit_s: float = 5.0) -> SqlStore:
-    """The embedded store: `control.db` and `sessions.db` in `folder`, which is made when it is not there.
+    """The embedded store: `control.db` and `sessions.db` in `folder`, which is made if it does not exist.
 
-    A control record that was answered for survives a power cut; a resume document need not.
+    A saved control record survives a power cut; a resume document need not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     return SqlStore(
@@ -193,10 +189,10 @@ def sqlite_store(folder: FilePath, limit_s: float = 5.0) -> SqlStore:
 
 
 def postgres_store(url: str, limit_s: float = 3.0) -> SqlStore:
-    """The store of a fleet, in one database; `url` as libpq reads it. The same promises as `sqlite_store`.
+    """The store of a fleet, in one database, as durable as `sqlite_store`; `url` is read as libpq reads it.
 
-    Raises `SettingError` for a URL that cannot be read. Two pools, so that a crowd of resume
-    documents never stands before a command.
+    There are two pools, so that a command never waits behind many resume documents. Raises `SettingError` for a URL
+    that cannot be read.
     """
     statement_s = limit_s - GRACE_S
     return SqlStore(
@@ -226,7 +222,7 @@ async def _insert_audit(connection: AsyncConnection, entry: AuditEntry) -> None:
 
 
 def _storable(text: str) -> str:
-    """What a person typed must not keep a rollback out of the store; PostgreSQL knows no such character."""
+    """Text that PostgreSQL takes: it has no null character, and what a person typed must not stop a rollback."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
@@ -247,7 +243,3 @@ def _read_audit(row: RowMapping) -> AuditEntry:
     for column in _JSON_COLUMNS:
         values[column] = msgspec.json.decode(cast("str", values[column]))
     return msgspec.convert(values, AuditEntry)
-
-
-async def _replace_rollback(connection: AsyncConnection, rollback: StoredRollback) -> None:
-    await replace(connection, tables.rollbacks, [{"id": rollback.id, "at": rollback.at, "receipt": rollback.text}])

@@ -1,7 +1,7 @@
-"""The tables, in words that SQLite and PostgreSQL both understand.
+"""The tables, with types that both SQLite and PostgreSQL have. A change here needs a migration.
 
-Two groups, because a file's change counter must mean "the control record changed": what people decide, and what
-sessions and cells leave behind. It must not know who reads them; a change here needs a migration.
+There are two groups, in two files on SQLite, because a file's change counter must mean "the control record changed":
+`control` is what people decide, `sessions` what sessions and cells leave behind.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ audit = Table(
     Column("before", Text, nullable=False),
     Column("after", Text, nullable=False),
     Column("figures", Text, nullable=False),
-    # Without it SQLite gives the id of a deleted last row again; an audit's ids never come twice.
+    # Otherwise SQLite reuses the id of a deleted last row; ids of the audit are never used twice.
     sqlite_autoincrement=True,
 )
 
@@ -78,7 +78,7 @@ resumes = Table(
     Index("resumes_expire", "expires_at"),
 )
 
-# With the sessions, not the record: it is written every few seconds, and losing its end costs a chart's tail.
+# Among the sessions, because it is written every few seconds and losing its end costs only the tail of a chart.
 series = Table(
     "series",
     sessions,
@@ -107,4 +107,4 @@ cells = Table(
 )
 
 METADATA: Mapping[Group, MetaData] = {"control": control, "sessions": sessions}
-"""The tables of each group, as its migrations have to leave them."""
+"""The tables of each group as its migrations must leave them."""

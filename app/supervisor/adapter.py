@@ -13,7 +13,7 @@ from typing import Any, Literal, cast, get_args
 import msgspec
 
 from app.errors import FactoryError
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.agents import AgentContext
 from app.supervisor.contract import AgentEvent, EventType
 from app.supervisor.core import close_events

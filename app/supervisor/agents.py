@@ -14,7 +14,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from app.errors import SettingError
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.contract import AgentEvent
 from app.supervisor.errors import UnknownAgent
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 
 import msgspec
 
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.agents import AGENTS, DEFAULT_AGENT, Agent, AgentContext, choose_agent
 from app.supervisor.contract import AgentEvent
 

@@ -11,7 +11,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct, field
 
-from app.messages import Request
+from app.message_types import Request
 
 DOCUMENT_BYTES = 16 * 1024
 

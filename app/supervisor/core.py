@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor import document as documents
 from app.supervisor.agents import AgentContext
 from app.supervisor.context import Context

@@ -18,7 +18,7 @@ It must not know of the link, of a web framework or of how errors are counted.
 from __future__ import annotations
 
 from app.errors import CrossfadeError
-from app.messages import ErrorCode
+from app.message_types import ErrorCode
 
 
 class SupervisorError(CrossfadeError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.contract import AgentEvent, SessionSupervisor
 from app.supervisor.core import close_events
 from app.supervisor.faults import Faults

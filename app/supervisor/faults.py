@@ -16,14 +16,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app.errors import SettingError
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.errors import InjectedError
 
 VARIABLE = "CROSSFADE_FAULTS"
 PATHS = ("v2", "v3")
 CRASH_EXIT_STATUS = 86
 
-FaultValue: TypeAlias = float | int | str | bool
 Rate = Annotated[float, Meta(ge=0, le=1)]
 Chance: TypeAlias = bool | Rate
 """How often: `true` always, or a share of messages 0..1."""
@@ -107,11 +106,6 @@ class Faults:
         self._random = random.Random(plan.seed)
         self._leaked.clear()
         self.active = _without_seed(plan) != NO_FAULTS
-
-    @property
-    def leaked_bytes(self) -> int:
-        """What the drill has leaked so far, in bytes."""
-        return sum(map(len, self._leaked))
 
     async def before(self, request: Request) -> None:
         """Do to one message what the plan says. Raises `InjectedError`; may never return."""

@@ -9,7 +9,7 @@ import asyncio
 import logging
 
 from app.link.frames import Checked
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.contract import DOCUMENT_BYTES, Opening, PathServing, SessionSupervisor
 from app.supervisor.threads import new_thread_id
 

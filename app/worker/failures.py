@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-from app.messages import ErrorCode, new_reference
+from app.message_types import ErrorCode
+from app.messages import new_reference
 from app.supervisor.errors import RunRefused
 
 INTERNAL_TEXT = "the message could not be processed"

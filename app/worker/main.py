@@ -15,10 +15,11 @@ import sys
 from typing import NoReturn
 
 from app.errors import CrossfadeError
-from app.link.config import WorkerConfig, read_config
+from app.link.config import WorkerConfig
 from app.link.frames import Failed, Ready, ToWorker
 from app.link.link import Link
 from app.link.parent_death import die_with
+from app.link.preamble import receive_config
 from app.supervisor.contract import PathServing
 from app.supervisor.faults import Faults, plan_of
 from app.supervisor.loading import load_path
@@ -40,7 +41,7 @@ def main(descriptor: int) -> None:
     connected = socket.socket(fileno=descriptor)
     os.set_inheritable(descriptor, False)
     try:
-        config = read_config(connected)
+        config = receive_config(connected, WorkerConfig)
     except EOFError:
         return
     orphan = not die_with(config.parent_pid)

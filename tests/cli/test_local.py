@@ -143,6 +143,10 @@ def test_doctor_checks_this_host_and_shows_settings_but_no_secret(run: Run, tmp_
     assert "set, not shown" in result.stdout
     report = json.loads(run("doctor", "--json", CROSSFADE_BIND="127.0.0.1:0").stdout)
     assert [check["check"] for check in report["checks"]] == ["Python", "open files", "port", "data folder", "store"]
+    store = "postgresql://crossfade:hunter2@127.0.0.1:1/crossfade"
+    down = run("doctor", CROSSFADE_STORE=store, CROSSFADE_BIND="127.0.0.1:0")
+    assert "hunter2" not in down.output
+    assert "postgresql://…@127.0.0.1:1/crossfade" in down.stdout
     assert report["settings"]["CROSSFADE_DATA"] == str(tmp_path / "data")
 
 

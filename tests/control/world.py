@@ -20,7 +20,7 @@ from app.fleet.bus import Bus, NoBus
 from app.fleet.lease import Lease
 from app.metrics.counters import Counters
 from app.settings import Settings
-from app.store.port import StoredRecord, StoredRollback
+from app.store.port import StoredRecord
 from app.store.sql import SqlStore, sqlite_store
 from rollout.cohort import bucket
 from rollout.events import Notify
@@ -75,15 +75,13 @@ class FragileStore(SqlStore):
         self._saves_left = 1
         self._go.set()
 
-    async def save_record(
-        self, record: StoredRecord, expected: int | None, entry: AuditEntry, rollback: StoredRollback | None = None
-    ) -> None:
+    async def save_record(self, record: StoredRecord, expected: int | None, entry: AuditEntry) -> None:
         self._held.set()
         await self._go.wait()
         if self._saves_left == 0:
             raise StoreUnavailable("cut off")
         self._saves_left -= 1
-        await super().save_record(record, expected, entry, rollback)
+        await super().save_record(record, expected, entry)
         self.log.append("record saved")
 
     def hold_rewrite(self) -> None:

@@ -23,7 +23,7 @@ DASHBOARD: dict[str, Any] = json.loads(FILE.read_text())
 def published() -> dict[str, set[str]]:
     """Each sample's name with its labels, as a scraper sees them."""
     state = PathState(True, None, "b1", 3, 2, 50_000_000, 12_000.5, 1, 60.0)
-    cell = ScrapedCell("a", Counters().slots, {"v2": state, "v3": state}, 10, "progressing", 0.5, {"errors": 3.5})
+    cell = ScrapedCell("a", Counters().slots, {"v2": state, "v3": state}, 10, "progressing", 0.5)
     text = Metrics(lambda: [cell]).render("text/plain")[0].decode()
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):

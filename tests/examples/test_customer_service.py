@@ -19,7 +19,7 @@ EXAMPLE = Path(__file__).parent / "customer_service"
 
 TALK = """
 import asyncio, json, sys
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.contract import Opening
 from app.supervisor.loading import load_path
 

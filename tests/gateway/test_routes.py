@@ -128,23 +128,33 @@ async def test_a_socket_is_greeted_and_served(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "headers", "status"),
-    [("", {}, 401), ("?user=ann", {"Origin": "https://evil.example"}, 403), ("?user=ann&thread=other", {}, 403)],
+    ("query", "headers", "status", "kind"),
+    [
+        ("", {}, 401, "not_signed_in"),
+        ("?user=ann", {"Origin": "https://evil.example"}, 403, "not_allowed"),
+        ("?user=ann&thread=other", {}, 403, "not_allowed"),
+    ],
 )
-async def test_who_is_not_let_in_is_told_before_the_upgrade(
-    service: Service, query: str, headers: dict[str, str], status: int
+async def test_a_socket_and_a_message_are_refused_with_the_same_problem_document(
+    service: Service, client: httpx.AsyncClient, query: str, headers: dict[str, str], status: int, kind: str
 ) -> None:
     with pytest.raises(websockets.InvalidStatus) as refused:
         await connect(service.ws + query, additional_headers=headers)
-    response = refused.value.response
-    assert response.status_code == status
-    assert response.headers["content-type"] == "application/problem+json"
-    assert response.body is not None
-    assert json.loads(response.body)["status"] == status
     assert service.cell.sockets() == 0
+    response = refused.value.response
+    assert response.body is not None
+    problem = json.loads(response.body)
+    assert (problem.pop("title") != "", problem.pop("detail") != "") == (True, True)
+    assert problem == {"status": status, "type": f"urn:crossfade:{kind}"}
+    posted = await client.post(service.messages.partition("?")[0] + query, content=frame(), headers=headers)
+    assert (response.status_code, posted.status_code) == (status, status)
+    assert response.headers["content-type"] == posted.headers["content-type"] == "application/problem+json"
+    assert posted.content == response.body
 
 
-async def test_too_many_sockets_of_a_user_and_a_full_house_say_when_to_try_again(service: Service) -> None:
+async def test_too_many_sockets_of_a_user_and_a_full_cell_say_when_to_try_again(
+    service: Service, client: httpx.AsyncClient
+) -> None:
     open_sockets = [await connect(f"{service.ws}?user=ann") for _ in range(3)]
     with pytest.raises(websockets.InvalidStatus) as refused:
         await connect(f"{service.ws}?user=ann")
@@ -153,6 +163,8 @@ async def test_too_many_sockets_of_a_user_and_a_full_house_say_when_to_try_again
     with pytest.raises(websockets.InvalidStatus) as refused:
         await connect(f"{service.ws}?user=cid")
     assert (refused.value.response.status_code, refused.value.response.headers["retry-after"]) == (503, "1")
+    posted = await client.post(service.messages, content=frame())
+    assert (posted.status_code, posted.headers["retry-after"]) == (503, "1")
     for socket in open_sockets:
         await socket.close()
 
@@ -229,11 +241,6 @@ async def test_the_limits_are_those_of_a_socket(service: Service, client: httpx.
     statuses = [(await client.post(service.messages, content="{")).status_code for _ in range(36)]
     assert set(statuses[:35]) == {400}
     assert statuses[35] == 429, "abuse is cut off without an answer of the session"
-
-
-async def test_nobody_is_served_without_sign_in(service: Service, client: httpx.AsyncClient) -> None:
-    response = await client.post(service.messages.removesuffix("?user=ann"), content=frame())
-    assert (response.status_code, response.json()["status"]) == (401, 401)
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])

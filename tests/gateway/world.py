@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 from app.gateway.cell import Identity
 from app.gateway.session import CANCEL_GRACE_S, Session, SessionState
 from app.link.frames import Cancel, Open, Run, ToWorker
-from app.messages import Terminal
+from app.loadtest.history import TERMINAL
 from rollout.assign import View
 from rollout.names import PathName
 from tests.gateway.harness import Client, HandCell, HandWorker, entrance_of, flag, frame, with_settings
 
 SETTINGS = with_settings(queue_messages=3, resume_s=1e9, drain_s=2.0, hold_s=10.0, stop_s=2.0)
 IDENTITY = Identity("u", "t")
-TERMINAL: frozenset[str] = frozenset(get_args(Terminal))
 
 
 class Broken(AssertionError):

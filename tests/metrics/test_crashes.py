@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store.port import StoredRecord, StoredRollback
+from app.store.port import StoredRecord
 from rollout.events import Actor, Rollback, Start, Undo, Unlock
 from rollout.views import AuditEntry
 from tests.control.world import World
@@ -44,10 +44,8 @@ def at_the_store(world: World, patch: pytest.MonkeyPatch) -> None:
 def behind_the_store(world: World, patch: pytest.MonkeyPatch) -> None:
     save = world.store.save_record
 
-    async def saved_then_died(
-        record: StoredRecord, expected: int | None, entry: AuditEntry, rollback: StoredRollback | None = None
-    ) -> None:
-        await save(record, expected, entry, rollback)
+    async def saved_then_died(record: StoredRecord, expected: int | None, entry: AuditEntry) -> None:
+        await save(record, expected, entry)
         raise Died
 
     patch.setattr(world.store, "save_record", saved_then_died)

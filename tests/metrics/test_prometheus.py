@@ -29,7 +29,6 @@ PUBLISHED = {
     "crossfade_path_restarts_total": {"path"},
     "crossfade_rollout_percentage": set(),
     "crossfade_rollout_phase": {"phase"},
-    "crossfade_guardrail_evidence": {"guardrail"},
     "crossfade_flag_age_seconds": set(),
     "crossfade_stale_events_total": set(),
     "crossfade_build_info": {"path", "build"},
@@ -40,7 +39,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 def figures(ledger: Counters) -> ScrapedCell:
     known = PathState(True, None, "b1", 3, 2, 50_000_000, 12_000.5, 1, 60.0)
     unknown = PathState(False, "starting", None, 0, 0, None, None, 0, None)
-    return ScrapedCell("a", ledger.slots, {"v2": known, "v3": unknown}, 10, "progressing", 0.5, {"errors": 3.5})
+    return ScrapedCell("a", ledger.slots, {"v2": known, "v3": unknown}, 10, "progressing", 0.5)
 
 
 def scrape(ledger: Counters, accept: str = OPENMETRICS) -> dict[str, list[tuple[dict[str, str], float]]]:

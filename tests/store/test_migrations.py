@@ -168,7 +168,10 @@ async def test_a_store_of_a_newer_release_is_refused_in_words(place: str) -> Non
     async with opened(place) as store, store._begin(store._control) as connection:
         await connection.execute(text("UPDATE control_version SET version_num = '9999'"))
     again = make_store(place)
-    with pytest.raises(StoreUnavailable, match=f"newer release: control is at 9999, known is {HEADS['control']}"):
+    with pytest.raises(
+        StoreUnavailable,
+        match=f"newer release made the store: its control tables are at 9999, this release knows {HEADS['control']}",
+    ):
         await again.open()
     await again.close()
 

@@ -65,11 +65,10 @@ async def test_there_is_no_record_before_the_first(store: SqlStore) -> None:
 
 async def test_a_record_and_its_entry_are_kept_over_a_restart(store: SqlStore, place: str) -> None:
     await store.save_record(StoredRecord(1, "one"), None, entry())
-    await store.save_record(StoredRecord(2, "two"), 1, entry("promote", revision=2), StoredRollback("r1", 5.0, "{}"))
+    await store.save_record(StoredRecord(2, "two"), 1, entry("promote", revision=2))
     await store.close()
     async with opened(place) as again:
         assert await again.load_record() == StoredRecord(2, "two")
-        assert await again.load_rollback("r1") == StoredRollback("r1", 5.0, "{}")
         assert [item.what for item in (await again.load_audit()).items] == ["promote", "set"]
 
 
@@ -78,10 +77,9 @@ async def test_a_record_on_another_revision_is_refused_with_its_entry(store: Sql
     await store.save_record(StoredRecord(1, "one"), None, entry())
     await store.save_record(StoredRecord(2, "two"), 1, entry())
     with pytest.raises(RevisionTaken):
-        await store.save_record(StoredRecord(9, "lost"), expected, entry("lost"), StoredRollback("lost", 1.0, ""))
+        await store.save_record(StoredRecord(9, "lost"), expected, entry("lost"))
     assert await store.load_record() == StoredRecord(2, "two")
     assert [item.what for item in (await store.load_audit()).items] == ["set", "set"]
-    assert await store.load_rollback("lost") is None
 
 
 @pytest.mark.parametrize("expected", [None, 1])

@@ -11,7 +11,8 @@ import pytest
 from litestar.connection import Request as LitestarRequest
 from litestar.datastructures import State
 
-from app.messages import Request, request_of
+from app.message_types import Request
+from app.messages import request_of
 from app.supervisor import legacy
 from app.supervisor.context import RequestContext
 from app.supervisor.contract import Opening, SessionSupervisor

@@ -17,7 +17,7 @@ import pytest
 
 import app.supervisor
 from app.errors import SettingError
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.agents import AGENTS, Agent, AgentContext, check_agent_setting, key_terms, split_sentences
 from app.supervisor.builtin import BuiltinAnswerer
 from app.supervisor.context import Context, RequestContext, WebSocketContext

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor import document as documents
 from app.supervisor.builtin import BuiltinAnswerer
 from app.supervisor.context import WebSocketContext

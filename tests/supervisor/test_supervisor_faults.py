@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 
 from app.errors import SettingError
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.contract import Opening
 from app.supervisor.errors import InjectedError
 from app.supervisor.faults import CRASH_EXIT_STATUS, KEYS, NO_FAULTS, FaultPlan, Faults, plan_of, plans_of_setting
 from app.supervisor.loading import load_path
 
 HELLO, POISON = Request("message", "hello"), Request("message", "some poison here")
+MEBIBYTE = 1 << 20
 
 
 @pytest.mark.parametrize("text", ["", "  ", "{}"])
@@ -90,12 +92,18 @@ async def test_a_trigger_limits_a_fault_to_messages_that_contain_it() -> None:
 
 
 async def test_a_leak_stays_until_the_faults_are_replaced() -> None:
-    faults = Faults(plan_of({"leak_bytes": 1000, "leak_on": "hello"}))
-    await outcomes(faults, HELLO, 3)
-    await outcomes(faults, POISON, 3)
-    assert faults.leaked_bytes == 3000
-    faults.replace(NO_FAULTS)
-    assert faults.leaked_bytes == 0 and not faults.active
+    faults = Faults(plan_of({"leak_bytes": MEBIBYTE, "leak_on": "hello"}))
+    tracemalloc.start()
+    try:
+        await outcomes(faults, POISON, 3)
+        assert tracemalloc.get_traced_memory()[0] < MEBIBYTE
+        await outcomes(faults, HELLO, 3)
+        assert 3 * MEBIBYTE <= tracemalloc.get_traced_memory()[0] < 4 * MEBIBYTE
+        faults.replace(NO_FAULTS)
+        assert tracemalloc.get_traced_memory()[0] < MEBIBYTE
+    finally:
+        tracemalloc.stop()
+    assert not faults.active
 
 
 async def test_latency_delays_by_its_milliseconds() -> None:
@@ -137,7 +145,7 @@ async def test_a_crash_happens_on_its_trigger() -> None:
 def test_a_crash_ends_the_process_at_once() -> None:
     script = (
         "import asyncio, atexit\n"
-        "from app.messages import Request\n"
+        "from app.message_types import Request\n"
         "from app.supervisor.faults import Faults, plan_of\n"
         "atexit.register(print, 'cleaned up')\n"
         "asyncio.run(Faults(plan_of({'crash': True})).before(Request('message', 'x')))\n"

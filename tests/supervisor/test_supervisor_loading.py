@@ -15,7 +15,7 @@ import pytest
 
 import app
 from app.errors import FactoryError, SettingError
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.contract import AgentEvent, Opening, PathServing, SessionSupervisor
 from app.supervisor.document import PART_BYTES
 from app.supervisor.errors import BrokenAgent, DocumentTooLarge, SharedDependency
@@ -348,7 +348,7 @@ TALK = """
 import asyncio, sys
 import app
 from app.errors import FactoryError
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.contract import Opening
 from app.supervisor.loading import load_path
 

@@ -28,7 +28,7 @@ from app.link.frames import (
     SetFaults,
     Started,
 )
-from app.messages import Request
+from app.message_types import Request
 from app.supervisor.contract import DOCUMENT_BYTES, AgentEvent, Opening, PathServing
 from app.supervisor.errors import ThreadDenied
 from app.worker.checking import make_sample, scratch_opening

@@ -1,10 +1,10 @@
-"""The history of the tables: brings a database of any age to what `tables` says, when a cell first uses it.
+"""The history of the tables: brings a database of any age to what `tables` declares, when a cell first uses it.
 
 Both groups of tables have a history and a version of their own, because SQLite keeps them in two files.
 
-A change of `tables` is a new file in `control/` or `sessions/` and its revision in `HEADS`; a released file is never
-edited. Cells of two releases share a database while a fleet is being upgraded, so a release adds, and only the one
-after it removes. A test holds the files, `HEADS` and `tables` together.
+To change `tables`, add a file in `control/` or `sessions/` and set its revision in `HEADS`; a released file is never
+edited. Cells of two releases share a database while a fleet is being upgraded, so a release only adds, and the release
+after it removes. A test compares the files, `HEADS` and `tables`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 Group = Literal["control", "sessions"]
 
 HEADS: Mapping[Group, str] = {"control": "0003", "sessions": "0002"}
-_LOCK = 0x63_66_64  # of PostgreSQL's advisory locks, which are a database's own
+_LOCK = 0x63_66_64  # key of an advisory lock of PostgreSQL; every database has keys of its own
 
 
 def upgrade(connection: Connection, group: Group, metadata: MetaData) -> None:
-    """Bring the tables to what `metadata` says, in this transaction; of several processes one does it, the others wait.
+    """Bring the tables to what `metadata` declares, in this transaction; of several processes one works, others wait.
 
     Raises `StoreUnavailable` when a newer release made the tables.
     """
@@ -36,20 +36,20 @@ def upgrade(connection: Connection, group: Group, metadata: MetaData) -> None:
     version = current(connection, group)
     if version == HEADS[group]:
         return
-    from alembic import command  # imported by the first start only: it takes a tenth of a second
+    from alembic import command  # only when there is something to do: the import takes a tenth of a second
     from alembic.script import ScriptDirectory
 
-    found = config(connection, group, metadata)
-    known = {script.revision for script in ScriptDirectory.from_config(found).walk_revisions()}
+    alembic = config(connection, group, metadata)
+    known = {script.revision for script in ScriptDirectory.from_config(alembic).walk_revisions()}
     if version is not None and version not in known:
         raise StoreUnavailable(
-            f"the store was made by a newer release: {group} is at {version}, known is {HEADS[group]}"
+            f"a newer release made the store: its {group} tables are at {version}, this release knows {HEADS[group]}"
         )
-    command.upgrade(found, "head")
+    command.upgrade(alembic, "head")
 
 
 def current(connection: Connection, group: Group) -> str | None:
-    """The revision of a group of tables; None: there are none."""
+    """The revision of a group of tables; None: there are no tables yet."""
     if not inspect(connection).has_table(version_table(group)):
         return None
     table = Table(version_table(group), MetaData(), Column("version_num", String))
@@ -57,16 +57,16 @@ def current(connection: Connection, group: Group) -> str | None:
 
 
 def version_table(group: Group) -> str:
-    """Where the revision of a group is kept."""
+    """Name of the table that holds the revision of a group."""
     return f"{group}_version"
 
 
 def config(connection: Connection, group: Group, metadata: MetaData) -> Config:
-    """What Alembic's commands need to work on this connection."""
+    """Alembic's configuration for this connection and group."""
     from alembic.config import Config
 
     made = Config(attributes={"connection": connection, "group": group, "metadata": metadata})
-    # By package, because a path may have signs in it that mean something here.
+    # By package, because a path may contain characters that have a meaning here.
     folder = __name__.replace(".migrations", ":migrations")
     made.set_main_option("script_location", folder)
     made.set_main_option("path_separator", "newline")
@@ -75,9 +75,9 @@ def config(connection: Connection, group: Group, metadata: MetaData) -> Config:
 
 
 def _lock(connection: Connection) -> None:
-    """Until the end of the transaction."""
+    """Keep other processes out until the end of the transaction."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
     else:
-        # The driver begins a transaction at the first INSERT only, so tables would be made outside of any.
+        # The driver begins a transaction only at the first INSERT, so tables would be created outside of one.
         connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,6 +1,6 @@
-"""What Alembic runs before the migrations of one group: on the connection it is given, in that one's transaction.
+"""Runs the migrations of one group on the connection that Alembic is given, in that connection's transaction.
 
-Alembic loads it by its path; nothing imports it.
+Alembic loads this file by its path; nothing imports it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ metadata: MetaData = context.config.attributes["metadata"]
 
 
 def is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    """PostgreSQL has both groups in one database, and perhaps tables of others."""
+    """Whether an object belongs to this group: on PostgreSQL the other group's and foreign tables are there too."""
     return kind != "table" or name in metadata.tables
 
 

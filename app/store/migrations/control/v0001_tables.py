@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Tables that an unreleased version made without a history are taken as they are."""
+    """Tables that an unreleased version made without a history are kept as they are."""
     op.create_table(
         "rollout",
         sa.Column("name", sa.String(200), primary_key=True),

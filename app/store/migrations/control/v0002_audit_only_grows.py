@@ -1,4 +1,4 @@
-"""The database itself refuses to change or remove an audit entry, whoever asks."""
+"""Makes the database itself refuse to change or remove an audit entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A day of the audit is found without reading all of it."""
+"""An index, so that a day of the audit is found without reading all of it."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Tables that an unreleased version made without a history are taken as they are."""
+    """Tables that an unreleased version made without a history are kept as they are."""
     op.create_table(
         "resumes",
         sa.Column("digest", sa.String(64), primary_key=True),
