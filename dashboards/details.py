@@ -27,7 +27,7 @@ from dashboards.contexts import (
     WorkerRow,
 )
 from dashboards.controls import why_not_role
-from dashboards.overview import SILENT_S, chrome, top
+from dashboards.overview import chrome, top
 from dashboards.ports import Person
 from rollout.views import (
     CellState,
@@ -283,7 +283,7 @@ def _facts(view: RolloutView, health: HealthView) -> list[Fact]:
 def _leader(view: RolloutView, health: HealthView) -> Fact:
     label = "automatic steps are taken by"
     if health.leader:
-        silent = any(cell.name == health.leader and cell.silent_s >= SILENT_S for cell in view.cells)
+        silent = any(cell.name == health.leader and cell.silent for cell in view.cells)
         return Fact(
             label, f"cell {health.leader}{', which is silent' if silent else ''}", "warn" if silent else "plain"
         )
@@ -292,7 +292,7 @@ def _leader(view: RolloutView, health: HealthView) -> Fact:
 
 def _cell(cell: CellState, leader: str) -> CellRow:
     ago = words.duration(cell.silent_s)
-    if cell.silent_s >= SILENT_S:
+    if cell.silent:
         heard = Fact("heard", f"silent for {ago}; what is said of it is so old", "bad")
     else:
         heard = Fact("heard", f"heard {ago} ago" if cell.silent_s else "answers", "good")
@@ -307,7 +307,7 @@ def _cell(cell: CellState, leader: str) -> CellRow:
 
 
 def _worker(worker: WorkerView) -> WorkerRow:
-    if worker.silent_s >= SILENT_S:
+    if worker.silent:
         state = Fact("worker", f"not known: its cell is silent for {words.duration(worker.silent_s)}", "bad")
     elif worker.available:
         state = Fact("worker", "serves", "good")

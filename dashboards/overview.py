@@ -29,8 +29,6 @@ from dashboards.search import NOTHING, Search
 from dashboards.state import rollback, state
 from rollout.views import AuditEntry, AuditPage, Preview, RolloutView
 
-SILENT_S = 3.0
-"""A cell that has not been heard for so long is called silent in the top line."""
 _UNLEASH: dict[str, Tone] = {"embedded": "good", "in step": "good", "pending": "warn"}
 _DONE: dict[Verb, str] = {
     "start": "Started",
@@ -130,7 +128,7 @@ def top(view: RolloutView) -> Top:
 
 
 def _cells(view: RolloutView) -> Fact:
-    silent = [cell for cell in view.cells if cell.silent_s >= SILENT_S]
+    silent = [cell for cell in view.cells if cell.silent]
     if not silent:
         return Fact("Cells", words.plural(len(view.cells), "cell"), "good")
     names = ", ".join(f"{cell.name} silent for {words.duration(cell.silent_s)}" for cell in silent)

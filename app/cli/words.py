@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from app.cli.known_token import KnownToken
 
 NO_DATA = "no data"
-SILENT_S = 5
-"""A cell that was not heard for so long is named as silent."""
 
 
 def sentence(view: RolloutView) -> str:
@@ -74,7 +72,7 @@ def status(view: RolloutView) -> str:
     if view.last_rollback is not None:
         lines.append("last rollback: " + rollback(view.last_rollback, view.cells))
     lines += ["", paths(view.paths)]
-    if silent := [cell for cell in view.cells if cell.silent_s > SILENT_S]:
+    if silent := [cell for cell in view.cells if cell.silent]:
         names = ", ".join(f"{cell.name} {duration(cell.silent_s)} ago" for cell in silent)
         lines.append(f"with the figures that silent cells reported last: {names}")
     if view.verdicts:
@@ -249,6 +247,6 @@ def _evidence(evidence: float | None, limit: float | None) -> str:
 
 
 def _cells(cells: Sequence[CellState]) -> str:
-    silent = [cell.name for cell in cells if cell.silent_s > SILENT_S]
+    silent = [cell.name for cell in cells if cell.silent]
     text = f"{len(cells)} {'cell' if len(cells) == 1 else 'cells'}"
     return f"{text}, silent: {', '.join(silent)}" if silent else text

@@ -190,7 +190,7 @@ def rollout(phase: str = "progressing", percentage: int = 10, **changes: object)
         "paths": [path("v2"), path("v3")],
         "verdicts": verdicts() if phase in ("progressing", "paused") else no_verdicts(),
         "cells": [
-            CellState(name=name, revision=17, sessions=930, silent_s=0.1, has_lock=phase == "rolled_back")
+            CellState(name=name, revision=17, sessions=930, silent_s=0.1, silent=False, has_lock=phase == "rolled_back")
             for name in ("a", "b")
         ],
         "moving": 0,
@@ -267,6 +267,7 @@ def worker(cell: str = "a", name: Literal["v2", "v3"] = "v3", **changes: object)
     up = WorkerView(
         cell=cell,
         silent_s=0.1,
+        silent=False,
         path=name,
         available=True,
         reason=None,

@@ -12,7 +12,6 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from dashboards.overview import SILENT_S
 from dashboards.pages import OVERVIEW_SECTIONS, TRY_SECTIONS
 from rollout.names import TokenRole
 from rollout.views import RolloutView
@@ -343,7 +342,8 @@ def test_the_chat_page_has_the_button_and_counts_closed_sockets() -> None:
     assert all(f'id="{section}"' in page for section in TRY_SECTIONS)
 
 
-def test_a_cell_counts_as_silent_after_a_few_seconds() -> None:
-    cell = {"name": "d", "revision": 1, "sessions": 1, "has_lock": False}
-    assert "1 of 1 cell: d silent" in page_of(rollout(cells=[{**cell, "silent_s": SILENT_S}]))
-    assert "silent" not in page_of(rollout(cells=[{**cell, "silent_s": SILENT_S - 0.1}]))
+@pytest.mark.parametrize("address", ["/", "/health"])
+def test_the_service_says_which_cell_is_silent(address: str) -> None:
+    cell = {"name": "d", "revision": 1, "sessions": 1, "has_lock": False, "silent_s": 2.4}
+    assert "1 of 1 cell: d silent for 2 s" in page_of(rollout(cells=[{**cell, "silent": True}]), address=address)
+    assert "silent" not in page_of(rollout(cells=[{**cell, "silent": False}]), address=address)
