@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 from urllib.parse import urlencode
 
-from dashboards import words
 from dashboards.contexts import Chart, ChartRow, ChartsSection, SpanLink
+from rollout import formats
 from rollout.views import PathSeries, SeriesView, Span
 
 SPANS: dict[Span, str] = {"15m": "15 min", "1h": "1 h", "24h": "24 h", "30d": "30 d"}
@@ -30,8 +30,8 @@ def charts(view: SeriesView, address: str, until: float | None = None) -> Charts
         spans=[SpanLink(span, label, f"{address}?span={span}", span == view.span) for span, label in SPANS.items()],
         charts=[
             Chart("error_rate", "Error rate", "% of messages", _rows(view, _error_rate, _percent)),
-            Chart("p99_ms", "p99 latency", "ms, highest within a point", _rows(view, _highest, words.milliseconds)),
-            Chart("session_memory_bytes", "Memory per session", "KiB", _rows(view, _memory, words.size)),
+            Chart("p99_ms", "p99 latency", "ms, highest within a point", _rows(view, _highest, formats.milliseconds)),
+            Chart("session_memory_bytes", "Memory per session", "KiB", _rows(view, _memory, formats.size)),
             Chart("sessions", "Open sessions", "", _rows(view, _sessions, _count)),
         ],
     )
@@ -53,7 +53,7 @@ def _rows(view: SeriesView, part: _Part, text: Callable[[float], str]) -> list[C
         marks = [mark.word for mark in view.marks if begin <= mark.at < end]
         if marks or any(value is not None for value in values):
             shown = ["" if value is None else text(value) for value in values]
-            rows.append(ChartRow(words.day_clock(begin), words.iso(begin), shown[0], shown[1], ", ".join(marks)))
+            rows.append(ChartRow(formats.day_clock(begin), formats.iso(begin), shown[0], shown[1], ", ".join(marks)))
     return rows[::-1]
 
 
@@ -84,8 +84,8 @@ def _known(values: Sequence[float | None], points: range) -> list[float]:
 
 
 def _percent(value: float) -> str:
-    return words.percent(value)
+    return formats.percent(value)
 
 
 def _count(value: float) -> str:
-    return words.count(round(value))
+    return formats.count(round(value))

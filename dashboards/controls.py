@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dashboards import words
 from dashboards.contexts import Control, ControlsSection, NotNow
 from dashboards.ports import Person, Verb
+from rollout import formats
 from rollout.names import Action
 from rollout.permissions import lowest_role, role_for, suffices
 from rollout.views import Preview, RolloutView
@@ -43,7 +43,7 @@ def effect(preview: Preview) -> str:
 def _reservations(preview: Preview) -> list[str]:
     said = []
     if preview.sessions_without_state:
-        said.append(f"{words.plural(preview.sessions_without_state, 'session')} cannot take the state along")
+        said.append(f"{formats.plural(preview.sessions_without_state, 'session')} cannot take the state along")
     if preview.missing_cells:
         said.append(f"not counted: cell {', '.join(preview.missing_cells)}")
     return said
@@ -62,7 +62,7 @@ def _effect(preview: Preview) -> str:
 def _moves(users: int, sessions: int) -> str:
     if not users and not sessions:
         return ""
-    return f"{words.plural(users, 'user')} and {words.plural(sessions, 'open session')}"
+    return f"{formats.plural(users, 'user')} and {formats.plural(sessions, 'open session')}"
 
 
 def controls(view: RolloutView, person: Person, previews: Mapping[int, Preview]) -> ControlsSection:
@@ -120,7 +120,7 @@ def _full(view: RolloutView, person: Person, preview: Preview | None) -> list[Co
         return []
     reason = why_not(view, person, "promote")
     skipped = sum(view.percentage < stage.percentage for stage in view.plan.stages[:-1])
-    jump = f"skips {words.plural(skipped, 'stage')}" if skipped else "holds nobody back on v2"
+    jump = f"skips {formats.plural(skipped, 'stage')}" if skipped else "holds nobody back on v2"
     note = jump if preview is None else f"{jump}; {effect(preview)}"
     return [Control("promote-full", "promote", "Promote to 100 % at once", not reason, reason or note, full=True)]
 
@@ -129,7 +129,7 @@ def _start_note(view: RolloutView) -> str:
     if not view.plan.stages:
         return "the plan has no stages"
     first = view.plan.stages[0]
-    return f"plan {view.plan.name}: {first.percentage} % for {words.duration(first.bake_s)}"
+    return f"plan {view.plan.name}: {first.percentage} % for {formats.duration(first.bake_s)}"
 
 
 def _promote_label(view: RolloutView) -> str:
@@ -139,13 +139,13 @@ def _promote_label(view: RolloutView) -> str:
 def _promote_note(view: RolloutView) -> str:
     skipped = []
     if view.next_at is not None and view.next_at > view.now:
-        skipped.append(f"{words.countdown(view.next_at - view.now)} of baking")
+        skipped.append(f"{formats.countdown(view.next_at - view.now)} of baking")
     if still_open := sum(verdict.verdict != "pass" for verdict in view.verdicts):
-        skipped.append(f"{words.plural(still_open, 'open guardrail')}")
+        skipped.append(f"{formats.plural(still_open, 'open guardrail')}")
     return f"now skips {' and '.join(skipped)}" if skipped else "baked, and every guardrail passes"
 
 
 def _undo_note(view: RolloutView) -> str:
     left = None if view.undo_until is None else view.undo_until - view.now
-    ending = "" if left is None else f"; {words.countdown(left)} left to do so"
+    ending = "" if left is None else f"; {formats.countdown(left)} left to do so"
     return f"back to where it was{ending}"

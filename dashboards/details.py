@@ -8,7 +8,6 @@ from urllib.parse import quote, urlencode
 
 from msgspec import structs
 
-from dashboards import words
 from dashboards.contexts import (
     CellRow,
     ClickResult,
@@ -29,6 +28,7 @@ from dashboards.contexts import (
 from dashboards.controls import why_not_role
 from dashboards.overview import chrome, top
 from dashboards.ports import Person
+from rollout import formats
 from rollout.views import (
     CellState,
     ErrorGroup,
@@ -126,12 +126,12 @@ def sessions(found: SessionsView, now: float, *, filtered: bool) -> SessionsSect
     if not found.total:
         return SessionsSection([], "Nobody is connected.", hint=not missing, missing=missing)
     if not found.matching:
-        return SessionsSection([], f"None of the {words.plural(found.total, 'open session')} fits.", missing=missing)
-    many = words.plural(found.total, "open session")
-    summary = f"{words.count(found.matching)} of {many} fit" if filtered else many
+        return SessionsSection([], f"None of the {formats.plural(found.total, 'open session')} fits.", missing=missing)
+    many = formats.plural(found.total, "open session")
+    summary = f"{formats.count(found.matching)} of {many} fit" if filtered else many
     if len(found.items) < found.matching:
         last = found.before + len(found.items)
-        shown = f"{words.count(found.before + 1)} to {words.count(last)}" if found.items else "none"
+        shown = f"{formats.count(found.before + 1)} to {formats.count(last)}" if found.items else "none"
         summary += f"; showing {shown}, search to narrow"
     return SessionsSection([_session(session, now) for session in found.items], summary, missing=missing)
 
@@ -147,10 +147,10 @@ def _session(session: SessionView, now: float) -> SessionRow:
         path=session.path,
         why=why(session.reason),
         state=session.state,
-        messages=words.count(session.messages),
-        queued=words.count(session.queued),
-        since=words.moment(session.connected_at, now),
-        since_iso=words.iso(session.connected_at),
+        messages=formats.count(session.messages),
+        queued=formats.count(session.queued),
+        since=formats.moment(session.connected_at, now),
+        since_iso=formats.iso(session.connected_at),
         connection_id=session.connection_id,
     )
 
@@ -221,12 +221,12 @@ def errors(groups: Sequence[ErrorGroup], now: float, limit: int | None = None) -
             fingerprint=group.fingerprint,
             path=group.path,
             only_on_v3=group.only_on_v3,
-            count=words.count(group.count),
-            users=words.plural(group.users, "user"),
-            first=words.moment(group.first_at, now),
-            first_iso=words.iso(group.first_at),
-            last=words.moment(group.last_at, now),
-            last_iso=words.iso(group.last_at),
+            count=formats.count(group.count),
+            users=formats.plural(group.users, "user"),
+            first=formats.moment(group.first_at, now),
+            first_iso=formats.iso(group.first_at),
+            last=formats.moment(group.last_at, now),
+            last_iso=formats.iso(group.last_at),
             reference=group.reference,
         )
         for group in groups[:limit]
@@ -268,15 +268,16 @@ def _setting(setting: SettingView) -> SettingRow:
 
 
 def _facts(view: RolloutView, health: HealthView) -> list[Fact]:
+    record = f"revision {view.revision}, changed {formats.clock(view.changed_at)}" if view.revision else "new"
     store = "does not answer; only a rollback works" if health.store_down else "answers"
     forced = "not set" if view.forced is None else f"{'true' if view.forced else 'false'}: it decides for everyone"
     return [
         Fact("store", f"{health.store} {store}", "bad" if health.store_down else "good"),
         Fact("flag in the environment", forced, "plain" if view.forced is None else "warn"),
-        Fact("flag read", f"{words.duration(view.flag_age_s)} ago", "plain"),
+        Fact("flag read", f"{formats.duration(view.flag_age_s)} ago", "plain"),
         Fact("Unleash", view.unleash, "bad" if view.unleash in ("unreachable", "changed outside") else "good"),
         _leader(view, health),
-        Fact("record", f"revision {view.revision}, changed {words.clock(view.changed_at)}" if view.revision else "new"),
+        Fact("record", record),
     ]
 
 
@@ -291,7 +292,7 @@ def _leader(view: RolloutView, health: HealthView) -> Fact:
 
 
 def _cell(cell: CellState, leader: str) -> CellRow:
-    ago = words.duration(cell.silent_s)
+    ago = formats.duration(cell.silent_s)
     if cell.silent:
         heard = Fact("heard", f"silent for {ago}; what is said of it is so old", "bad")
     else:
@@ -299,8 +300,8 @@ def _cell(cell: CellState, leader: str) -> CellRow:
     return CellRow(
         cell.name,
         heard,
-        words.count(cell.sessions),
-        words.count(cell.revision),
+        formats.count(cell.sessions),
+        formats.count(cell.revision),
         "locked on v2" if cell.has_lock else "no lock",
         cell.name == leader,
     )
@@ -308,7 +309,7 @@ def _cell(cell: CellState, leader: str) -> CellRow:
 
 def _worker(worker: WorkerView) -> WorkerRow:
     if worker.silent:
-        state = Fact("worker", f"not known: its cell is silent for {words.duration(worker.silent_s)}", "bad")
+        state = Fact("worker", f"not known: its cell is silent for {formats.duration(worker.silent_s)}", "bad")
     elif worker.available:
         state = Fact("worker", "serves", "good")
     else:
@@ -318,8 +319,8 @@ def _worker(worker: WorkerView) -> WorkerRow:
         path=worker.path,
         state=state,
         build=worker.build or "no data",
-        sessions=words.count(worker.sessions),
-        memory="no data" if worker.memory_bytes is None else words.size(worker.memory_bytes),
-        restarts=words.count(worker.restarts),
-        up="no data" if worker.uptime_s is None else words.duration(worker.uptime_s),
+        sessions=formats.count(worker.sessions),
+        memory="no data" if worker.memory_bytes is None else formats.size(worker.memory_bytes),
+        restarts=formats.count(worker.restarts),
+        up="no data" if worker.uptime_s is None else formats.duration(worker.uptime_s),
     )

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from dashboards import words
+from rollout import formats
 from rollout.views import AuditEntry, AuditPage
 
 Kind = Literal["csv", "jsonl"]
@@ -60,7 +60,7 @@ def as_csv(entries: Sequence[AuditEntry]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     for entry in entries:
-        row = [words.iso(entry.at) if name == "at" else getattr(entry, name) for name in _CSV]
+        row = [formats.iso(entry.at) if name == "at" else getattr(entry, name) for name in _CSV]
         row += [getattr(entry, place).get("percentage") for place in _PLACES]
         row += [_figure(entry.figures.get(path), name) for path, name in _FIGURES]
         writer.writerow([_harmless(value) for value in row])

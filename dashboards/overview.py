@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dashboards import words
 from dashboards.contexts import (
     ChartsSection,
     Chrome,
@@ -27,6 +26,7 @@ from dashboards.figures import figures
 from dashboards.ports import Person, Verb
 from dashboards.search import NOTHING, Search
 from dashboards.state import rollback, state
+from rollout import formats
 from rollout.views import AuditEntry, AuditPage, Preview, RolloutView
 
 _UNLEASH: dict[str, Tone] = {"embedded": "good", "in step": "good", "pending": "warn"}
@@ -117,9 +117,9 @@ def note_form(person: Person) -> NoteForm:
 
 
 def top(view: RolloutView) -> Top:
-    age = "" if view.unleash == "embedded" else f", {words.duration(view.flag_age_s)}"  # embedded: always as of now
+    age = "" if view.unleash == "embedded" else f", {formats.duration(view.flag_age_s)}"  # embedded: always as of now
     return Top(
-        as_of=words.clock(view.now),
+        as_of=formats.clock(view.now),
         environment=view.environment,
         flag=view.flag,
         unleash=Fact("Unleash", f"Unleash {view.unleash}{age}", _UNLEASH.get(view.unleash, "bad")),
@@ -130,9 +130,9 @@ def top(view: RolloutView) -> Top:
 def _cells(view: RolloutView) -> Fact:
     silent = [cell for cell in view.cells if cell.silent]
     if not silent:
-        return Fact("Cells", words.plural(len(view.cells), "cell"), "good")
-    names = ", ".join(f"{cell.name} silent for {words.duration(cell.silent_s)}" for cell in silent)
-    return Fact("Cells", f"{len(silent)} of {words.plural(len(view.cells), 'cell')}: {names}", "bad")
+        return Fact("Cells", formats.plural(len(view.cells), "cell"), "good")
+    names = ", ".join(f"{cell.name} silent for {formats.duration(cell.silent_s)}" for cell in silent)
+    return Fact("Cells", f"{len(silent)} of {formats.plural(len(view.cells), 'cell')}: {names}", "bad")
 
 
 def history(audit: AuditPage, now: float, search: Search = NOTHING) -> HistorySection:
@@ -143,8 +143,8 @@ def history(audit: AuditPage, now: float, search: Search = NOTHING) -> HistorySe
 
 def entry_of(entry: AuditEntry, now: float) -> Entry:
     return Entry(
-        at=words.moment(entry.at, now),
-        at_iso=words.iso(entry.at),
+        at=formats.moment(entry.at, now),
+        at_iso=formats.iso(entry.at),
         who=f"{entry.who} ({entry.role})" if entry.role else entry.who,
         source=entry.source,
         what=entry.what,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dashboards import plans, words
+from dashboards import plans
 from dashboards.contexts import ClickResult, Moment, PlanCheck, PlanPage, PlanSection, StageRow
 from dashboards.controls import why_not_role
 from dashboards.overview import chrome, top
 from dashboards.ports import Person
+from rollout import formats
 from rollout.plan import Plan
-from rollout.plan_writer import dump_toml, duration
+from rollout.plan_writer import dump_toml
 from rollout.views import RolloutView
 
 
@@ -41,13 +42,14 @@ def plan_page(
 def _in_force(view: RolloutView, plan: Plan) -> PlanSection:
     scheduled = view.next_at if view.phase == "idle" else None
     reason = f": {view.reason}" if view.reason else ""
+    changed_at = formats.clock(view.changed_at)
     return PlanSection(
         name=plan.name,
         stages=_stages(plan, view.stage),
         rules=plans.rules(plan),
         starts=None if scheduled is None else _moment(scheduled),
         frozen_until=None if view.frozen_until is None else _moment(view.frozen_until),
-        changed=f"Revision {view.revision}, last changed by {view.changed_by} at {words.clock(view.changed_at)}{reason}"
+        changed=f"Revision {view.revision}, last changed by {view.changed_by} at {changed_at}{reason}"
         if view.changed_at
         else "Nothing was changed yet.",
         toml=dump_toml(plan),
@@ -55,7 +57,7 @@ def _in_force(view: RolloutView, plan: Plan) -> PlanSection:
 
 
 def _mistakes(problems: Sequence[str]) -> PlanCheck:
-    headline = f"This plan has {words.plural(len(problems), 'mistake')}; nothing was changed."
+    headline = f"This plan has {formats.plural(len(problems), 'mistake')}; nothing was changed."
     return PlanCheck(tone="bad", headline=headline, problems=list(problems))
 
 
@@ -92,7 +94,7 @@ def _effect(view: RolloutView, plan: Plan) -> str:
     if view.stage is None:
         return f"Moves nobody: the percentage stays {view.percentage} %, off the plan's clock."
     stage = plan.stage_at(view.percentage)
-    bake = duration(plan.stages[stage].bake_s)
+    bake = formats.plan_duration(plan.stages[stage].bake_s)
     return (
         f"Moves nobody: the percentage stays {view.percentage} %. "
         f"Stage {stage + 1} of {len(plan.stages)} begins anew and bakes {bake}."
@@ -104,7 +106,7 @@ def _stages(plan: Plan, current: int | None) -> list[StageRow]:
         StageRow(
             number=index + 1,
             percentage=f"{plan.percentage_of(index)} %",
-            bake=duration(stage.bake_s),
+            bake=formats.plan_duration(stage.bake_s),
             advance="by a person" if stage.advance == "person" else "automatically, when every guardrail passes",
             current=index == current,
         )
@@ -113,4 +115,4 @@ def _stages(plan: Plan, current: int | None) -> list[StageRow]:
 
 
 def _moment(at: float) -> Moment:
-    return Moment(words.day_clock(at), words.iso(at))
+    return Moment(formats.day_clock(at), formats.iso(at))

@@ -6,7 +6,6 @@ from urllib.parse import quote, urlencode
 
 from msgspec import structs
 
-from dashboards import words
 from dashboards.charts import charts as charts_of
 from dashboards.contexts import (
     ChartsSection,
@@ -21,6 +20,7 @@ from dashboards.markdown import figures_then
 from dashboards.overview import chrome, entry_of, top
 from dashboards.ports import Person
 from dashboards.state import receipt as receipt_of
+from rollout import formats
 from rollout.views import ReceiptView, RolloutView, SeriesView
 
 AFTER_S = 300.0
@@ -55,14 +55,14 @@ def receipt_page(
             id=back.id,
             done=receipt_of(view, back),
             facts=[
-                Fact("came at", words.day_clock(back.at)),
+                Fact("came at", formats.day_clock(back.at)),
                 Fact("from", f"{done.from_percentage} % of users on v3"),
                 Fact(
                     "users with an error on v3",
-                    words.count(done.users_harmed),
+                    formats.count(done.users_harmed),
                     "warn" if done.users_harmed else "plain",
                 ),
-                Fact("verified", words.day_clock(back.verified_at) if back.verified_at else "not verified"),
+                Fact("verified", formats.day_clock(back.verified_at) if back.verified_at else "not verified"),
             ],
             exports=[Fact("Markdown", f"{address}?format=markdown"), Fact("JSON", f"{address}?format=json")],
         ),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from dashboards import words
 from dashboards.contexts import Fact, Icon, PathShare, Receipt, RollbackSection, StateSection, Tone
+from rollout import formats
 from rollout.views import PathFigures, RollbackView, RolloutView
 
 IN_FORCE = "In force, not verified yet"
@@ -89,7 +89,7 @@ def _first_stage(view: RolloutView) -> str:
         return "Nothing is planned."
     return (
         f"Next: a person starts plan {view.plan.name}, whose first users on v3 are {stage.percentage} %, "
-        f"for {words.duration(stage.bake_s)}."
+        f"for {formats.duration(stage.bake_s)}."
     )
 
 
@@ -100,10 +100,10 @@ def _next_stage(view: RolloutView) -> str:
     if left is None:
         return f"Next: {target}, when a person promotes."
     if automatic:
-        in_time = f" in {words.countdown(left)}" if left > 0 else ""
+        in_time = f" in {formats.countdown(left)}" if left > 0 else ""
         return f"Next: {target}{in_time}, once every guardrail passes."
     if left > 0:
-        return f"Next: {target}, when a person promotes; {words.countdown(left)} of baking left."
+        return f"Next: {target}, when a person promotes; {formats.countdown(left)} of baking left."
     return f"Baking is over: {target} waits for a person to promote."
 
 
@@ -117,7 +117,7 @@ def _notes(view: RolloutView) -> list[Fact]:
     notes = []
     if view.lock is not None:
         reason = f": {view.lock.reason}" if view.lock.reason else ""
-        notes.append(Fact("Locked", f"by {view.lock.by} at {words.clock(view.lock.since)}{reason}", "bad"))
+        notes.append(Fact("Locked", f"by {view.lock.by} at {formats.clock(view.lock.since)}{reason}", "bad"))
         notes.append(Fact("Next", "nothing advances until a manager unlocks, with a reason", "plain"))
     if view.forced is not None:
         value = "true" if view.forced else "false"
@@ -128,7 +128,9 @@ def _notes(view: RolloutView) -> list[Fact]:
     notes += _strays(view)
     if view.moving:
         notes.append(
-            Fact("Moving", f"{words.plural(view.moving, 'session')} at the end of the message that is running", "plain")
+            Fact(
+                "Moving", f"{formats.plural(view.moving, 'session')} at the end of the message that is running", "plain"
+            )
         )
     return notes
 
@@ -140,7 +142,7 @@ def _strays(view: RolloutView) -> list[Fact]:
     other = figures_of(view, "v2" if view.percentage else "v3")
     if other is None or not other.sessions:
         return []
-    many = words.plural(other.sessions, "open session")
+    many = formats.plural(other.sessions, "open session")
     return [Fact("Except", f"{many} on {other.path}: pinned, or not moved yet", "warn")]
 
 
@@ -159,15 +161,15 @@ def _share(label: str, stable: int | None, canary: int | None) -> PathShare:
         return PathShare(label, "no data", "no data", None, "")
     total = stable + canary
     part = canary / total * 100 if total else None
-    share = "" if part is None else f"{words.share(canary, total)} on v3"
-    return PathShare(label, words.count(stable), words.count(canary), part, share)
+    share = "" if part is None else f"{formats.share(canary, total)} on v3"
+    return PathShare(label, formats.count(stable), formats.count(canary), part, share)
 
 
 def _changed(view: RolloutView) -> str:
     if not view.changed_at:
         return "Nothing was changed yet."
     reason = f": {view.reason}" if view.reason else ""
-    return f"Last change by {view.changed_by} at {words.clock(view.changed_at)}, revision {view.revision}{reason}"
+    return f"Last change by {view.changed_by} at {formats.clock(view.changed_at)}, revision {view.revision}{reason}"
 
 
 def figures_of(view: RolloutView, path: str) -> PathFigures | None:
@@ -188,21 +190,21 @@ def rollback(view: RolloutView, why_not: str) -> RollbackSection:
         label, enabled = "Roll back again" if rolled_back else "Roll back", not why_not
     effect = ""
     if not rolled_back:
-        sessions = "no open session" if canary is None else words.plural(canary.sessions, "open session")
+        sessions = "no open session" if canary is None else formats.plural(canary.sessions, "open session")
         effect = f"Everyone on v2 at once, {sessions} of v3 too; no socket is closed."
         if canary is not None and canary.sessions and canary.exports_state is False:
-            effect += f" {words.plural(canary.sessions, 'session')} cannot take the state along: v3 exports none."
+            effect += f" {formats.plural(canary.sessions, 'session')} cannot take the state along: v3 exports none."
     return RollbackSection(label, enabled, why_not, effect, None if last is None else receipt(view, last))
 
 
 def receipt(view: RolloutView, done: RollbackView) -> Receipt:
     """By observation only; what was not observed says so."""
     verified = done.verified_at is not None
-    moved = f"{words.count(done.sessions_moved)} of {words.count(done.sessions_to_move)}"
+    moved = f"{formats.count(done.sessions_moved)} of {formats.count(done.sessions_to_move)}"
     if view.phase != "rolled_back":
-        head: tuple[Tone, str] = ("plain", f"Last rollback, {words.moment(done.at, view.now)} UTC")
+        head: tuple[Tone, str] = ("plain", f"Last rollback, {formats.moment(done.at, view.now)} UTC")
     elif done.verified_at is not None:
-        head = ("good", f"Verified {words.clock(done.verified_at)}")
+        head = ("good", f"Verified {formats.clock(done.verified_at)}")
     elif done.silent_cells:
         head = ("bad", f"In force in {_cells(done)}, not verified")
     else:
@@ -213,37 +215,37 @@ def receipt(view: RolloutView, done: RollbackView) -> Receipt:
         _clock("no new v3 session after", done.new_stopped_ms, done),
         _clock("last session moved after", done.existing_moved_ms, done),
         *_without_state(done),
-        Fact("sockets closed", words.count(done.closed), "bad" if done.closed else "plain"),
-        Fact("messages interrupted", words.count(done.interrupted), "warn" if done.interrupted else "plain"),
+        Fact("sockets closed", formats.count(done.closed), "bad" if done.closed else "plain"),
+        Fact("messages interrupted", formats.count(done.interrupted), "warn" if done.interrupted else "plain"),
         Fact("in force in", _cells(done), "bad" if done.silent_cells else "plain"),
     ]
     if view.phase != "rolled_back":
-        facts.append(Fact("verified", words.clock(done.verified_at or 0) if verified else "never", "plain"))
-    took = "" if done.existing_moved_ms is None else f" in {words.milliseconds(done.existing_moved_ms)}"
+        facts.append(Fact("verified", formats.clock(done.verified_at or 0) if verified else "never", "plain"))
+    took = "" if done.existing_moved_ms is None else f" in {formats.milliseconds(done.existing_moved_ms)}"
     return Receipt(
         *head,
         facts,
         by,
         _silence(view, done),
         f"/rollbacks/{quote(done.id, safe='')}",
-        f"{moved} sessions moved{took}, {words.plural(done.closed, 'socket')} closed",
+        f"{moved} sessions moved{took}, {formats.plural(done.closed, 'socket')} closed",
         past=view.phase != "rolled_back",
     )
 
 
 def _without_state(done: RollbackView) -> list[Fact]:
-    return [Fact("moved without state", words.count(done.without_state), "warn")] if done.without_state else []
+    return [Fact("moved without state", formats.count(done.without_state), "warn")] if done.without_state else []
 
 
 def _clock(label: str, value: float | None, done: RollbackView) -> Fact:
     if value is None:
         return Fact(label, "not yet known" if done.verified_at is None else "not measured", "none")
-    return Fact(label, words.milliseconds(value))
+    return Fact(label, formats.milliseconds(value))
 
 
 def _cells(done: RollbackView) -> str:
     total = len({*done.cells, *done.silent_cells})
-    return f"{total - len(set(done.silent_cells))} of {words.plural(total, 'cell')}"
+    return f"{total - len(set(done.silent_cells))} of {formats.plural(total, 'cell')}"
 
 
 def _silence(view: RolloutView, done: RollbackView) -> str:
@@ -251,7 +253,7 @@ def _silence(view: RolloutView, done: RollbackView) -> str:
         return ""
     since = {cell.name: cell.silent_s for cell in view.cells}
     return "; ".join(
-        f"{name} silent for {words.duration(since[name])}" if name in since else f"{name} silent"
+        f"{name} silent for {formats.duration(since[name])}" if name in since else f"{name} silent"
         for name in done.silent_cells
     )
 
@@ -260,13 +262,13 @@ def _rollback_sentence(view: RolloutView) -> str:
     done = view.last_rollback
     if done is None:
         return "The lock is set. No report of the rollback is known here, so nothing is verified."
-    moved = f"{words.count(done.sessions_moved)} of {words.plural(done.sessions_to_move, 'session')} moved"
+    moved = f"{formats.count(done.sessions_moved)} of {formats.plural(done.sessions_to_move, 'session')} moved"
     if done.verified_at is None:
         silence = _silence(view, done)
         return f"{IN_FORCE}. {moved}; in force in {_cells(done)}{'; ' if silence else ''}{silence}."
-    parts = [moved if done.existing_moved_ms is None else f"{moved} in {words.milliseconds(done.existing_moved_ms)}"]
+    parts = [moved if done.existing_moved_ms is None else f"{moved} in {formats.milliseconds(done.existing_moved_ms)}"]
     if done.new_stopped_ms is not None:
-        parts.append(f"no new session on v3 after {words.milliseconds(done.new_stopped_ms)}")
-    parts.append(f"{words.plural(done.closed, 'socket')} closed")
-    parts.append(f"{words.plural(done.interrupted, 'message')} interrupted")
-    return f"Verified {words.clock(done.verified_at)}. {', '.join(parts)}."
+        parts.append(f"no new session on v3 after {formats.milliseconds(done.new_stopped_ms)}")
+    parts.append(f"{formats.plural(done.closed, 'socket')} closed")
+    parts.append(f"{formats.plural(done.interrupted, 'message')} interrupted")
+    return f"Verified {formats.clock(done.verified_at)}. {', '.join(parts)}."
