@@ -1,7 +1,4 @@
-"""The audit as a file: CSV for spreadsheets, JSON lines for programs; for the pages and the API alike.
-
-Pure but for the pages of the audit that it asks for; it must not know of HTTP or of a store.
-"""
+"""The audit as a file, for the pages and the API: CSV for spreadsheets, JSON lines for programs."""
 
 from __future__ import annotations
 

@@ -1,15 +1,11 @@
-"""The receipt of a rollback as Markdown, for a ticket or a chat: what its page says, in the same words.
-
-Pure text; it must not know how anything in it was observed.
-"""
+"""The receipt of a rollback as Markdown, for a ticket or a chat: what its page says, in the same words."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from dashboards.contexts import Figure, Row
-from dashboards.figures import plain_figures
+from dashboards.sections.figures import Figure, Row, plain_figures
 from rollout import formats
 from rollout.views import ReceiptView, RollbackView
 

@@ -12,7 +12,8 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from dashboards.pages import OVERVIEW_SECTIONS, TRY_SECTIONS
+from dashboards.overview import OverviewPage
+from dashboards.try_page import TryPage
 from rollout.names import TokenRole
 from rollout.views import RolloutView
 from tests.dashboards.memory import (
@@ -131,7 +132,7 @@ def test_with_a_script_a_click_brings_back_the_sections_and_what_became_of_it(br
     response = browser.click("rollback", script=True)
     assert response.status_code == 200
     assert re.findall(r'<hx-partial hx-target="#([\w-]+)"', response.text) == [
-        *OVERVIEW_SECTIONS,
+        *OverviewPage.sections,
         "message-rollback",
         "message-controls",
     ]
@@ -339,7 +340,7 @@ def test_the_chat_page_has_the_button_and_counts_closed_sockets() -> None:
     page = page_of(rollout(), address="/try")
     assert '<span id="closed">0</span> closed' in page
     assert 'hx-sse:connect="/stream/try"' in page
-    assert all(f'id="{section}"' in page for section in TRY_SECTIONS)
+    assert all(f'id="{section}"' in page for section in TryPage.sections)
 
 
 @pytest.mark.parametrize("address", ["/", "/health"])

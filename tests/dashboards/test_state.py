@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards.contexts import Fact
-from dashboards.overview import top
-from dashboards.state import rollback, state
+from dashboards.base.page import Fact, top
+from dashboards.sections.rollback import rollback
+from dashboards.sections.state import state
 from rollout.views import CellState, StageView
 from tests.dashboards.memory import NO_FIGURES, NOW, path, receipt, rollout
 

@@ -1,6 +1,6 @@
 """v2 beside v3: each figure with its denominator, the difference, and the verdict in words before its evidence.
 
-Pure. A number that is not there stays "no data", grey, in the figure, in the difference and in the bar.
+A missing number stays "no data", grey, in the figure, in the difference and in the bar.
 """
 
 from __future__ import annotations
@@ -11,10 +11,51 @@ from typing import TypeAlias
 
 from msgspec import Struct, structs
 
-from dashboards.contexts import Bar, Figure, FiguresSection, Row, Tone
-from dashboards.state import figures_of
+from dashboards.base.page import Tone
 from rollout import formats
+from rollout.names import PathName
 from rollout.views import PathFigures, RolloutView, VerdictView
+
+
+class Figure(Struct, frozen=True):
+    """One number with what it is measured on; an empty `value` is no data."""
+
+    value: str
+    detail: str = ""
+
+
+class Bar(Struct, frozen=True):
+    """A verdict: words first, then the evidence, then a bar on a logarithmic scale; `fill` None: no data."""
+
+    words: str
+    tone: Tone
+    evidence: str
+    detail: str
+    fill: float | None
+    mark: float
+    meter: bool = True
+    """False: there is no evidence to draw."""
+
+
+class Row(Struct, frozen=True):
+    name: str
+    v2: Figure
+    v3: Figure
+    difference: str
+    bars: list[Bar]
+
+
+class FiguresSection(Struct, frozen=True):
+    window: str
+    rows: list[Row]
+    problems: list[str]
+    basis: str = ""
+    """What the verdicts rest on where that is not evidence; said once for all."""
+    builds: dict[PathName, str] = {}
+    """What runs on each path; a path whose build is not known is missing."""
+    judged: bool = True
+    """False: there are no verdicts, and no column for them."""
+
 
 COUNTED = "Verdicts are from plain counts, no evidence yet."
 FEW = 50
@@ -53,6 +94,11 @@ def figures(view: RolloutView) -> FiguresSection:
         COUNTED if counted else "",
         {path.path: path.build for path in view.paths if path.build},
     )
+
+
+def figures_of(view: RolloutView, path: PathName) -> PathFigures | None:
+    """The figures of one path; None when the service has none."""
+    return next((figures for figures in view.paths if figures.path == path), None)
 
 
 def plain_figures(paths: Sequence[PathFigures], verdicts: Sequence[VerdictView] = ()) -> list[Row]:

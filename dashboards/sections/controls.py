@@ -1,20 +1,52 @@
 """Which buttons a person may press now, what each would do, and why the others cannot be pressed.
 
-The service decides again on every command; this only says beforehand what it will answer. Pure.
+The service decides again on every command; this says beforehand what it will answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dashboards.contexts import Control, ControlsSection, NotNow
-from dashboards.ports import Person, Verb
+from msgspec import Struct
+
+from dashboards.base.person import Person, why_not_role
 from rollout import formats
-from rollout.names import Action
+from rollout.names import Verb
 from rollout.permissions import lowest_role, role_for, suffices
 from rollout.views import Preview, RolloutView
 
 PRESETS = (0, 10, 100)
+
+
+class Control(Struct, frozen=True):
+    """One button: what it would do, said before the click, or why it cannot be clicked now."""
+
+    key: str
+    """Names it among all buttons: `pause`, `set-10`, `promote-full`."""
+    verb: Verb
+    label: str
+    enabled: bool
+    note: str
+    percentage: int | None = None
+    current: bool = False
+    full: bool = False
+    """`promote` past every stage that is left."""
+
+
+class NotNow(Struct, frozen=True):
+    """Buttons that cannot be pressed for one and the same reason."""
+
+    reason: str
+    controls: list[Control]
+
+
+class ControlsSection(Struct, frozen=True):
+    revision: int
+    presets: list[Control]
+    custom: Control | None
+    """None: it is among those that cannot be pressed."""
+    verbs: list[Control]
+    not_now: list[NotNow]
 
 
 def why_not(view: RolloutView, person: Person, verb: Verb, percentage: int | None = None) -> str:
@@ -22,17 +54,11 @@ def why_not(view: RolloutView, person: Person, verb: Verb, percentage: int | Non
     if reason := view.allowed.get(verb, "not offered now"):
         return reason
     own = verb == "undo" and view.last_rollback is not None and view.last_rollback.by == person.name
-    lower = verb == "set" and percentage is not None and percentage < view.percentage
-    refused = why_not_role(person, verb, mild=own or lower)
+    lowers = verb == "set" and percentage is not None and percentage < view.percentage
+    refused = why_not_role(person, verb, mild=own or lowers)
     if refused and verb == "undo" and suffices(person.role, lowest_role(verb)):
         return f"only a {role_for(verb)} may undo someone else's rollback"
     return refused
-
-
-def why_not_role(person: Person, action: Action, *, mild: bool = False) -> str:
-    """Empty when this person's role suffices; `mild` as in `rollout.permissions`."""
-    needed = role_for(action, mild=mild)
-    return "" if suffices(person.role, needed) else f"needs the role {needed}; you are {person.role}"
 
 
 def effect(preview: Preview) -> str:

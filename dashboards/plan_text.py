@@ -1,7 +1,4 @@
-"""What a plan says and how two plans differ, in words for a person.
-
-Pure: plans in, sentences out; it must not know what is in force or who asks.
-"""
+"""What a plan says, and how two plans differ, in sentences for a person."""
 
 from __future__ import annotations
 
