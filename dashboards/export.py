@@ -1,7 +1,4 @@
-"""The audit as a file: CSV for spreadsheets, JSON lines for programs; for the pages and the API alike.
-
-Pure but for the pages of the audit that it asks for; it must not know of HTTP or of a store.
-"""
+"""The audit as a file, for the pages and the API: CSV for spreadsheets, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from dashboards import words
+from rollout import formats
 from rollout.views import AuditEntry, AuditPage
 
 Kind = Literal["csv", "jsonl"]
@@ -60,7 +57,7 @@ def as_csv(entries: Sequence[AuditEntry]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     for entry in entries:
-        row = [words.iso(entry.at) if name == "at" else getattr(entry, name) for name in _CSV]
+        row = [formats.iso(entry.at) if name == "at" else getattr(entry, name) for name in _CSV]
         row += [getattr(entry, place).get("percentage") for place in _PLACES]
         row += [_figure(entry.figures.get(path), name) for path, name in _FIGURES]
         writer.writerow([_harmless(value) for value in row])

@@ -1,16 +1,12 @@
-"""The receipt of a rollback as Markdown, for a ticket or a chat: what its page says, in the same words.
-
-Pure text; it must not know how anything in it was observed.
-"""
+"""The receipt of a rollback as Markdown, for a ticket or a chat: what its page says, in the same words."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
-from dashboards.contexts import Figure, Row
-from dashboards.figures import plain_figures
+from dashboards.sections.figures import Figure, Row, plain_figures
+from rollout import formats
 from rollout.views import ReceiptView, RollbackView
 
 NOT_THEN = ("Open sessions", "Users")
@@ -33,7 +29,7 @@ def _head(receipt: ReceiptView) -> Iterator[str]:
     reason = _text(back.reason) or "no reason given"
     yield f"# Rollback {_text(back.id)}"
     yield ""
-    yield f"By {_text(back.by)} at {_moment(back.at)}, from {receipt.from_percentage} %: {reason}"
+    yield f"By {_text(back.by)} at {formats.timestamp(back.at)}, from {receipt.from_percentage} %: {reason}"
     yield ""
     yield f"- {_state(back)}"
     yield f"- no new user on v3 after {_ms(back, back.new_stopped_ms)}"
@@ -46,13 +42,13 @@ def _head(receipt: ReceiptView) -> Iterator[str]:
         yield f"- sessions moved without their state: {back.without_state}"
     yield f"- users with an error on v3: {receipt.users_harmed}"
     for each in receipt.given_up:
-        who = f"given up by {_text(each.by)} at {_moment(each.at)}"
+        who = f"given up by {_text(each.by)} at {formats.timestamp(each.at)}"
         yield f"- without cell {_text(each.cell)}, {who}: {_text(each.reason)}"
 
 
 def _state(back: RollbackView) -> str:
     if back.verified_at:
-        return f"verified at {_moment(back.verified_at)}; cells: {_names(back.cells)}"
+        return f"verified at {formats.timestamp(back.verified_at)}; cells: {_names(back.cells)}"
     waited = f"; waiting for: {_names(back.silent_cells)}" if back.silent_cells else ""
     return f"in force, not yet verified; cells that have it: {_names(back.cells)}{waited}"
 
@@ -76,7 +72,7 @@ def _timeline(receipt: ReceiptView) -> Iterator[str]:
     yield from ("", "## Timeline", "")
     for entry in receipt.timeline:
         reason = f": {_text(entry.reason)}" if entry.reason else ""
-        yield f"- {_moment(entry.at)} {_text(entry.who)} {_text(entry.what)}{reason}"
+        yield f"- {formats.timestamp(entry.at)} {_text(entry.who)} {_text(entry.what)}{reason}"
     if not receipt.timeline:
         yield "nothing is known of it"
 
@@ -92,10 +88,6 @@ def _names(cells: list[str]) -> str:
 def _text(words: str) -> str:
     """On one line, and nothing of it markup."""
     return _SPECIAL.sub(r"\\\1", " ".join(words.split()))
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _ms(back: RollbackView, value: float | None) -> str:

@@ -1,53 +1,68 @@
-"""A rollout, its audit and a person → the contexts of the pages. Pure; the clock is in the view."""
+"""The overview: state, rollback, comparison and controls on one page, and what its buttons do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
-from dashboards import words
-from dashboards.contexts import (
-    ChartsSection,
-    Chrome,
-    ClickResult,
-    Entry,
-    ErrorsSection,
-    Fact,
-    HistoryPage,
-    HistorySection,
-    Icon,
-    NoteForm,
-    OverviewPage,
-    PageName,
-    Tone,
-    Top,
-    TryPage,
-)
-from dashboards.controls import controls, why_not, why_not_role
-from dashboards.figures import figures
-from dashboards.ports import Person, Verb
-from dashboards.search import NOTHING, Search
-from dashboards.state import rollback, state
-from rollout.views import AuditEntry, AuditPage, Preview, RolloutView
+from litestar import MediaType, Response, get, post
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath, FromQuery
+from litestar.response import Redirect
+from msgspec import Struct
 
-SILENT_S = 3.0
-"""A cell that has not been heard for so long is called silent in the top line."""
-_UNLEASH: dict[str, Tone] = {"embedded": "good", "in step": "good", "pending": "warn"}
-_DONE: dict[Verb, str] = {
+from dashboards.base.page import ClickResult, LivePage, MessagePartial, Tone, chrome, top
+from dashboards.base.person import Person
+from dashboards.base.render import Context, partial, render, render_section
+from dashboards.base.source import Source
+from dashboards.base.visit import Form, TheVisit, Visit, answer
+from dashboards.errors import ErrorsSection, heard_errors
+from dashboards.history import HistorySection, NoteForm, history, note_form
+from dashboards.sections.charts import ChartsSection, charts, no_charts
+from dashboards.sections.controls import PRESETS, ControlsSection, controls, effect, why_not
+from dashboards.sections.figures import FiguresSection, figures
+from dashboards.sections.rollback import RollbackSection, rollback
+from dashboards.sections.state import StateSection, state
+from rollout.names import Verb
+from rollout.views import AuditPage, Preview, RolloutView, Span
+
+RECENT = 8
+RECENT_ERRORS = 5
+PREVIEWS_S = 5.0
+_PREVIEWS = "dashboard_previews"
+_DONE: Mapping[Verb, str] = {
     "start": "Started",
     "set": "Set",
     "promote": "Promoted",
     "pause": "Paused",
     "resume": "Resumed",
-    "rollback": "The rollback is in force; what it did is shown here.",
+    "rollback": "The rollback is in force; what it did is shown here",
     "undo": "The rollback is undone",
     "unlock": "Unlocked",
 }
 
 
-def chrome(view: RolloutView, title: str, page: PageName, person: Person, stream: str = "") -> Chrome:
-    """The frame of a page for somebody who is signed in; the icon tells the state on every page."""
-    icon: Icon = state(view).icon
-    return Chrome(f"{title} – Crossfade", icon, page, person.name, person.role, stream)  # noqa: RUF001
+class OverviewPage(LivePage, frozen=True, kw_only=True):
+    template = "overview.html"
+    sections = ("top", "state", "rollback", "controls", "figures", "history", "errors")
+    message: ClickResult | None
+    state: StateSection
+    rollback: RollbackSection
+    controls: ControlsSection
+    figures: FiguresSection
+    charts: ChartsSection
+    note: NoteForm
+    history: HistorySection
+    errors: ErrorsSection
+
+
+class EffectPartial(Context, frozen=True, kw_only=True):
+    """What a percentage that is being typed would do."""
+
+    template = "partials/effect.html"
+    text: str
+    tone: Tone
 
 
 def overview_page(
@@ -78,88 +93,134 @@ def overview_page(
     )
 
 
-def try_page(view: RolloutView, person: Person, csrf_token: str) -> TryPage:
-    now = state(view)
-    return TryPage(
-        chrome=chrome(view, now.title, "try", person, "/stream/try"),
-        csrf_token=csrf_token,
-        message=None,
-        top=top(view),
-        state=now,
-        rollback=rollback(view, why_not(view, person, "rollback")),
-    )
-
-
-def history_page(
-    view: RolloutView,
-    audit: AuditPage,
-    person: Person,
-    csrf_token: str,
-    *,
-    search: Search = NOTHING,
-    older: bool = False,
-    message: ClickResult | None = None,
-) -> HistoryPage:
-    """`older`: not the newest page, which is the only one that changes by itself."""
-    query = search.query()
-    return HistoryPage(
-        chrome=chrome(view, "History", "history", person, "" if older else f"/stream/history{query}"),
-        csrf_token=csrf_token,
+async def show_overview(visit: Visit, message: ClickResult | None = None, span: Span | None = None) -> OverviewPage:
+    """Without a span there are no charts: a stream leaves them alone, and the page's script asks for the numbers."""
+    source = visit.source
+    previews: Previews = visit.request.app.state.setdefault(_PREVIEWS, Previews())
+    view = await source.rollout()
+    return overview_page(
+        view,
+        await source.events(None, RECENT),
+        visit.person,
+        previews=await previews.of(source, view.revision),
+        charts=no_charts() if span is None else charts(await source.series(span), "/"),
+        errors=heard_errors(await source.errors(), view.now, RECENT_ERRORS),
+        csrf_token=visit.csrf,
         message=message,
-        top=top(view),
-        search=search,
-        exports=[Fact(label, f"/history.{label}{query}") for label in ("csv", "jsonl")],
-        note=note_form(person),
-        history=history(audit, view.now, search),
     )
 
 
-def note_form(person: Person) -> NoteForm:
-    return NoteForm(why_not_role(person, "note"))
+class Previews:
+    """Previews of the presets: asked for again after a few seconds or a change, however many pages are open."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._kept: Mapping[int, Preview] = {}
+        self._until = 0.0
+        self._revision = -1
+
+    async def of(self, source: Source, revision: int) -> Mapping[int, Preview]:
+        if self._clock() >= self._until or revision != self._revision:
+            self._kept = await source.previews(PRESETS)
+            self._until, self._revision = self._clock() + PREVIEWS_S, revision
+        return self._kept
 
 
-def top(view: RolloutView) -> Top:
-    age = "" if view.unleash == "embedded" else f", {words.duration(view.flag_age_s)}"  # embedded: always as of now
-    return Top(
-        as_of=words.clock(view.now),
-        environment=view.environment,
-        flag=view.flag,
-        unleash=Fact("Unleash", f"Unleash {view.unleash}{age}", _UNLEASH.get(view.unleash, "bad")),
-        cells=_cells(view),
+# -- routes -----------------------------------------------------------------------------------------------------------
+
+
+@get("/")
+async def get_overview(visit: TheVisit, span: FromQuery[Span] = "15m") -> Response[str]:
+    return answer(await show_overview(visit, span=span))
+
+
+@get("/preview")
+async def get_preview(visit: TheVisit, typed: FromQuery[str] = "") -> Response[str]:
+    """What the percentage being typed would do; the page's script asks at each change of the field."""
+    number = _whole(typed)
+    if number is None:
+        return answer(EffectPartial(text="a whole percentage, 0 to 100", tone="warn" if typed else "plain"))
+    return answer(EffectPartial(text=effect((await visit.source.previews([number]))[number]), tone="plain"))
+
+
+@post("/act/{verb:str}")
+async def post_act(visit: TheVisit, verb: FromPath[Verb], data: Form) -> Response[Any]:
+    """One click. With a script the changed sections come back, without one the page does."""
+    if verb not in _DONE:
+        raise NotFoundException
+    command = _command_of(data)
+    if isinstance(command, str):
+        message = click_result(verb, None, command)
+    else:
+        done = await visit.source.act(
+            verb, command.percentage, command.reason, command.revision, visit.person, full=command.full
+        )
+        message = click_result(verb, 100 if command.full else command.percentage, done.refusal)
+    refused = message.tone == "bad"
+    status = 409 if refused else 200
+    if visit.scripted:
+        return Response("".join(await _fragments(visit, message)), media_type=MediaType.HTML, status_code=status)
+    if refused:
+        return answer(await show_overview(visit, message, "15m"), status)
+    return Redirect("/", status_code=303)
+
+
+ROUTES = (get_overview, get_preview, post_act)
+
+
+# -- a click ----------------------------------------------------------------------------------------------------------
+
+
+class _Command(Struct, frozen=True):
+    percentage: int | None
+    reason: str
+    revision: int | None
+    full: bool
+
+
+def _command_of(form: Mapping[str, str]) -> _Command | str:
+    """The fields of the form, or what is wrong with them. What is typed counts only with the button beside it."""
+    text = form.get("typed", "") if "custom" in form else form.get("percentage", "")
+    number = _whole(text)
+    if number is None and (text or "custom" in form):
+        return "a percentage is a whole number, 0 to 100"
+    revision = form.get("revision", "")
+    return _Command(
+        number, form.get("reason", "").strip(), int(revision) if _digits(revision) else None, "full" in form
     )
 
 
-def _cells(view: RolloutView) -> Fact:
-    silent = [cell for cell in view.cells if cell.silent_s >= SILENT_S]
-    if not silent:
-        return Fact("Cells", words.plural(len(view.cells), "cell"), "good")
-    names = ", ".join(f"{cell.name} silent for {words.duration(cell.silent_s)}" for cell in silent)
-    return Fact("Cells", f"{len(silent)} of {words.plural(len(view.cells), 'cell')}: {names}", "bad")
+def _whole(text: str) -> int | None:
+    return int(text) if _digits(text) and int(text) <= 100 else None
 
 
-def history(audit: AuditPage, now: float, search: Search = NOTHING) -> HistorySection:
-    older = "" if audit.next is None else f"/history{search.query(audit.next)}"
-    empty = "Nothing here is what you search for." if search else "Nothing was done yet."
-    return HistorySection([entry_of(entry, now) for entry in audit.items], older, empty)
+def _digits(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 15
 
 
-def entry_of(entry: AuditEntry, now: float) -> Entry:
-    return Entry(
-        at=words.moment(entry.at, now),
-        at_iso=words.iso(entry.at),
-        who=f"{entry.who} ({entry.role})" if entry.role else entry.who,
-        source=entry.source,
-        what=entry.what,
-        reason=entry.reason,
-        revision=entry.revision,
-    )
-
-
-def outcome_message(verb: Verb, percentage: int | None, refusal: str) -> ClickResult:
+def click_result(verb: Verb, percentage: int | None, refusal: str) -> ClickResult:
     """What became of a click, to stand in the place where the click was."""
-    place: ClickResult = ClickResult("rollback" if verb == "rollback" else "controls", "good", "")
+    place: Literal["rollback", "controls"] = "rollback" if verb == "rollback" else "controls"
     if refusal:
-        return ClickResult(place.place, "bad", f"Refused: {refusal}")
+        return ClickResult(place, "bad", f"Refused: {refusal}")
     target = f" to {percentage} %" if percentage is not None and verb in ("set", "promote") else ""
-    text = _DONE[verb]
-    return ClickResult(place.place, "good", text if text.endswith(".") else f"{text}{target}.")
+    return ClickResult(place, "good", f"{_DONE[verb]}{target}.")
+
+
+async def _fragments(visit: Visit, message: ClickResult) -> list[str]:
+    """What a click changes on the page it came from."""
+    told = _told(message)
+    if visit.live:
+        # The stream says each thing once: an answer made before it that comes after it would stay for good.
+        return told
+    now = await show_overview(visit, message)
+    return [partial(name, render_section(name, now)) for name in now.sections] + told
+
+
+def _told(message: ClickResult) -> list[str]:
+    """The message in its place, and what an earlier click left in the other place gone."""
+    text = render(MessagePartial(message=message))
+    return [
+        partial(f"message-{place}", text if place == message.place else "", "innerHTML")
+        for place in ("rollback", "controls")
+    ]

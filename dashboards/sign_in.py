@@ -1,6 +1,6 @@
-"""The way in: the form, the way back to the page that was asked for, and what it says to whom.
+"""The sign-in form, and the way back to the page that was asked for.
 
-Checking tokens and setting cookies is the control API's.
+Checking tokens and setting cookies is up to the API's handlers, which answer a refusal with this form.
 """
 
 from __future__ import annotations
@@ -9,18 +9,29 @@ import re
 from typing import Any
 from urllib.parse import urlencode
 
-from litestar import Controller, MediaType, Response, get
+from litestar import MediaType, Response, get
 from litestar.response import Redirect
 
-from dashboards.contexts import Chrome, SignInPage
-from dashboards.ports import PageRequest, Person, Source
-from dashboards.security import secured
-from dashboards.visit import SOURCE, csrf_of, page
+from dashboards.base.page import Chrome, Page, title_of
+from dashboards.base.person import Person
+from dashboards.base.security import secured
+from dashboards.base.source import PageRequest, Source
+from dashboards.base.visit import SOURCE, answer, csrf_of
 
 # A path of our own: no other host (`//host`, `/\\host`), nothing that could split a header.
 _OWN = re.compile(r"/(?![/\\])[\x21-\x7e]*")
 _FOR_SCRIPTS = ("/stream/", "/preview", "/static/")
 NEXT_CHARACTERS = 2000
+
+
+class SignInPage(Page, frozen=True, kw_only=True):
+    template = "sign_in.html"
+    problem: str
+    """Why somebody was refused; empty until then."""
+    notice: str
+    """What happened before, if anything is worth saying."""
+    back: str
+    """Address of the page that comes after signing in."""
 
 
 def own_address(wanted: str) -> str:
@@ -29,39 +40,32 @@ def own_address(wanted: str) -> str:
 
 
 def sign_in_page(request: PageRequest, problem: str = "", *, back: str = "/", status: int = 401) -> Response[str]:
-    """The sign-in form; with a `problem` the answer to a refusal, of this status. The API's handlers use it too."""
+    """The sign-in form; with a `problem` the answer to a refusal, of this status."""
     source: Source = request.app.state[SOURCE]
     context = SignInPage(
-        chrome=Chrome("Sign in \N{EN DASH} Crossfade", "idle", "sign-in"),
+        chrome=Chrome(title_of("Sign in"), "idle", "sign-in"),
         csrf_token=csrf_of(request),
         problem=problem or source.why_nobody(request),
         notice=_notice(source.person(request)) if "out" in request.query_params else "",
         back=own_address(back),
     )
-    response = page("sign_in.html", context, status if problem else 200)
-    secured(response)
-    return response
+    return secured(answer(context, status if problem else 200))
 
 
 def _notice(still: Person | None) -> str:
-    """After signing out."""
+    """Shown after signing out."""
     if still is None:
         return "You are signed out."
     return f"You are still signed in as {still.name} ({still.role}); if a proxy signs you in, sign out there."
 
 
-class SignIn(Controller):
-    """The form alone; its post is the control API's."""
-
-    include_in_schema = False
-
-    @get("/sign-in")
-    async def form(self, request: PageRequest) -> Response[Any]:
-        source: Source = request.app.state[SOURCE]
-        back = own_address(str(request.query_params.get("next", "/")))
-        if source.person(request) is not None and "out" not in request.query_params:
-            return Redirect(back, status_code=303)
-        return sign_in_page(request, back=back)
+@get("/sign-in")
+async def get_sign_in(request: PageRequest) -> Response[Any]:
+    source: Source = request.app.state[SOURCE]
+    back = own_address(str(request.query_params.get("next", "/")))
+    if source.person(request) is not None and "out" not in request.query_params:
+        return Redirect(back, status_code=303)
+    return sign_in_page(request, back=back)
 
 
 def send_to_sign_in(request: PageRequest, _: Exception) -> Response[Any]:
@@ -73,3 +77,6 @@ def send_to_sign_in(request: PageRequest, _: Exception) -> Response[Any]:
     back = own_address(f"{path}?{query}" if query else path)
     asked_for = request.method == "GET" and back != "/" and not path.startswith(_FOR_SCRIPTS)
     return secured(Redirect(f"/sign-in?{urlencode({'next': back})}" if asked_for else "/sign-in", status_code=303))
+
+
+ROUTES = (get_sign_in,)

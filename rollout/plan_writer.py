@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 
+from rollout.formats import plan_duration, time_of_day, toml_time
 from rollout.guardrails import BUILT_IN
 from rollout.plan import Plan, Stage
 from rollout.schedule import DAY_MINUTES, Freeze, FreezeOnce
@@ -20,7 +20,7 @@ def dump_toml(plan: Plan) -> str:
     if plan.holdback is not None:
         lines.append(f"holdback = {plan.holdback}")
     if plan.start_at is not None:
-        lines.append(f"start_at = {_moment(plan.start_at)}")
+        lines.append(f"start_at = {toml_time(plan.start_at)}")
     for query in plan.queries:
         lines += ["", "[[guardrail]]", f"name = {_text(query.name)}", f"query = {_text(query.expression)}"]
         lines.append(f"limit = {query.limit!r}")
@@ -31,19 +31,8 @@ def dump_toml(plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def duration(seconds: float) -> str:
-    """A duration as plans write it: `7d`, `1h30m`, `90s`; whole seconds, `0s` for none."""
-    rest = int(seconds)
-    parts = []
-    for unit, size_s in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        count, rest = divmod(rest, size_s)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
-
-
 def _stage(stage: Stage) -> list[str]:
-    lines = ["[[stage]]", f"percentage = {stage.percentage}", f"bake = {_text(duration(stage.bake_s))}"]
+    lines = ["[[stage]]", f"percentage = {stage.percentage}", f"bake = {_text(plan_duration(stage.bake_s))}"]
     if stage.advance != "person":
         lines.append(f"advance = {_text(stage.advance)}")
     if stage.guardrails != (BUILT_IN if stage.percentage else ()):
@@ -53,23 +42,15 @@ def _stage(stage: Stage) -> list[str]:
 
 def _freeze(window: Freeze) -> list[str]:
     if isinstance(window, FreezeOnce):
-        return ["[[freeze]]", f"from = {_moment(window.from_s)}", f"until = {_moment(window.until_s)}"]
+        return ["[[freeze]]", f"from = {toml_time(window.from_s)}", f"until = {toml_time(window.until_s)}"]
     lines = ["[[freeze]]", f"days = [{', '.join(_text(day) for day in window.days)}]"]
     if window.from_minute:
-        lines.append(f"from = {_text(_clock(window.from_minute))}")
+        lines.append(f"from = {_text(time_of_day(window.from_minute))}")
     if window.until_minute != DAY_MINUTES:
-        lines.append(f"until = {_text(_clock(window.until_minute))}")
+        lines.append(f"until = {_text(time_of_day(window.until_minute))}")
     return lines
 
 
 def _text(value: str) -> str:
     # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _clock(minute: int) -> str:
-    return f"{minute // 60:02}:{minute % 60:02}"

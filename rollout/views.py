@@ -63,10 +63,15 @@ class LockView(Struct, frozen=True, kw_only=True):
 
 
 class CellState(Struct, frozen=True, kw_only=True):
+    """A cell, as it said last."""
+
     name: str
     revision: int
     sessions: int
     silent_s: float
+    """Seconds since the cell was heard."""
+    silent: bool
+    """It was not heard for so long that what is shown of it may be wrong; the service decides how long that is."""
     has_lock: bool
 
 
@@ -291,7 +296,9 @@ class WorkerView(Struct, frozen=True, kw_only=True):
 
     cell: str
     silent_s: float
-    """Seconds since the cell said so."""
+    """Seconds since the cell was heard."""
+    silent: bool
+    """As of `CellState`: what is shown here may be wrong."""
     path: PathName
     available: bool
     reason: str | None

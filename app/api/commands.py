@@ -12,7 +12,7 @@ from litestar.exceptions import ClientException
 from msgspec import Meta, Struct
 
 from app.control.change import Change
-from dashboards.plans import PLAN_CHARACTERS
+from dashboards.plan_text import PLAN_CHARACTERS
 from rollout.events import Actor, Pause, Promote, Resume, Rollback, SetPercentage, Start, Undo, Unlock
 from rollout.names import PathName
 

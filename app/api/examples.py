@@ -145,7 +145,7 @@ ROLLOUT: Final = [
                     detail="0 deaths of v3's worker in 10 min, 2 roll back",
                 )
             ],
-            cells=[CellState(name="a", revision=7, sessions=1860, silent_s=0.0, has_lock=False)],
+            cells=[CellState(name="a", revision=7, sessions=1860, silent_s=0.0, silent=False, has_lock=False)],
             moving=0,
             allowed={"rollback": "", "start": "it is possible while the rollout is idle"},
             undo_until=None,

@@ -1,7 +1,4 @@
-"""The service as the pages see it: the same control loop, the same rules, for somebody with a session cookie.
-
-It must not know what a page looks like.
-"""
+"""The service as the pages see it: the same control loop and the same rules as for the API."""
 
 from __future__ import annotations
 
@@ -14,10 +11,11 @@ from app.control.health import health_view
 from app.control.history import SeriesHistory
 from app.control.views import rollout_view
 from app.errors import StoreUnavailable
-from dashboards.ports import Outcome, PageRequest, Person, Unavailable, Verb
+from dashboards.base.person import Person
+from dashboards.base.source import CommandResult, PageRequest, Unavailable
 from rollout.errors import Refused, StaleRevision
 from rollout.events import Actor, ApplyPlan
-from rollout.names import PathName
+from rollout.names import PathName, Verb
 from rollout.plan import Plan
 from rollout.views import (
     EVERYTHING,
@@ -41,7 +39,7 @@ NO_ROLE = (
 
 
 class PageSource:
-    """Implements `dashboards.ports.Source`."""
+    """Implements `dashboards.base.source.Source`."""
 
     def __init__(self, control: Controller, access: Access, history: SeriesHistory) -> None:
         self._control = control
@@ -65,20 +63,20 @@ class PageSource:
         person: Person,
         *,
         full: bool = False,
-    ) -> Outcome:
+    ) -> CommandResult:
         if verb == "set" and percentage is None:
-            return Outcome("set needs a percentage")
+            return CommandResult("set needs a percentage")
         if too_long := _too_long(reason):
             return too_long
         command = command_of(verb, _actor(person), reason=reason, revision=revision, percentage=percentage, full=full)
-        return await _outcome(self._control.execute(command, person.source))
+        return await _result_of(self._control.execute(command, person.source))
 
     async def plan(self) -> Plan:
         return self._control.record.plan
 
-    async def apply_plan(self, plan: Plan, reason: str, revision: int | None, person: Person) -> Outcome:
+    async def apply_plan(self, plan: Plan, reason: str, revision: int | None, person: Person) -> CommandResult:
         command = ApplyPlan(actor=_actor(person), reason=reason, revision=revision, plan=plan)
-        return _too_long(reason) or await _outcome(self._control.execute(command, person.source))
+        return _too_long(reason) or await _result_of(self._control.execute(command, person.source))
 
     def changes(self) -> AsyncIterator[None]:
         return self._control.notifier.listen()
@@ -110,8 +108,8 @@ class PageSource:
         except StoreUnavailable as error:
             raise Unavailable from error
 
-    async def note(self, text: str, person: Person) -> Outcome:
-        return _too_long(text) or await _outcome(self._control.note(_actor(person), text, person.source))
+    async def note(self, text: str, person: Person) -> CommandResult:
+        return _too_long(text) or await _result_of(self._control.note(_actor(person), text, person.source))
 
     async def health(self) -> HealthView:
         try:
@@ -130,8 +128,8 @@ class PageSource:
     async def user(self, user_id: str) -> UserView:
         return await self._control.queries.user(user_id)
 
-    async def pin(self, user_id: str, path: PathName | None, reason: str, person: Person) -> Outcome:
-        return _too_long(reason) or await _outcome(
+    async def pin(self, user_id: str, path: PathName | None, reason: str, person: Person) -> CommandResult:
+        return _too_long(reason) or await _result_of(
             self._control.pin(_actor(person), user_id, path, reason, source=person.source)
         )
 
@@ -152,13 +150,13 @@ def _actor(person: Person) -> Actor:
     return Actor(person.name, person.role)
 
 
-def _too_long(text: str) -> Outcome | None:
-    return Outcome(f"at most {REASON_CHARACTERS} characters fit") if len(text) > REASON_CHARACTERS else None
+def _too_long(text: str) -> CommandResult | None:
+    return CommandResult(f"at most {REASON_CHARACTERS} characters fit") if len(text) > REASON_CHARACTERS else None
 
 
-async def _outcome(done: Awaitable[None]) -> Outcome:
+async def _result_of(done: Awaitable[None]) -> CommandResult:
     try:
         await done
     except (Refused, StoreUnavailable) as refused:
-        return Outcome(str(refused), stale=isinstance(refused, StaleRevision))
-    return Outcome()
+        return CommandResult(str(refused), stale=isinstance(refused, StaleRevision))
+    return CommandResult()

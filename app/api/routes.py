@@ -27,7 +27,8 @@ from app.api.rollout import RolloutApi
 from app.api.series import series
 from app.api.services import PROVIDE
 from app.api.sign_in import sign_in, sign_in_once, sign_out
-from dashboards.visit import NotThere, tell_not_there
+from dashboards.base.visit import NotThere
+from dashboards.problem import tell_not_there
 
 
 def control_router() -> Router:

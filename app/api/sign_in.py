@@ -17,7 +17,7 @@ from litestar.response import Redirect
 from app.api.access import COOKIE, is_https
 from app.api.services import TheServices
 from app.errors import StoreUnavailable
-from dashboards.security import secured
+from dashboards.base.security import secured
 from dashboards.sign_in import own_address, sign_in_page
 
 AnyRequest = Request[Any, Any, State]

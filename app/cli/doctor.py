@@ -16,11 +16,11 @@ from typing import Literal
 import msgspec
 import rich_click as click
 
-from app.cli import words
 from app.cli.exits import CommandRefused
 from app.cli.target import settings_or_end
 from app.cli.terminal import table
 from app.settings import Settings, describe, shown_value, variable_of
+from rollout import formats
 
 ENOUGH_FILES = 4096
 
@@ -102,7 +102,7 @@ def _data_folder(settings: Settings) -> Finding:
     except OSError as error:
         return Finding("data folder", "bad", f"{folder}: {error.strerror}")
     free = os.statvfs(existing)
-    text = f"{folder} can be written, {words.megabytes(free.f_bavail * free.f_frsize)} free"
+    text = f"{folder} can be written, {formats.size(free.f_bavail * free.f_frsize)} free"
     return Finding(
         "data folder", "ok" if folder.exists() else "warn", text if folder.exists() else f"{text}; made later"
     )

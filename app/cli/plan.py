@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 import rich_click as click
 
-from app.cli import words
 from app.cli.control import reason_option, reason_or_command, revision_option
 from app.cli.exits import CommandRefused, Misused
 from app.cli.options import Invocation, speaks_to_service
+from rollout import formats
 from rollout.plan import Plan
 from rollout.schedule import FreezeOnce
 
@@ -49,7 +49,6 @@ def check(file: Path, as_json: bool) -> None:
     """Check FILE; asks no service. Exit 1 with every mistake, by line and field."""
     from rollout.errors import InvalidPlan
     from rollout.plan_reader import parse_toml
-    from rollout.plan_writer import duration
 
     try:
         found = parse_toml(read_file(file))
@@ -63,7 +62,9 @@ def check(file: Path, as_json: bool) -> None:
         return
     click.echo(f"{file}: plan {found.name!r} is valid")
     for number, stage in enumerate(found.stages, start=1):
-        click.echo(f"  stage {number}: {stage.percentage} %, bakes {duration(stage.bake_s)}, then {stage.advance}")
+        click.echo(
+            f"  stage {number}: {stage.percentage} %, bakes {formats.plan_duration(stage.bake_s)}, then {stage.advance}"
+        )
     for line in schedule_lines(found, time.time()):
         click.echo(f"  {line}")
 
@@ -86,14 +87,13 @@ def schedule_lines(found: Plan, now: float) -> Iterator[str]:
     """When the plan starts by itself and when it stands still, in words; a start that is over is said to be."""
     if found.start_at is not None:
         over = ", which is over: a person has to start it" if found.start_at <= now else ""
-        yield f"starts by itself at {words.clock(found.start_at)}{over}"
+        yield f"starts by itself at {formats.timestamp(found.start_at)}{over}"
     for window in found.freezes:
         if isinstance(window, FreezeOnce):
-            yield f"frozen from {words.clock(window.from_s)} until {words.clock(window.until_s)}"
+            yield f"frozen from {formats.timestamp(window.from_s)} until {formats.timestamp(window.until_s)}"
         else:
-            from_minute, until_minute = divmod(window.from_minute, 60), divmod(window.until_minute, 60)
-            hours = "{:02}:{:02} until {:02}:{:02}".format(*from_minute, *until_minute)
-            yield f"frozen every {', '.join(window.days)} from {hours} UTC"
+            begin, end = formats.time_of_day(window.from_minute), formats.time_of_day(window.until_minute)
+            yield f"frozen every {', '.join(window.days)} from {begin} until {end} UTC"
 
 
 def read_file(file: Path) -> str:

@@ -1,16 +1,13 @@
-"""What the service says, as lines for a terminal: plain text in, plain text out, durations and sizes with their unit.
-
-It must not fetch anything or know how a command ends.
-"""
+"""What the service says, as lines for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from app.cli.terminal import table
-from dashboards.words import plural
+from rollout import formats
 from rollout.views import (
     AuditEntry,
     CellState,
@@ -27,8 +24,6 @@ if TYPE_CHECKING:
     from app.cli.known_token import KnownToken
 
 NO_DATA = "no data"
-SILENT_S = 5
-"""A cell that was not heard for so long is named as silent."""
 
 
 def sentence(view: RolloutView) -> str:
@@ -47,14 +42,14 @@ def what_next(view: RolloutView) -> str:
     """What happens next, when, and what keeps it from happening; empty when nothing does by itself."""
     if view.next_percentage is None:
         return ""
-    frozen = "" if view.frozen_until is None else f"; frozen until {clock(view.frozen_until)}"
+    frozen = "" if view.frozen_until is None else f"; frozen until {formats.timestamp(view.frozen_until)}"
     wait = None if view.next_at is None else max(0.0, view.next_at - view.now)
     if view.phase == "idle":
-        return f"next: {view.next_percentage} % by the plan's schedule, in {duration(wait or 0.0)}{frozen}"
+        return f"next: {view.next_percentage} % by the plan's schedule, in {formats.duration(wait or 0.0)}{frozen}"
     if view.stage is not None and view.plan.stages[view.stage].advance == "automatic" and wait is not None:
-        in_time = f" in {duration(wait)}" if wait else ""
+        in_time = f" in {formats.countdown(wait)}" if wait else ""
         return f"next: {view.next_percentage} %{in_time}, once every guardrail passes{frozen}"
-    left = "" if wait is None else f"; {duration(wait)} of baking left" if wait else "; the bake is over"
+    left = "" if wait is None else f"; {formats.countdown(wait)} of baking left" if wait else "; the bake is over"
     return f"next: {view.next_percentage} %, when a person promotes{left}"
 
 
@@ -74,13 +69,16 @@ def status(view: RolloutView) -> str:
     if view.last_rollback is not None:
         lines.append("last rollback: " + rollback(view.last_rollback, view.cells))
     lines += ["", paths(view.paths)]
-    if silent := [cell for cell in view.cells if cell.silent_s > SILENT_S]:
-        names = ", ".join(f"{cell.name} {duration(cell.silent_s)} ago" for cell in silent)
+    if silent := [cell for cell in view.cells if cell.silent]:
+        names = ", ".join(f"{cell.name} {formats.duration(cell.silent_s)} ago" for cell in silent)
         lines.append(f"with the figures that silent cells reported last: {names}")
     if view.verdicts:
         rows = [(v.guardrail, v.verdict, v.words, _evidence(v.evidence, v.limit)) for v in view.verdicts]
         lines += ["", table(("guardrail", "verdict", "words", "evidence of harm"), rows)]
-    lines += ["", f"flag {view.flag}, Unleash {view.unleash}, {duration(view.flag_age_s)} old; {_cells(view.cells)}"]
+    lines += [
+        "",
+        f"flag {view.flag}, Unleash {view.unleash}, {formats.duration(view.flag_age_s)} old; {_cells(view.cells)}",
+    ]
     if view.moving:
         lines.append(f"{view.moving} sessions move at the end of their message")
     return "\n".join(lines)
@@ -93,7 +91,7 @@ def paths(figures: Sequence[PathFigures]) -> str:
 
 def _path(each: PathFigures) -> tuple[str, ...]:
     state = "available" if each.available else f"unavailable: {each.unavailable_reason or 'unknown'}"
-    rate = "" if each.error_rate is None else f" ({each.error_rate * 100:.2f} %)"
+    rate = "" if each.error_rate is None else f" ({formats.percent(each.error_rate)})"
     return (
         each.path,
         state,
@@ -102,9 +100,9 @@ def _path(each: PathFigures) -> tuple[str, ...]:
         str(each.users),
         str(each.messages),
         f"{each.errors} of {each.messages}{rate}",
-        milliseconds(each.p50_ms),
-        milliseconds(each.p99_ms),
-        megabytes(each.memory_bytes),
+        _known(each.p50_ms, formats.milliseconds),
+        _known(each.p99_ms, formats.milliseconds),
+        _known(each.memory_bytes, formats.size),
         str(each.restarts),
     )
 
@@ -112,11 +110,11 @@ def _path(each: PathFigures) -> tuple[str, ...]:
 def rollback(done: RollbackView, cells: Sequence[CellState]) -> str:
     """What was observed of a rollback, with its two clocks once they are known, or who was not heard of."""
     clocks = (("new stopped in", done.new_stopped_ms), ("existing moved in", done.existing_moved_ms))
-    observed = [f"{name} {milliseconds(value)}" for name, value in clocks if value is not None]
+    observed = [f"{name} {formats.milliseconds(value)}" for name, value in clocks if value is not None]
     observed.append(f"{done.sessions_moved} of {done.sessions_to_move} sessions moved")
     figures = ", ".join([*observed, f"{done.closed} closed", f"{done.interrupted} interrupted"])
     if done.verified_at is not None:
-        return f"verified {clock(done.verified_at)}; {figures}"
+        return f"verified {formats.timestamp(done.verified_at)}; {figures}"
     return f"{in_force(done, cells)}; not verified; {figures}"
 
 
@@ -125,11 +123,11 @@ def in_force(done: RollbackView, cells: Sequence[CellState]) -> str:
     silence = {cell.name: cell.silent_s for cell in cells}
     heard = len(done.cells)
     total = len(set(done.cells) | set(done.silent_cells))
-    text = f"in force in {heard} of {total} {'cell' if total == 1 else 'cells'}"
+    text = f"in force in {heard} of {formats.plural(total, 'cell')}"
     if not done.silent_cells:
         return text
     names = ", ".join(
-        f"{name} silent for {duration(silence[name])}" if name in silence else f"{name} silent"
+        f"{name} silent for {formats.duration(silence[name])}" if name in silence else f"{name} silent"
         for name in done.silent_cells
     )
     return f"{text}; {names}"
@@ -138,7 +136,7 @@ def in_force(done: RollbackView, cells: Sequence[CellState]) -> str:
 def preview(found: Preview) -> str:
     """What a percentage would move, in both directions."""
     moves = [
-        f"{plural(users, 'user')} and {plural(sessions, 'open session')} to {path}"
+        f"{formats.plural(users, 'user')} and {formats.plural(sessions, 'open session')} to {path}"
         for path, users, sessions in (
             ("v3", found.users_to_v3, found.sessions_to_v3),
             ("v2", found.users_to_v2, found.sessions_to_v2),
@@ -146,7 +144,7 @@ def preview(found: Preview) -> str:
         if users or sessions
     ]
     lost = found.sessions_without_state
-    without = f"; {plural(lost, 'session')} cannot take their state along" if lost else ""
+    without = f"; {formats.plural(lost, 'session')} cannot take their state along" if lost else ""
     return f"{found.percentage} % moves {' and '.join(moves) or 'nobody who is connected now'}{without}"
 
 
@@ -170,7 +168,7 @@ def sessions(rows: Sequence[SessionView]) -> str:
                 str(each.queued),
                 str(each.epoch),
                 each.cell,
-                clock(each.connected_at),
+                formats.timestamp(each.connected_at),
                 each.connection_id,
             )
             for each in rows
@@ -182,7 +180,7 @@ def events(rows: Sequence[AuditEntry]) -> str:
     return table(
         ("id", "when", "who", "from", "what", "why"),
         [
-            (str(e.id), clock(e.at), f"{e.who} ({e.role})" if e.role else e.who, e.source, e.what, e.reason)
+            (str(e.id), formats.timestamp(e.at), f"{e.who} ({e.role})" if e.role else e.who, e.source, e.what, e.reason)
             for e in rows
         ],
     )
@@ -206,40 +204,26 @@ def errors(rows: Sequence[ErrorGroup]) -> str:
     return table(
         ("path", "code", "count", "users", "last", "reference", ""),
         [
-            (e.path, e.code, str(e.count), str(e.users), clock(e.last_at), e.reference, "only on v3" * e.only_on_v3)
+            (
+                e.path,
+                e.code,
+                str(e.count),
+                str(e.users),
+                formats.timestamp(e.last_at),
+                e.reference,
+                "only on v3" * e.only_on_v3,
+            )
             for e in ordered
         ],
     )
 
 
-def duration(seconds: float) -> str:
-    """Seconds as `0.4 s`, `12 s`, `3:05 min`, `2:00 h` or `6.5 d`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    whole = int(seconds)
-    if seconds < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    if seconds < 86_400:
-        return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
-    return f"{seconds / 86_400:.1f} d"
-
-
 def ago(now: float, then: float) -> str:
-    return f"{duration(max(0.0, now - then))} ago"
+    return f"{formats.duration(max(0.0, now - then))} ago"
 
 
-def clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def milliseconds(value: float | None) -> str:
-    return NO_DATA if value is None else f"{value:.1f} ms"
-
-
-def megabytes(value: int | None) -> str:
-    return NO_DATA if value is None else f"{value / 1e6:.1f} MB"
+def _known(value: float | None, text: Callable[[float], str]) -> str:
+    return NO_DATA if value is None else text(value)
 
 
 def _evidence(evidence: float | None, limit: float | None) -> str:
@@ -249,6 +233,6 @@ def _evidence(evidence: float | None, limit: float | None) -> str:
 
 
 def _cells(cells: Sequence[CellState]) -> str:
-    silent = [cell.name for cell in cells if cell.silent_s > SILENT_S]
-    text = f"{len(cells)} {'cell' if len(cells) == 1 else 'cells'}"
+    silent = [cell.name for cell in cells if cell.silent]
+    text = formats.plural(len(cells), "cell")
     return f"{text}, silent: {', '.join(silent)}" if silent else text

@@ -13,7 +13,7 @@ import msgspec
 
 from app.control.ports import Builds
 from app.errors import CrossfadeError, FactoryError
-from app.fleet.members import SILENT_S, Fleet
+from app.fleet.members import Fleet
 from app.fleet.questions import Abandon, Adopt, Prepare
 from app.fleet.rpc import HostRpc
 from rollout.views import Loaded
@@ -59,8 +59,8 @@ class Deployments:
         )
 
     def _require_heard(self) -> None:
-        silent = {name: self._fleet.silent_s(name) for name in self._fleet.names_here()}
-        if refusals := {name: f"silent for {s:.0f} s" for name, s in silent.items() if s > SILENT_S}:
+        silent = [name for name in self._fleet.names_here() if self._fleet.silent(name)]
+        if refusals := {name: f"silent for {self._fleet.silent_s(name):.0f} s" for name in silent}:
             raise FactoryError(f"v3 stays as it is in every cell: {_words(refusals)}")
 
     async def _prepare_all(self, question: Prepare) -> str:

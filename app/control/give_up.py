@@ -20,8 +20,8 @@ from rollout.permissions import require
 from rollout.views import AuditFilter, GivenUp, RollbackView
 
 GIVE_UP_AFTER_S: Final = 30.0
-"""How long a cell must not have been heard of. One that lives and only lost the store serves v2 after 10 s of that
-(`partition.CUT_OFF_S`), and a paused host or a database's fail-over is over by then."""
+"""A person may give a cell up when it was not heard for this long. A cell that lives and only lost the store serves v2
+after 10 s of that (`partition.CUT_OFF_S`), and by then a paused host or a database's fail-over is over."""
 CLOCKS_S: Final = 5.0
 """The clocks of two hosts may differ by so much."""
 WHAT: Final = "forget cell "

@@ -31,6 +31,7 @@ def workers_view(snapshot: Snapshot) -> list[WorkerView]:
         WorkerView(
             cell=name,
             silent_s=snapshot.fleet.silent_s(name),
+            silent=snapshot.fleet.silent(name),
             path=path,
             available=state.available,
             reason=state.reason,

@@ -19,11 +19,10 @@ from app.control.verification import Verification
 from app.control.views import own_census, own_figures
 from app.errors import SettingError, StoreUnavailable
 from app.fleet.bus import CellFigures, CellReport
-from app.fleet.members import SILENT_S, Fleet
+from app.fleet.members import REGISTER_EVERY_S, Fleet
 from app.settings import Settings
 from app.store.port import Store, StoredCell
 
-EVERY_S = 1.0
 SOON_S = 0.05
 """While a rollback waits for cells of other hosts that speak, their reports are looked for so often."""
 FORGOTTEN_S = 3600.0
@@ -95,7 +94,7 @@ class Register:
             try:
                 if self._observed.is_set() or self._fleet.clock() >= due_at:
                     self._observed.clear()
-                    due_at = self._fleet.clock() + EVERY_S
+                    due_at = self._fleet.clock() + REGISTER_EVERY_S
                     await self.save()
                 await self.load()
             except StoreUnavailable:
@@ -109,7 +108,7 @@ class Register:
     def pause_s(self) -> float:
         """Until the next reading: short while a rollback waits for a cell of another host that is not silent."""
         waited_for = self._verification.waits_for() - set(self._fleet.names_here())
-        return SOON_S if any(self._fleet.silent_s(name) <= SILENT_S for name in waited_for) else EVERY_S
+        return REGISTER_EVERY_S if all(map(self._fleet.silent, waited_for)) else SOON_S
 
     async def leave(self) -> None:
         """A planned stop: nobody waits for this cell any more. Raises nothing."""

@@ -20,7 +20,7 @@ from app.control.receipt import Receipt, add_up, begin_receipt
 from app.control.repository import Repository
 from app.control.state import State
 from app.fleet.bus import CellReport, ReceiptSeen
-from app.fleet.members import SILENT_S, Fleet
+from app.fleet.members import Fleet
 from app.gateway.sweep import Sweep
 from app.metrics.counters import Counters
 from rollout.names import CANARY
@@ -234,8 +234,7 @@ class Verification:
         waited = [
             name
             for name in names
-            if name not in reports
-            or ((name == leader or not reports[name].report.done) and self._fleet.silent_s(name) > SILENT_S)
+            if name not in reports or ((name == leader or not reports[name].report.done) and self._fleet.silent(name))
         ]
         return msgspec.structs.replace(
             rollback,

@@ -185,6 +185,7 @@ def _cell(snapshot: Snapshot, name: str) -> CellState:
             revision=snapshot.record.revision,
             sessions=sum(snapshot.cell.path_state(path).sessions for path in PATHS),
             silent_s=0.0,
+            silent=False,
             has_lock=snapshot.record.lock is not None,
         )
     other = snapshot.fleet.others().get(name)
@@ -193,6 +194,7 @@ def _cell(snapshot: Snapshot, name: str) -> CellState:
         revision=other.revision if other else 0,
         sessions=sum(state.sessions for state in other.paths.values()) if other else 0,
         silent_s=snapshot.fleet.silent_s(name),
+        silent=snapshot.fleet.silent(name),
         has_lock=other is not None and other.locked,
     )
 

@@ -15,7 +15,9 @@ from app.metrics.user_marks import Marks, unpack
 from rollout.names import PathName
 
 SILENT_S = 2.0
-"""Every cell speaks once a second; one that has not for so long is silent."""
+"""Every cell reports once a second; one that has not been heard for this long is silent, for everybody who asks."""
+REGISTER_EVERY_S = 1.0
+"""Cells of other hosts are heard through the register, read this often: what it says of them may be this old."""
 
 
 class Fleet:
@@ -94,6 +96,10 @@ class Fleet:
             return 0.0
         heard_at = self._heard_at.get(cell, self._elsewhere.get(cell))
         return 0.0 if heard_at is None else self.clock() - heard_at
+
+    def silent(self, cell: str) -> bool:
+        """Whether this cell was not heard for too long. Everything that names silent cells asks here."""
+        return self.silent_s(cell) >= SILENT_S + (REGISTER_EVERY_S if cell in self._elsewhere else 0.0)
 
     # -- users with sockets in two cells of this host: the first of these counts them ---------------------------------
 

@@ -14,7 +14,7 @@ import structlog
 
 from app.errors import CrossfadeError
 from app.fleet.bus import Answer, Ask
-from app.fleet.members import SILENT_S, Fleet
+from app.fleet.members import Fleet
 from app.fleet.questions import Question
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ class HostRpc:
 
     async def ask(self, question: Question, limit_s: float) -> dict[str, Answer]:
         """Answers by cell of this host; one that is silent, or not done in time, is missing. Raises nothing."""
-        waited = {name for name in self._fleet.bus.others() if self._fleet.silent_s(name) <= SILENT_S}
+        waited = {name for name in self._fleet.bus.others() if not self._fleet.silent(name)}
         asked = _Question(set(waited))
         self._last += 1
         self._open[number := self._last] = asked

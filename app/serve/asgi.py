@@ -17,7 +17,7 @@ from app.api.user_ids import keep_slashes
 from app.gateway.handshake import open_websocket
 from app.gateway.http import post_message
 from app.serve.service import Service
-from dashboards.pages import SOURCE, make_router
+from dashboards.router import SOURCE, make_router
 
 # A stream's events are small and must leave at once; a compressor would hold them back.
 COMPRESSION = CompressionConfig(

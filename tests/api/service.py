@@ -21,7 +21,7 @@ from app.api.user_ids import keep_slashes
 from app.control.history import SeriesHistory
 from app.metrics.prometheus import Metrics, ScrapedCell
 from app.store.tokens import make_token
-from dashboards.pages import SOURCE, make_router
+from dashboards.router import SOURCE, make_router
 from rollout.names import PATHS, TOKEN_ROLES
 from tests.control.world import World
 

@@ -6,7 +6,8 @@ import pytest
 
 from app.api.page_source import PageSource
 from app.control.history import SeriesHistory
-from dashboards.ports import Person, Unavailable
+from dashboards.base.person import Person
+from dashboards.base.source import Unavailable
 from rollout.plan import DEFAULT_PLAN, QUICK_PLAN
 from rollout.views import AuditFilter
 from tests.api.service import Service

@@ -74,7 +74,9 @@ async def test_the_rollout_is_shown_with_its_revision(service: Service) -> None:
     expected = {"phase", "percentage", "stage", "plan", "revision", "verdicts", "paths", "lock", "last_rollback"}
     assert expected | {"flag_age_s", "cells"} <= set(view)
     assert (view["phase"], view["percentage"], view["revision"]) == ("progressing", 10, 1)
-    assert view["cells"] == [{"name": "a", "revision": 1, "sessions": 100, "silent_s": 0.0, "has_lock": False}]
+    assert view["cells"] == [
+        {"name": "a", "revision": 1, "sessions": 100, "silent_s": 0.0, "silent": False, "has_lock": False}
+    ]
     assert [path["build"] for path in view["paths"]] == ["v2-build", "v3-build"]
 
 

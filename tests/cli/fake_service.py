@@ -154,7 +154,7 @@ def view(**changes: object) -> RolloutView:
 
 
 def cell(name: str, silent_s: float = 0.1) -> CellState:
-    return CellState(name=name, revision=7, sessions=50, silent_s=silent_s, has_lock=False)
+    return CellState(name=name, revision=7, sessions=50, silent_s=silent_s, silent=silent_s > 2, has_lock=False)
 
 
 def rolled_back(*, verified_at: float | None, silent: list[str], at: float = 2000.0) -> RolloutView:

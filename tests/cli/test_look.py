@@ -215,13 +215,16 @@ days = ["fri", "sat"]
 from = "18:00"
 """
     for start_at, words in (
-        ("2999-01-01T08:00:00Z", "starts by itself at 2999-01-01 08:00:00Z"),
-        ("2001-01-01T08:00:00Z", "starts by itself at 2001-01-01 08:00:00Z, which is over: a person has to start it"),
+        ("2999-01-01T08:00:00Z", "starts by itself at 2999-01-01 08:00:00 UTC"),
+        (
+            "2001-01-01T08:00:00Z",
+            "starts by itself at 2001-01-01 08:00:00 UTC, which is over: a person has to start it",
+        ),
     ):
         file.write_text(f"start_at = {start_at}\n{PLAN}{windows}")
         assert run("plan", "check", str(file)).stdout.splitlines()[2:] == [
             f"  {words}",
-            "  frozen from 2026-12-19 23:00:00Z until 2027-01-02 00:00:00Z",
+            "  frozen from 2026-12-19 23:00:00 UTC until 2027-01-02 00:00:00 UTC",
             "  frozen every fri, sat from 18:00 until 24:00 UTC",
         ]
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from app.control.health import health_view, settings_view
+from app.control.views import own_figures, rollout_view
 from app.errors import StoreUnavailable
 from app.fleet.lease import Lease, holder_of
 from app.settings import SECRETS, Settings, describe
@@ -40,6 +41,18 @@ async def test_every_worker_is_shown_as_its_cell_says_it(tmp_path: Path) -> None
     ]
     assert view.leader == "a", "a cell that is alone needs no lease"
     assert (await world.control.repository.leader(), health_view(world.control.snapshot(), "b").leader) == ("", "b")
+    await world.close()
+
+
+async def test_rollout_and_health_agree_on_who_is_silent(tmp_path: Path) -> None:
+    world = await World.make(tmp_path)
+    snapshot = world.control.snapshot()
+    snapshot.fleet.elsewhere({"b": 12.0, "c": 0.5})
+    for name in ("b", "c"):
+        snapshot.fleet.learn(name, own_figures(snapshot))
+    said = {"a": False, "b": True, "c": False}
+    assert {cell.name: cell.silent for cell in rollout_view(snapshot).cells} == said
+    assert {row.cell: row.silent for row in health_view(snapshot).workers} == said
     await world.close()
 
 

@@ -26,8 +26,8 @@ STATES: dict[str, Callable[[], RolloutView]] = {
         0,
         last_rollback=receipt(verified_at=None, sessions_moved=120, existing_moved_ms=None, silent_cells=["b"]),
         cells=[
-            CellState(name="a", revision=18, sessions=930, silent_s=0.1, has_lock=True),
-            CellState(name="b", revision=17, sessions=930, silent_s=12.0, has_lock=False),
+            CellState(name="a", revision=18, sessions=930, silent_s=0.1, silent=False, has_lock=True),
+            CellState(name="b", revision=17, sessions=930, silent_s=12.0, silent=True, has_lock=False),
         ],
     ),
     "idle": lambda: rollout("idle", 0),

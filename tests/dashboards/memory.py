@@ -13,13 +13,13 @@ import msgspec
 from litestar import Litestar
 from litestar.config.csrf import CSRFConfig
 
-from dashboards.charts import charts
-from dashboards.contexts import OverviewPage
-from dashboards.details import errors
-from dashboards.overview import overview_page
-from dashboards.pages import SOURCE, make_router
-from dashboards.ports import Outcome, PageRequest, Person, Unavailable, Verb
-from rollout.names import PATHS, TokenRole
+from dashboards.base.person import Person
+from dashboards.base.source import CommandResult, PageRequest, Unavailable
+from dashboards.errors import errors
+from dashboards.overview import OverviewPage, overview_page
+from dashboards.router import SOURCE, make_router
+from dashboards.sections.charts import charts
+from rollout.names import PATHS, TokenRole, Verb
 from rollout.plan import QUICK_PLAN, Plan
 from rollout.views import (
     EVERYTHING,
@@ -190,7 +190,7 @@ def rollout(phase: str = "progressing", percentage: int = 10, **changes: object)
         "paths": [path("v2"), path("v3")],
         "verdicts": verdicts() if phase in ("progressing", "paused") else no_verdicts(),
         "cells": [
-            CellState(name=name, revision=17, sessions=930, silent_s=0.1, has_lock=phase == "rolled_back")
+            CellState(name=name, revision=17, sessions=930, silent_s=0.1, silent=False, has_lock=phase == "rolled_back")
             for name in ("a", "b")
         ],
         "moving": 0,
@@ -267,6 +267,7 @@ def worker(cell: str = "a", name: Literal["v2", "v3"] = "v3", **changes: object)
     up = WorkerView(
         cell=cell,
         silent_s=0.1,
+        silent=False,
         path=name,
         available=True,
         reason=None,
@@ -387,12 +388,12 @@ class MemorySource:
         person: Person,
         *,
         full: bool = False,
-    ) -> Outcome:
+    ) -> CommandResult:
         self.commands.append((verb, 100 if full else percentage, reason, revision, person.name))
         if self.refusal:
-            return Outcome(self.refusal)
+            return CommandResult(self.refusal)
         if verb != "rollback" and revision != self.view.revision:
-            return Outcome("someone else changed it first: ada set 10 %")
+            return CommandResult("someone else changed it first: ada set 10 %")
         phase = {"rollback": "rolled_back", "pause": "paused", "resume": "progressing", "unlock": "idle"}
         share = {"rollback": 0, "unlock": 0}.get(verb, self.view.percentage) if percentage is None else percentage
         after = rollout(phase.get(verb, "progressing"), share, revision=self.view.revision + 1)
@@ -401,20 +402,20 @@ class MemorySource:
             after = msgspec.structs.replace(after, last_rollback=done)
         self.audit.insert(0, entry(len(self.audit) + 1, verb, reason, person.name))
         self.show(after)
-        return Outcome()
+        return CommandResult()
 
     async def plan(self) -> Plan:
         return self.in_force
 
-    async def apply_plan(self, plan: Plan, reason: str, revision: int | None, person: Person) -> Outcome:
+    async def apply_plan(self, plan: Plan, reason: str, revision: int | None, person: Person) -> CommandResult:
         if self.refusal:
-            return Outcome(self.refusal)
+            return CommandResult(self.refusal)
         if revision != self.view.revision:
-            return Outcome("the rollout changed meanwhile: bob did plan other", stale=True)
+            return CommandResult("the rollout changed meanwhile: bob did plan other", stale=True)
         self.in_force = plan
         self.plans.append((plan.name, reason, person.name))
         self.show(msgspec.structs.replace(self.view, revision=self.view.revision + 1))
-        return Outcome()
+        return CommandResult()
 
     async def series(self, span: Span, until: float | None = None) -> SeriesView:
         return some_series(span)
@@ -436,10 +437,10 @@ class MemorySource:
             timeline=self.audit[::-1],
         )
 
-    async def note(self, text: str, person: Person) -> Outcome:
+    async def note(self, text: str, person: Person) -> CommandResult:
         if not self.refusal:
             self.notes.append(f"{person.name}: {text}")
-        return Outcome(self.refusal)
+        return CommandResult(self.refusal)
 
     async def health(self) -> HealthView:
         settings = [
@@ -476,10 +477,10 @@ class MemorySource:
             missing_cells=self.missing,
         )
 
-    async def pin(self, user_id: str, path: Literal["v2", "v3"] | None, reason: str, person: Person) -> Outcome:
+    async def pin(self, user_id: str, path: Literal["v2", "v3"] | None, reason: str, person: Person) -> CommandResult:
         if not self.refusal:
             self.pins.append((user_id, path, reason))
-        return Outcome(self.refusal)
+        return CommandResult(self.refusal)
 
     def show(self, view: RolloutView) -> None:
         self.view = view

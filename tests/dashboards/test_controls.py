@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards.controls import controls, effect, why_not
-from dashboards.ports import Person, Verb
-from rollout.names import TokenRole
+from dashboards.base.person import Person
+from dashboards.sections.controls import controls, effect, why_not
+from rollout.names import TokenRole, Verb
 from rollout.views import Preview
 from tests.dashboards.memory import receipt, rollout
 

@@ -349,10 +349,10 @@ def test_health_says_in_words_which_part_is_not_there(desk: Desk) -> None:
     assert 'b</th><td class="tone-good">heard 0.1 s ago' in whole
     assert 'takes the automatic steps</span></th><td class="tone-good">heard' in whole
     assert "not available" not in whole
-    cells = [msgspec.structs.replace(desk.source.view.cells[0], silent_s=12.0), desk.source.view.cells[1]]
+    cells = [msgspec.structs.replace(desk.source.view.cells[0], silent_s=12.0, silent=True), desk.source.view.cells[1]]
     desk.source.view = rollout(cells=cells)
     desk.source.workers = [
-        worker("a", "v2", silent_s=12.0),
+        worker("a", "v2", silent_s=12.0, silent=True),
         worker("b", "v2"),
         worker("b", "v3", available=False, reason="killed by SIGKILL", build=None, memory_bytes=None, uptime_s=None),
     ]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards.contexts import Figure
-from dashboards.figures import MARK, bar, figures
+from dashboards.sections.figures import MARK, Figure, bar, figures
 from rollout.views import RolloutView, VerdictView
 from tests.dashboards.memory import NO_FIGURES, no_verdicts, path, rollout
 

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.metrics.counters import Counters
 from app.metrics.prometheus import Metrics, ScrapedCell
 from app.pool.state import PathState
-from dashboards.render import HERE
+from dashboards.base.render import DASHBOARDS
 
-FILE = Path(HERE / "grafana" / "crossfade.json")
+FILE = Path(DASHBOARDS / "grafana" / "crossfade.json")
 DASHBOARD: dict[str, Any] = json.loads(FILE.read_text())
 
 

@@ -12,8 +12,8 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from dashboards.overview import SILENT_S
-from dashboards.pages import OVERVIEW_SECTIONS, TRY_SECTIONS
+from dashboards.overview import OverviewPage
+from dashboards.try_page import TryPage
 from rollout.names import TokenRole
 from rollout.views import RolloutView
 from tests.dashboards.memory import (
@@ -132,7 +132,7 @@ def test_with_a_script_a_click_brings_back_the_sections_and_what_became_of_it(br
     response = browser.click("rollback", script=True)
     assert response.status_code == 200
     assert re.findall(r'<hx-partial hx-target="#([\w-]+)"', response.text) == [
-        *OVERVIEW_SECTIONS,
+        *OverviewPage.sections,
         "message-rollback",
         "message-controls",
     ]
@@ -340,10 +340,11 @@ def test_the_chat_page_has_the_button_and_counts_closed_sockets() -> None:
     page = page_of(rollout(), address="/try")
     assert '<span id="closed">0</span> closed' in page
     assert 'hx-sse:connect="/stream/try"' in page
-    assert all(f'id="{section}"' in page for section in TRY_SECTIONS)
+    assert all(f'id="{section}"' in page for section in TryPage.sections)
 
 
-def test_a_cell_counts_as_silent_after_a_few_seconds() -> None:
-    cell = {"name": "d", "revision": 1, "sessions": 1, "has_lock": False}
-    assert "1 of 1 cell: d silent" in page_of(rollout(cells=[{**cell, "silent_s": SILENT_S}]))
-    assert "silent" not in page_of(rollout(cells=[{**cell, "silent_s": SILENT_S - 0.1}]))
+@pytest.mark.parametrize("address", ["/", "/health"])
+def test_the_service_says_which_cell_is_silent(address: str) -> None:
+    cell = {"name": "d", "revision": 1, "sessions": 1, "has_lock": False, "silent_s": 2.4}
+    assert "1 of 1 cell: d silent for 2 s" in page_of(rollout(cells=[{**cell, "silent": True}]), address=address)
+    assert "silent" not in page_of(rollout(cells=[{**cell, "silent": False}]), address=address)

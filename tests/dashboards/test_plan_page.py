@@ -12,7 +12,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from dashboards import plans
+from dashboards import plan_text
 from rollout.names import TokenRole
 from rollout.plan import DEFAULT_PLAN, QUICK_PLAN, Plan, Query, Stage
 from rollout.plan_writer import dump_toml
@@ -70,12 +70,12 @@ def plan_of(*stages: Stage, **more: Any) -> Plan:
     ],
 )
 def test_differences_are_said_stage_by_stage(new: Plan, said: list[str]) -> None:
-    assert plans.changes(DEFAULT_PLAN, new) == said
+    assert plan_text.changes(DEFAULT_PLAN, new) == said
 
 
 def test_the_way_back_is_said_too() -> None:
     rich = plan_of(holdback=7, ramp_per_second=20, start_at=NOW, freezes=(CHRISTMAS,))
-    assert plans.changes(rich, DEFAULT_PLAN) == [
+    assert plan_text.changes(rich, DEFAULT_PLAN) == [
         "A person starts it.",
         "At 100 % nobody is held back, but for 5 % where evidence decides.",
         "A ramp moves open sessions too, all at once.",

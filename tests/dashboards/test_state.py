@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards.contexts import Fact
-from dashboards.overview import top
-from dashboards.state import rollback, state
+from dashboards.base.page import Fact, top
+from dashboards.sections.rollback import rollback
+from dashboards.sections.state import state
 from rollout.views import CellState, StageView
 from tests.dashboards.memory import NO_FIGURES, NOW, path, receipt, rollout
 
@@ -40,8 +40,8 @@ def test_until_a_rollback_is_verified_nobody_reads_that_everyone_is_on_v2() -> N
 
 def test_a_silent_cell_is_named_and_never_counted_as_verified() -> None:
     cells = [
-        CellState(name=name, revision=17, sessions=1, silent_s=12.4 if name == "d" else 0.1, has_lock=name != "d")
-        for name in "abcd"
+        *(CellState(name=name, revision=17, sessions=1, silent_s=0.1, silent=False, has_lock=True) for name in "abc"),
+        CellState(name="d", revision=17, sessions=1, silent_s=12.4, silent=True, has_lock=False),
     ]
     done = receipt(verified_at=None, cells=["a", "b", "c"], silent_cells=["d"])
     view = rollout("rolled_back", 0, last_rollback=done, cells=cells)

@@ -9,7 +9,7 @@ import tomllib
 
 import pytest
 
-from dashboards.render import HERE, STATIC, render, static_url
+from dashboards.base.render import DASHBOARDS, STATIC, render, static_url
 from tests.dashboards.memory import entry, overview
 
 CSS = (STATIC / "crossfade.css").read_text()
@@ -32,16 +32,16 @@ def test_vendored_files_are_the_ones_that_are_written_down() -> None:
 
 
 def test_every_file_of_the_pages_is_packaged() -> None:
-    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())
+    project = tomllib.loads((DASHBOARDS.parent / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["*"]
-    files = [path for path in HERE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    files = [path for path in DASHBOARDS.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
     assert len(files) > 30
     for path in files:
         assert any(path.match(pattern) for pattern in patterns), path
 
 
 def test_the_first_visit_is_light() -> None:
-    page = render("overview.html", overview(entries=[entry(number) for number in range(8)]))
+    page = render(overview(entries=[entry(number) for number in range(8)]))
     names = re.findall(r'"/static/([^"?]+)\?', page)
     weight = len(gzip.compress(page.encode())) + sum(
         len(gzip.compress((STATIC / name).read_bytes())) for name in set(names)

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from litestar.testing import AsyncTestClient
 
-from dashboards import streams
-from dashboards.pages import OVERVIEW_SECTIONS
-from dashboards.streams import Previews, changed_sections
+from dashboards.base import stream as streaming
+from dashboards.base.stream import changed_sections
+from dashboards.overview import PREVIEWS_S, OverviewPage, Previews
 from tests.dashboards.memory import MemorySource, make_app, rollout
 
 
@@ -28,8 +28,8 @@ def stream_of(source: MemorySource) -> AsyncGenerator[str]:
 
 
 async def test_everything_first_then_only_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "SPACING_S", 0.0)
-    monkeypatch.setattr(streams, "HEARTBEAT_S", 30.0)
+    monkeypatch.setattr(streaming, "SPACING_S", 0.0)
+    monkeypatch.setattr(streaming, "HEARTBEAT_S", 30.0)
     source = MemorySource()
     async with aclosing(stream_of(source)) as stream:
         assert targets(await anext(stream)) == ["state", "top"]
@@ -40,15 +40,15 @@ async def test_everything_first_then_only_what_changed(monkeypatch: pytest.Monke
 
 
 async def test_a_sign_of_life_comes_when_nothing_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "SPACING_S", 0.0)
-    monkeypatch.setattr(streams, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(streaming, "SPACING_S", 0.0)
+    monkeypatch.setattr(streaming, "HEARTBEAT_S", 0.01)
     async with aclosing(stream_of(MemorySource())) as stream:
         assert await anext(stream)
         assert await anext(stream) == ""
 
 
 async def test_the_stream_ends_with_the_service_and_leaves_no_listener(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "HEARTBEAT_S", 30.0)
+    monkeypatch.setattr(streaming, "HEARTBEAT_S", 30.0)
     source = MemorySource()
     stream = stream_of(source)
     await anext(stream)
@@ -76,7 +76,7 @@ async def test_over_http_it_is_an_event_stream_of_fragments() -> None:
         source.end_at_once = True
         response: httpx.Response = await client.get("/stream/overview")
     assert response.headers["content-type"].startswith("text/event-stream")
-    assert targets(response.text) == list(OVERVIEW_SECTIONS)
+    assert targets(response.text) == list(OverviewPage.sections)
     assert "10 % of users on v3" in response.text
 
 
@@ -113,6 +113,6 @@ async def test_previews_are_kept_for_some_seconds_and_until_a_change() -> None:
     assert source.previews_asked == 1
     await previews.of(source, 2)
     assert source.previews_asked == 2
-    now += streams.PREVIEWS_S
+    now += PREVIEWS_S
     await previews.of(source, 2)
     assert source.previews_asked == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Union, get_args, get_origin, get_type_hints
@@ -11,20 +12,30 @@ from jinja2 import nodes
 from jinja2.meta import find_referenced_templates, find_undeclared_variables
 from msgspec import Struct
 
-from dashboards.contexts import TEMPLATES, Chrome
-from dashboards.render import HERE, make_environment, render, render_section
+from dashboards import router
+from dashboards.base.render import TEMPLATES, Context, make_environment, render, render_section
 from tests.dashboards.memory import overview
 
 ENVIRONMENT = make_environment()
-FOLDER = HERE / "templates"
 GIVEN = {"back", "label", "settings", "stages"}
 """What a template that includes another one gives it, by `with`."""
-ALL = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.html"))
+ALL = sorted(str(path.relative_to(TEMPLATES)) for path in TEMPLATES.rglob("*.html"))
+
+
+def contexts(of: type[Context] = Context) -> Iterator[type[Context]]:
+    """Every context that names a template, as far as the application's router knows it."""
+    for context in of.__subclasses__():
+        if "template" in vars(context):
+            yield context
+        yield from contexts(context)
+
+
+DECLARED = {context.template: context for context in contexts()}
 
 
 def reached(template: str) -> set[str]:
     """A template with all that it extends and includes."""
-    tree = ENVIRONMENT.parse((FOLDER / template).read_text())
+    tree = ENVIRONMENT.parse((TEMPLATES / template).read_text())
     found = {template}
     for name in find_referenced_templates(tree):
         assert name is not None, f"{template}: a name of a template must be written down"
@@ -34,7 +45,7 @@ def reached(template: str) -> set[str]:
 
 def attributes(template: str) -> set[tuple[str, ...]]:
     """Chains such as `rollback.receipt.silent`, whose first name is a variable of the context."""
-    tree = ENVIRONMENT.parse((FOLDER / template).read_text())
+    tree = ENVIRONMENT.parse((TEMPLATES / template).read_text())
     chains = set()
     for node in tree.find_all(nodes.Getattr):
         chain: list[str] = []
@@ -59,24 +70,34 @@ def declared(owner: type, chain: tuple[str, ...]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("template", sorted(TEMPLATES))
+@pytest.mark.parametrize("template", sorted(DECLARED))
 def test_a_template_uses_only_its_declared_context(template: str) -> None:
-    context = TEMPLATES[template]
+    context = DECLARED[template]
     fields = set(context.__struct_fields__)
     for name in reached(template):
-        undeclared = find_undeclared_variables(ENVIRONMENT.parse((FOLDER / name).read_text()))
+        undeclared = find_undeclared_variables(ENVIRONMENT.parse((TEMPLATES / name).read_text()))
         assert undeclared <= fields | {"static"} | GIVEN, name
         for chain in attributes(name):
             if chain[0] in fields:
                 assert declared(context, chain), f"{name}: {'.'.join(chain)}"
 
 
+def test_a_template_has_one_context() -> None:
+    assert len(list(contexts())) == len(DECLARED)
+
+
+@pytest.mark.parametrize("name", router.LIVE)
+def test_every_section_of_a_stream_is_a_field_of_its_page(name: router.Live) -> None:
+    page = get_type_hints(router.LIVE[name])["return"]
+    assert set(page.sections) <= set(page.__struct_fields__)
+
+
 def test_every_template_belongs_to_a_declared_one() -> None:
-    assert set().union(*(reached(template) for template in TEMPLATES)) == set(ALL)
+    assert set().union(*(reached(template) for template in DECLARED)) == set(ALL)
 
 
 def test_the_check_of_chains_finds_a_misspelt_field() -> None:
-    context = TEMPLATES["overview.html"]
+    context = DECLARED["overview.html"]
     assert declared(context, ("rollback", "receipt", "silent"))
     assert not declared(context, ("rollback", "receipt", "silence"))
     assert not declared(context, ("rollback", "label", "upper"))
@@ -84,20 +105,13 @@ def test_the_check_of_chains_finds_a_misspelt_field() -> None:
 
 @pytest.mark.parametrize("template", ALL)
 def test_nothing_is_marked_as_safe(template: str) -> None:
-    text = Path(FOLDER / template).read_text()
+    text = Path(TEMPLATES / template).read_text()
     for hole in ("|safe", "| safe", "autoescape", "Markup"):
         assert hole not in text
 
 
-def test_a_context_of_another_template_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"overview\.html takes OverviewPage, not Chrome"):
-        render("overview.html", Chrome("", "idle", "overview"))
-
-
 def test_a_section_alone_is_the_same_text_as_in_the_page() -> None:
-    from dashboards.pages import OVERVIEW_SECTIONS
-
     shown = overview()
-    whole = render("overview.html", shown)
-    for name in OVERVIEW_SECTIONS:
+    whole = render(shown)
+    for name in shown.sections:
         assert render_section(name, shown).strip() in whole

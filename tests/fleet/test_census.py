@@ -98,6 +98,18 @@ def test_silence_is_counted_from_the_last_word_of_a_cell() -> None:
     assert fleet.silent_s("b") == 0.0
 
 
+def test_a_cell_is_silent_when_its_report_is_overdue() -> None:
+    now = 100.0
+    board: dict[str, MemoryBus] = {}
+    fleet = Fleet("a", MemoryBus("a", board), clock=lambda: now)
+    MemoryBus("b", board)
+    fleet.present()
+    fleet.elsewhere({"c@far": 0.0})
+    for seconds, silent in ((0.0, []), (1.9, []), (2.0, ["b"]), (2.9, ["b"]), (3.0, ["b", "c@far"])):
+        now = 100.0 + seconds
+        assert [name for name in fleet.names() if fleet.silent(name)] == silent, "the register is read once a second"
+
+
 def test_a_census_is_small_and_survives_the_register() -> None:
     counted = census.take(rows(USERS), view_at(50), GROUP, {})
     text = msgspec.json.encode(counted)

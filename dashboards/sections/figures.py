@@ -1,6 +1,6 @@
 """v2 beside v3: each figure with its denominator, the difference, and the verdict in words before its evidence.
 
-Pure. A number that is not there stays "no data", grey, in the figure, in the difference and in the bar.
+A missing number stays "no data", grey, in the figure, in the difference and in the bar.
 """
 
 from __future__ import annotations
@@ -11,10 +11,51 @@ from typing import TypeAlias
 
 from msgspec import Struct, structs
 
-from dashboards import words
-from dashboards.contexts import Bar, Figure, FiguresSection, Row, Tone
-from dashboards.state import figures_of
+from dashboards.base.page import Tone
+from rollout import formats
+from rollout.names import PathName
 from rollout.views import PathFigures, RolloutView, VerdictView
+
+
+class Figure(Struct, frozen=True):
+    """One number with what it is measured on; an empty `value` is no data."""
+
+    value: str
+    detail: str = ""
+
+
+class Bar(Struct, frozen=True):
+    """A verdict: words first, then the evidence, then a bar on a logarithmic scale; `fill` None: no data."""
+
+    words: str
+    tone: Tone
+    evidence: str
+    detail: str
+    fill: float | None
+    mark: float
+    meter: bool = True
+    """False: there is no evidence to draw."""
+
+
+class Row(Struct, frozen=True):
+    name: str
+    v2: Figure
+    v3: Figure
+    difference: str
+    bars: list[Bar]
+
+
+class FiguresSection(Struct, frozen=True):
+    window: str
+    rows: list[Row]
+    problems: list[str]
+    basis: str = ""
+    """What the verdicts rest on where that is not evidence; said once for all."""
+    builds: dict[PathName, str] = {}
+    """What runs on each path; a path whose build is not known is missing."""
+    judged: bool = True
+    """False: there are no verdicts, and no column for them."""
+
 
 COUNTED = "Verdicts are from plain counts, no evidence yet."
 FEW = 50
@@ -53,6 +94,11 @@ def figures(view: RolloutView) -> FiguresSection:
         COUNTED if counted else "",
         {path.path: path.build for path in view.paths if path.build},
     )
+
+
+def figures_of(view: RolloutView, path: PathName) -> PathFigures | None:
+    """The figures of one path; None when the service has none."""
+    return next((figures for figures in view.paths if figures.path == path), None)
 
 
 def plain_figures(paths: Sequence[PathFigures], verdicts: Sequence[VerdictView] = ()) -> list[Row]:
@@ -113,9 +159,9 @@ class _Limit(Struct, frozen=True):
 
 
 _LIMITS = {
-    "Error rate": _Limit(lambda path: path.error_rate, 2.0, 0.005, "2x v2 + 0.5 points", words.percent),
-    "Slow messages": _Limit(lambda path: path.p99_ms, 1.5, 5.0, "1.5x v2 + 5 ms", words.milliseconds),
-    "Memory per session": _Limit(lambda path: path.session_memory_bytes, 1.2, 4096.0, "1.2x v2 + 4 KiB", words.size),
+    "Error rate": _Limit(lambda path: path.error_rate, 2.0, 0.005, "2x v2 + 0.5 points", formats.percent),
+    "Slow messages": _Limit(lambda path: path.p99_ms, 1.5, 5.0, "1.5x v2 + 5 ms", formats.milliseconds),
+    "Memory per session": _Limit(lambda path: path.session_memory_bytes, 1.2, 4096.0, "1.2x v2 + 4 KiB", formats.size),
 }
 
 
@@ -125,9 +171,9 @@ def bar(verdict: VerdictView) -> Bar:
     if verdict.evidence is None or verdict.verdict == "insufficient_data":
         text = "no data" if verdict.words and verdict.words != "no data" else ""
         return Bar(words_shown, "none", text, verdict.detail, None, MARK)
-    limit = "" if verdict.limit is None else f" of {words.times(verdict.limit)}"
+    limit = "" if verdict.limit is None else f" of {formats.times(verdict.limit)}"
     # Deaths are counted, and the detail says how many.
-    evidence = "" if verdict.guardrail == "crashes" else f"evidence {words.times(verdict.evidence)}{limit}"
+    evidence = "" if verdict.guardrail == "crashes" else f"evidence {formats.times(verdict.evidence)}{limit}"
     return Bar(
         words_shown,
         _TONES[verdict.verdict],
@@ -149,47 +195,47 @@ _DifferenceOf: TypeAlias = Callable[[PathFigures, PathFigures], str]
 
 
 def _errors(path: PathFigures) -> Figure:
-    denominator = f"{words.count(path.errors)} of {words.plural(path.messages, 'message')}"
-    return Figure("" if path.error_rate is None else words.percent(path.error_rate), denominator)
+    denominator = f"{formats.count(path.errors)} of {formats.plural(path.messages, 'message')}"
+    return Figure("" if path.error_rate is None else formats.percent(path.error_rate), denominator)
 
 
 def _errors_difference(canary: PathFigures, stable: PathFigures) -> str:
     if canary.error_rate is None or stable.error_rate is None:
         return "no data"
-    return words.points(canary.error_rate - stable.error_rate)
+    return formats.points(canary.error_rate - stable.error_rate)
 
 
 def _latency(path: PathFigures) -> Figure:
-    half = "p50 no data" if path.p50_ms is None else f"p50 {words.milliseconds(path.p50_ms)}"
-    return Figure("" if path.p99_ms is None else f"p99 {words.milliseconds(path.p99_ms)}", half)
+    half = "p50 no data" if path.p50_ms is None else f"p50 {formats.milliseconds(path.p50_ms)}"
+    return Figure("" if path.p99_ms is None else f"p99 {formats.milliseconds(path.p99_ms)}", half)
 
 
 def _memory(path: PathFigures) -> Figure:
-    worker = "worker no data" if path.memory_bytes is None else f"worker {words.size(path.memory_bytes)}"
+    worker = "worker no data" if path.memory_bytes is None else f"worker {formats.size(path.memory_bytes)}"
     value = path.session_memory_bytes
-    return Figure("" if value is None else words.size(value), worker)
+    return Figure("" if value is None else formats.size(value), worker)
 
 
 def _restarts(path: PathFigures) -> Figure:
-    up = "up: no data" if path.uptime_s is None else f"up {words.duration(path.uptime_s)}"
-    return Figure(words.count(path.restarts), up)
+    up = "up: no data" if path.uptime_s is None else f"up {formats.duration(path.uptime_s)}"
+    return Figure(formats.count(path.restarts), up)
 
 
 def _restarts_difference(canary: PathFigures, stable: PathFigures) -> str:
     more = canary.restarts - stable.restarts
-    return words.signed(more, 0) if more else "same"
+    return formats.signed(more, 0) if more else "same"
 
 
 def _refused(path: PathFigures) -> Figure:
-    return Figure(words.count(path.interrupted), f"interrupted, {words.count(path.rejected)} rejected")
+    return Figure(formats.count(path.interrupted), f"interrupted, {formats.count(path.rejected)} rejected")
 
 
 def _sessions(path: PathFigures) -> Figure:
-    return Figure(words.count(path.sessions), f"{path.messages_per_second:,.1f} messages/s")
+    return Figure(formats.count(path.sessions), f"{path.messages_per_second:,.1f} messages/s")
 
 
 def _users(path: PathFigures) -> Figure:
-    return Figure(words.count(path.users))
+    return Figure(formats.count(path.users))
 
 
 def _build(path: PathFigures) -> Figure:
@@ -203,7 +249,7 @@ def _nothing(canary: PathFigures, stable: PathFigures) -> str:
 def _relative(value: Callable[[PathFigures], float | None]) -> _DifferenceOf:
     def difference(canary: PathFigures, stable: PathFigures) -> str:
         new, old = value(canary), value(stable)
-        return "no data" if new is None or old is None else words.change(new, old)
+        return "no data" if new is None or old is None else formats.change(new, old)
 
     return difference
 
@@ -212,7 +258,7 @@ def _window(view: RolloutView, canary: PathFigures | None) -> str:
     since = None if canary is None else canary.since
     if since is None:
         return "the window of the guardrails" if view.stage_started_at is None else "since this stage began"
-    return f"since {words.clock(since)}, {words.duration(view.now - since)}"
+    return f"since {formats.clock(since)}, {formats.duration(view.now - since)}"
 
 
 def _problems(stable: PathFigures | None, canary: PathFigures | None) -> list[str]:

@@ -1,20 +1,52 @@
 """Which buttons a person may press now, what each would do, and why the others cannot be pressed.
 
-The service decides again on every command; this only says beforehand what it will answer. Pure.
+The service decides again on every command; this says beforehand what it will answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dashboards import words
-from dashboards.contexts import Control, ControlsSection, NotNow
-from dashboards.ports import Person, Verb
-from rollout.names import Action
+from msgspec import Struct
+
+from dashboards.base.person import Person, why_not_role
+from rollout import formats
+from rollout.names import Verb
 from rollout.permissions import lowest_role, role_for, suffices
 from rollout.views import Preview, RolloutView
 
 PRESETS = (0, 10, 100)
+
+
+class Control(Struct, frozen=True):
+    """One button: what it would do, said before the click, or why it cannot be clicked now."""
+
+    key: str
+    """Names it among all buttons: `pause`, `set-10`, `promote-full`."""
+    verb: Verb
+    label: str
+    enabled: bool
+    note: str
+    percentage: int | None = None
+    current: bool = False
+    full: bool = False
+    """`promote` past every stage that is left."""
+
+
+class NotNow(Struct, frozen=True):
+    """Buttons that cannot be pressed for one and the same reason."""
+
+    reason: str
+    controls: list[Control]
+
+
+class ControlsSection(Struct, frozen=True):
+    revision: int
+    presets: list[Control]
+    custom: Control | None
+    """None: it is among those that cannot be pressed."""
+    verbs: list[Control]
+    not_now: list[NotNow]
 
 
 def why_not(view: RolloutView, person: Person, verb: Verb, percentage: int | None = None) -> str:
@@ -22,17 +54,11 @@ def why_not(view: RolloutView, person: Person, verb: Verb, percentage: int | Non
     if reason := view.allowed.get(verb, "not offered now"):
         return reason
     own = verb == "undo" and view.last_rollback is not None and view.last_rollback.by == person.name
-    lower = verb == "set" and percentage is not None and percentage < view.percentage
-    refused = why_not_role(person, verb, mild=own or lower)
+    lowers = verb == "set" and percentage is not None and percentage < view.percentage
+    refused = why_not_role(person, verb, mild=own or lowers)
     if refused and verb == "undo" and suffices(person.role, lowest_role(verb)):
         return f"only a {role_for(verb)} may undo someone else's rollback"
     return refused
-
-
-def why_not_role(person: Person, action: Action, *, mild: bool = False) -> str:
-    """Empty when this person's role suffices; `mild` as in `rollout.permissions`."""
-    needed = role_for(action, mild=mild)
-    return "" if suffices(person.role, needed) else f"needs the role {needed}; you are {person.role}"
 
 
 def effect(preview: Preview) -> str:
@@ -43,7 +69,7 @@ def effect(preview: Preview) -> str:
 def _reservations(preview: Preview) -> list[str]:
     said = []
     if preview.sessions_without_state:
-        said.append(f"{words.plural(preview.sessions_without_state, 'session')} cannot take the state along")
+        said.append(f"{formats.plural(preview.sessions_without_state, 'session')} cannot take the state along")
     if preview.missing_cells:
         said.append(f"not counted: cell {', '.join(preview.missing_cells)}")
     return said
@@ -62,7 +88,7 @@ def _effect(preview: Preview) -> str:
 def _moves(users: int, sessions: int) -> str:
     if not users and not sessions:
         return ""
-    return f"{words.plural(users, 'user')} and {words.plural(sessions, 'open session')}"
+    return f"{formats.plural(users, 'user')} and {formats.plural(sessions, 'open session')}"
 
 
 def controls(view: RolloutView, person: Person, previews: Mapping[int, Preview]) -> ControlsSection:
@@ -120,7 +146,7 @@ def _full(view: RolloutView, person: Person, preview: Preview | None) -> list[Co
         return []
     reason = why_not(view, person, "promote")
     skipped = sum(view.percentage < stage.percentage for stage in view.plan.stages[:-1])
-    jump = f"skips {words.plural(skipped, 'stage')}" if skipped else "holds nobody back on v2"
+    jump = f"skips {formats.plural(skipped, 'stage')}" if skipped else "holds nobody back on v2"
     note = jump if preview is None else f"{jump}; {effect(preview)}"
     return [Control("promote-full", "promote", "Promote to 100 % at once", not reason, reason or note, full=True)]
 
@@ -129,7 +155,7 @@ def _start_note(view: RolloutView) -> str:
     if not view.plan.stages:
         return "the plan has no stages"
     first = view.plan.stages[0]
-    return f"plan {view.plan.name}: {first.percentage} % for {words.duration(first.bake_s)}"
+    return f"plan {view.plan.name}: {first.percentage} % for {formats.duration(first.bake_s)}"
 
 
 def _promote_label(view: RolloutView) -> str:
@@ -139,13 +165,13 @@ def _promote_label(view: RolloutView) -> str:
 def _promote_note(view: RolloutView) -> str:
     skipped = []
     if view.next_at is not None and view.next_at > view.now:
-        skipped.append(f"{words.countdown(view.next_at - view.now)} of baking")
+        skipped.append(f"{formats.countdown(view.next_at - view.now)} of baking")
     if still_open := sum(verdict.verdict != "pass" for verdict in view.verdicts):
-        skipped.append(f"{words.plural(still_open, 'open guardrail')}")
+        skipped.append(f"{formats.plural(still_open, 'open guardrail')}")
     return f"now skips {' and '.join(skipped)}" if skipped else "baked, and every guardrail passes"
 
 
 def _undo_note(view: RolloutView) -> str:
     left = None if view.undo_until is None else view.undo_until - view.now
-    ending = "" if left is None else f"; {words.countdown(left)} left to do so"
+    ending = "" if left is None else f"; {formats.countdown(left)} left to do so"
     return f"back to where it was{ending}"

@@ -1,17 +1,13 @@
-"""What a plan says and how two plans differ, in words for a person.
-
-Pure: plans in, sentences out; it must not know what is in force or who asks.
-"""
+"""What a plan says, and how two plans differ, in sentences for a person."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
+from rollout import formats
 from rollout.errors import InvalidPlan
 from rollout.plan import Plan, Query, Stage
 from rollout.plan_reader import parse_toml
-from rollout.plan_writer import duration
 from rollout.schedule import DAY_MINUTES, DAYS, Freeze, FreezeOnce
 
 PLAN_CHARACTERS = 100_000
@@ -44,11 +40,11 @@ def changes(old: Plan, new: Plan) -> list[str]:
 def freeze(window: Freeze) -> str:
     """`every sat and sun (UTC)`, `every fri 18:00-24:00 (UTC)`, `2026-12-24T00:00:00Z until 2027-01-02T00:00:00Z`."""
     if isinstance(window, FreezeOnce):
-        return f"from {_moment(window.from_s)} until {_moment(window.until_s)}"
+        return f"from {formats.toml_time(window.from_s)} until {formats.toml_time(window.until_s)}"
     days = "day" if window.days == DAYS else _list(window.days)
     if (window.from_minute, window.until_minute) == (0, DAY_MINUTES):
         return f"every {days} (UTC)"
-    return f"every {days} {_clock(window.from_minute)}-{_clock(window.until_minute)} (UTC)"
+    return f"every {days} {formats.time_of_day(window.from_minute)}-{formats.time_of_day(window.until_minute)} (UTC)"
 
 
 # -- the stages -------------------------------------------------------------------------------------------------------
@@ -60,7 +56,7 @@ def _stages(old: Plan, new: Plan) -> Iterator[str]:
     after = {stage.percentage: stage for stage in new.stages}
     for percentage in sorted(before.keys() | after.keys()):
         if percentage not in after:
-            yield f"stage {percentage} % is left out (it bakes {duration(before[percentage].bake_s)})"
+            yield f"stage {percentage} % is left out (it bakes {formats.plan_duration(before[percentage].bake_s)})"
         elif percentage not in before:
             yield f"stage {percentage} % is new: {', '.join(_stage(after[percentage]))}"
         elif found := list(_differences(before[percentage], after[percentage])):
@@ -68,14 +64,14 @@ def _stages(old: Plan, new: Plan) -> Iterator[str]:
 
 
 def _stage(stage: Stage) -> Iterator[str]:
-    yield f"bakes {duration(stage.bake_s)}"
+    yield f"bakes {formats.plan_duration(stage.bake_s)}"
     yield _ADVANCES[stage.advance]
     yield _guardrails(stage)
 
 
 def _differences(old: Stage, new: Stage) -> Iterator[str]:
     if old.bake_s != new.bake_s:
-        yield f"bakes {duration(new.bake_s)} instead of {duration(old.bake_s)}"
+        yield f"bakes {formats.plan_duration(new.bake_s)} instead of {formats.plan_duration(old.bake_s)}"
     if old.advance != new.advance:
         yield f"now {_ADVANCES[new.advance]}"
     if set(old.guardrails) != set(new.guardrails):
@@ -115,7 +111,7 @@ def _list_changes(what: str, old: list[str], new: list[str]) -> Iterator[str]:
 
 
 def _start(plan: Plan) -> str:
-    return "" if plan.start_at is None else f"starts by itself at {_moment(plan.start_at)}"
+    return "" if plan.start_at is None else f"starts by itself at {formats.toml_time(plan.start_at)}"
 
 
 def _holdback(plan: Plan) -> str:
@@ -134,15 +130,6 @@ def _query(query: Query) -> str:
 
 def _list(names: tuple[str, ...]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _moment(at: float) -> str:
-    # As in the file, so that one can be found in the other.
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _clock(minute: int) -> str:
-    return f"{minute // 60:02}:{minute % 60:02}"
 
 
 def _sentence(text: str) -> str:

@@ -1,7 +1,4 @@
-"""The headers of every page: nothing from another host, nothing inline, nothing framed, nothing kept.
-
-It knows no page; the sign-in answers of the API use the same headers.
-"""
+"""The headers of every page: nothing from another host, nothing inline, nothing framed, nothing cached."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Numbers and times as a tired person reads them once: units always, digits grouped, no more precision than helps.
+"""Numbers and times as text, in one place for pages, command line and plans.
 
-Pure text; it knows nothing of rollouts. Where there is no number the caller says "no data", never this module.
+Every value has its unit, digits are grouped, and nothing is more precise than helps. Where there is no number, the
+caller says "no data".
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def clock(at: float) -> str:
 
 
 def moment(at: float, now: float) -> str:
-    """Time of day alone within 20 hours of now, else with the day: `2 May 14:27`."""
+    """The time of day within 20 hours of now, else with the day: `14:27:06`, `2 May 14:27` (UTC)."""
     when = datetime.fromtimestamp(at, UTC)
     if abs(now - at) < 72_000:
         return when.strftime("%H:%M:%S")
@@ -33,17 +34,33 @@ def moment(at: float, now: float) -> str:
 
 
 def day_clock(at: float) -> str:
-    """Unix seconds as `23 Nov 14:27:06 UTC`, for where days may differ."""
+    """Unix seconds as `23 Nov 14:27:06 UTC`, where days may differ."""
     when = datetime.fromtimestamp(at, UTC)
     return f"{when.day} {when.strftime('%b %H:%M:%S UTC')}"
 
 
+def timestamp(at: float) -> str:
+    """Unix seconds as `2026-09-21 14:13:20 UTC`, for texts that are read later and elsewhere."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def toml_time(at: float) -> str:
+    """Unix seconds as a plan writes them: `2026-09-21T14:13:20Z`."""
+    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def time_of_day(minute: int) -> str:
+    """A minute of the day as a plan writes it: `18:00`; the end of the day is `24:00`."""
+    return f"{minute // 60:02}:{minute % 60:02}"
+
+
 def iso(at: float) -> str:
+    """Unix seconds for the `datetime` attribute of a `time` element."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def countdown(seconds: float) -> str:
-    """What is left: `17:56`, from an hour on `3 h 05 min`, from two days on `6 d 4 h`; never below zero."""
+    """The time left: `17:56`, from an hour on `3 h 05 min`, from two days on `6 d 4 h`; never below zero."""
     whole = max(0, math.ceil(seconds))
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02d}"
@@ -66,6 +83,17 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def plan_duration(seconds: float) -> str:
+    """A duration as plans write it, exact to the second: `7d`, `1h30m`, `1m30s`; `0s` for none."""
+    rest = int(seconds)
+    parts = []
+    for unit, size_s in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        number, rest = divmod(rest, size_s)
+        if number:
+            parts.append(f"{number}{unit}")
+    return "".join(parts) or "0s"
+
+
 def milliseconds(value: float) -> str:
     """`0.4 ms`, `3.1 ms`, `41 ms`, `1.24 s`."""
     if value >= 1000:
@@ -82,7 +110,7 @@ def size(value: float) -> str:
 
 
 def percent(rate: float) -> str:
-    """A rate as `0.42 %`, from 10 % on `12.3 %`. Exactly nothing and everything are whole: `0 %`, `100 %`."""
+    """A rate as `0.42 %`, from 10 % on `12.3 %`; exactly nothing and exactly all are `0 %` and `100 %`."""
     value = rate * 100
     if value in (0, 100):
         return f"{value:.0f} %"
@@ -90,7 +118,7 @@ def percent(rate: float) -> str:
 
 
 def share(part: float, total: float) -> str:
-    """`part` of `total` (above zero) to a tenth: `9.8 %`, `10 %`; what is not quite all or nothing never says so."""
+    """`part` of `total` (above zero) to a tenth: `9.8 %`, `10 %`; only nothing is `0 %` and only all is `100 %`."""
     tenth = round(part / total * 100, 1)
     if tenth in (0, 100) and part not in (0, total):
         return "under 0.1 %" if tenth == 0 else "over 99.9 %"
@@ -98,13 +126,13 @@ def share(part: float, total: float) -> str:
 
 
 def points(difference: float) -> str:
-    """Difference of two rates, in percentage points: `+0.03 points`, `same`."""
+    """The difference of two rates in percentage points: `+0.03 points`, `same`."""
     value = round(difference * 100, 2)
     return "same" if value == 0 else f"{signed(value, 2)} points"
 
 
 def change(new: float, old: float) -> str:
-    """`new` against `old` in percent, with its sign; of nothing there is no percentage, so 3 after 0 `was 0`."""
+    """`new` against `old` in percent, with its sign: `+12 %`, `same`; 3 after 0 has no percentage and is `was 0`."""
     if old == 0:
         return "same" if new == 0 else "was 0"
     value = round((new / old - 1) * 100)
@@ -112,12 +140,12 @@ def change(new: float, old: float) -> str:
 
 
 def signed(value: float, digits: int) -> str:
-    """With its sign always, and a real minus."""
+    """Always with its sign, and with a real minus."""
     return f"{'+' if value > 0 else '−' if value < 0 else ''}{abs(value):.{digits}f}"  # noqa: RUF001
 
 
 def times(value: float) -> str:
-    """An evidence: `0.6x`, `38x`, `1,240x`."""
+    """An e-value: `0.6x`, `38x`, `1,240x`."""
     if value >= 10:
         return f"{value:,.0f}x"
     return f"{value:.2g}x" if value >= 0.01 or value == 0 else "under 0.01x"
