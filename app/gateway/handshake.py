@@ -14,7 +14,8 @@ from litestar.connection.base import empty_receive, empty_send
 from litestar.datastructures import State
 
 from app.gateway.admission import SUBPROTOCOL, AdmissionRefused, Caller
-from app.gateway.framing import EXTENSION, FramedSocket
+from app.gateway.connection import EXTENSION
+from app.gateway.framed_socket import FramedSocket
 from app.gateway.resume import Entrance
 
 

@@ -42,6 +42,22 @@ class Socket(Protocol):
     def buffered_bytes(self) -> int: ...
 
 
+class Receiver(Protocol):
+    """What a socket hands its messages to; a session is one."""
+
+    def receive(self, frame: str | bytes) -> None: ...
+    def refuse_binary(self) -> None: ...
+    def on_detached(self) -> None: ...
+
+
+class ClientSocket(Socket, Protocol):
+    """A `Socket` that is still to be bound: its messages go to the receiver from `attach` on."""
+
+    def attach(self, receiver: Receiver) -> bool:
+        """False: the client is gone already, and the receiver hears nothing."""
+        ...
+
+
 class Timer(Protocol):
     def cancel(self) -> None: ...
 

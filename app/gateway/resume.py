@@ -13,8 +13,7 @@ import msgspec
 
 from app.gateway.admission import Admission
 from app.gateway.cell import Cell, Identity
-from app.gateway.framing import Receiver
-from app.gateway.ports import Socket, Timer
+from app.gateway.ports import ClientSocket, Timer
 from app.gateway.session import Session, SessionState
 
 Recovered = bool | str
@@ -33,12 +32,6 @@ class DepartedSession(msgspec.Struct, frozen=True):
     """Unix seconds."""
     complete: bool
     """False: saved while the session lived (write-behind); what came after it is not in it."""
-
-
-class ClientSocket(Socket, Protocol):
-    """A `Socket` whose messages go where they are sent from `attach` on; False: the client is gone already."""
-
-    def attach(self, receiver: Receiver) -> bool: ...
 
 
 class Departures(Protocol):

@@ -16,9 +16,8 @@ import msgspec
 
 from app.gateway.admission import Admission
 from app.gateway.cell import Cell, Identity
-from app.gateway.framing import Receiver
 from app.gateway.message import AcceptedMessage
-from app.gateway.ports import Charge, Socket
+from app.gateway.ports import Charge, Receiver, Socket
 from app.gateway.resume import Departures, Entrance, NoDepartures
 from app.gateway.session import Session
 from app.link.frames import Cancel, Close, Done, Open, Run, RunEvent, Started, ToWorker, Traffic
