@@ -82,10 +82,12 @@ class Codec(Protocol[SessionT_contra]):
     def duplicate(self, session: SessionT_contra, message_id: str, outcome: str | None) -> bytes: ...
 
 
-class Meter(Protocol):
-    """How fast its user may go on; shared by the user's sessions."""
+class RateLimit(Protocol):
+    """How fast a user may send; shared by the user's sessions."""
 
-    def take(self, now: float) -> bool: ...
+    def take(self, now: float) -> bool:
+        """Whether one more is allowed at `now`, in monotonic seconds."""
+        ...
 
 
 Charge = Literal["ok", "error", "interrupted"]
@@ -99,12 +101,18 @@ class Worker(Protocol):
     def send(self, frame: ToWorker) -> None: ...
 
 
-class Surroundings(Protocol[SessionT_contra]):
+class SessionContext(Protocol[SessionT_contra]):
     """What a session needs of its cell."""
 
     locked: bool
+    """A rollback is in force: nothing may be dispatched to v3."""
     workers: dict[PathName, Worker | None]
     """Where each path is served now; None: it is down."""
+
+    @property
+    def codec(self) -> Codec[SessionT_contra]: ...
+    @property
+    def limits(self) -> SessionLimits: ...
 
     def clock(self) -> float: ...
     def later(self, seconds: float, call: Callable[[], None]) -> Timer: ...
