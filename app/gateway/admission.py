@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import jwt
 
 from app.errors import CrossfadeError
-from app.gateway.cell import Identity
+from app.gateway.identity import Identity
 from app.gateway.rate_limits import Buckets, client_address, parse_networks
 from app.settings import Settings, is_loopback
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic, time
 from typing import Literal, Protocol
 
 from app.errors import IllegalTransition
 from app.gateway.codec import JsonCodec
+from app.gateway.identity import Identity
 from app.gateway.message import AcceptedMessage
 from app.gateway.ports import BucketRow, Charge, HandoverOutcome, Socket, Timer, Worker
 from app.gateway.rate_limits import Buckets
-from app.gateway.session import Session, SessionState
+from app.gateway.saved_session import SavedSession
+from app.gateway.session import ClientConnection, Session, SessionSetup, SessionState
 from app.gateway.session_index import SessionIndex
 from app.gateway.sweep import RunningSweep, Sweep, SweepReport
 from app.link.frames import Done, RunEvent, Started, Traffic
@@ -29,8 +31,8 @@ from rollout.assign import View, assign
 from rollout.names import PathName
 from rollout.views import SessionView
 
-ABUSE = 10
-"""So many times the message rate a client may send of anything (pings, refused frames) before it is closed (1008)."""
+INPUT_FACTOR = 10
+"""A client may send this many times the message rate of anything (pings, refused frames); beyond it, 1008."""
 
 LOOK_S = 0.2
 """A loop that did not come by for so long may have missed a rollback."""
@@ -51,15 +53,6 @@ class PathStates(Protocol):
     def state_of(self, path: PathName) -> PathState: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a socket belongs to. `expires_at`: Unix seconds at which its sign-in ends, None: never."""
-
-    user_id: str
-    thread_id: str
-    expires_at: float | None = None
-
-
 class Cell:
     """See the module. All methods but `verify` are synchronous; call them in the event loop."""
 
@@ -76,6 +69,7 @@ class Cell:
         self.ledger = ledger
         self.registry = SessionIndex()
         self.codec = JsonCodec()
+        self.limits = settings
         self.workers: dict[PathName, Worker | None] = {"v2": None, "v3": None}
         self.canary_workers: set[Worker] = set()
         """Every worker of v3 that lives, also one that is being replaced."""
@@ -96,8 +90,8 @@ class Cell:
         self._move_existing = True
         self._loop: asyncio.AbstractEventLoop | None = None
         per_second = settings.rate_messages_per_minute / 60
-        self._rates = Buckets(per_second, settings.rate_messages_burst)
-        self._behaviour = Buckets(per_second * ABUSE, settings.rate_messages_burst * ABUSE)
+        self._message_rates = Buckets(per_second, settings.rate_messages_burst)
+        self._input_rates = Buckets(per_second * INPUT_FACTOR, settings.rate_messages_burst * INPUT_FACTOR)
         self._sweep: RunningSweep | None = None
         self._sweeps = 0
         self._last_canary_admission = 0.0
@@ -114,32 +108,28 @@ class Cell:
         socket: Socket,
         connection_id: str,
         transport: Literal["websocket", "http"] = "websocket",
+        *,
+        resume_token: str = "",
+        saved: SavedSession | None = None,
     ) -> Session:
-        """Assign and register, in one turn without an await."""
+        """Assign and register, in one turn without an await. `saved`: what the session goes on from."""
         view, flag = self.view, self.view.flag
         bucket = self._hash_bucket(flag.group_id if flag else self.settings.flag, identity.user_id)
         assignment = assign(identity.user_id, view, bucket)
         if assignment.path == "v3" and self._look() is not view:
             assignment = assign(identity.user_id, self.view, bucket)
-        session = Session(
+        setup = SessionSetup(
             key=self.registry.new_key(),
-            connection_id=connection_id,
-            user_id=identity.user_id,
-            thread_id=identity.thread_id,
-            connected_at=self.wall_clock(),
-            path=assignment.path,
-            reason=assignment.reason,
+            identity=identity,
+            client=ClientConnection(socket, connection_id, self.wall_clock(), resume_token),
+            assignment=assignment,
             bucket=bucket,
-            socket=socket,
-            codec=self.codec,
-            cell=self,
-            limits=self.settings,
+            bucket_key=flag.key if flag else None,
+            message_rate=self._message_rates.of(identity.user_id, self.clock()),
+            input_rate=self._input_rates.of(identity.user_id, self.clock()),
             transport=transport,
-            rate=self._rates.of(identity.user_id, self.clock()),
-            conduct=self._behaviour.of(identity.user_id, self.clock()),
         )
-        session.bucket_key = flag.key if flag else None
-        session.expires_at = identity.expires_at
+        session = Session(setup, self) if saved is None else Session.resume(saved, setup, self)
         self.registry.add(session)
         if transport == "websocket":
             self._admitted(session)
@@ -362,8 +352,7 @@ class Cell:
         view = self.view
         flag = view.flag
         if flag is not None and flag.key != session.bucket_key:
-            session.bucket = self._hash_bucket(flag.group_id, session.user_id)
-            session.bucket_key = flag.key
+            session.keep_bucket(self._hash_bucket(flag.group_id, session.user_id), flag.key)
         assignment = assign(session.user_id, view, session.bucket)
         return assignment.path, assignment.reason
 

@@ -1,312 +1,216 @@
-"""WebSocket framing under uvicorn: Litestar does the handshake and the sign-in, then whole messages go to a session
-by one synchronous call each, without a task or a queue per socket.
+"""RFC 6455 between the handshake and the end, without I/O: a client's bytes in, whole messages out.
 
-Built on uvicorn's sans-I/O protocol class (`websockets` does the parsing); it knows sessions only as `Receiver`.
+Whole text frames, which is nearly everything, are unmasked here. All others (fragments, binary, control frames, errors)
+are handed to `websockets` one frame at a time, so that its protocol object always stands at a frame's boundary.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, Protocol
+import sys
+from enum import Enum
+from typing import TypeAlias
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
-from websockets.protocol import State
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol, State
 
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # no compiler when it was installed: the same in Python
     from websockets.utils import apply_mask
 
-EXTENSION = "crossfade.socket"
-"""Key in the ASGI scope's extensions under which the handler of `/ws` finds its `FramedSocket`."""
-
-HOLD_S = 0.2
-"""An ack waits at most so long for company: as long as its message waits for its turn, and the worker is busy."""
-BEGUN_S = 0.02
-"""Once the worker has begun on the message, its first event comes at once, or the ack leaves without it."""
-EARLY_MESSAGES = 64
 PLAIN_TEXT = 0x81
 """First byte of a whole text message in one frame: FIN, no extension, opcode 1 (RFC 6455, section 5.2)."""
-BINARY = b"<binary>"
-"""Stands for a binary message, by identity; its content is never looked at."""
 
 
-class Receiver(Protocol):
-    """What a socket feeds; a session is one."""
+class FrameEvent(Enum):
+    """What a client sent that is no text message."""
 
-    def receive(self, frame: str | bytes) -> None: ...
-    def refuse_binary(self) -> None: ...
-    def on_detached(self) -> None: ...
-
-
-class Held:
-    """The sockets with frames that wait for company, `most_s` at most; one timer for all of them."""
-
-    def __init__(self, most_s: float) -> None:
-        self._most_s = most_s
-        self._sockets: list[tuple[FramedSocket, int]] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def add(self, socket: FramedSocket, loop: asyncio.AbstractEventLoop) -> None:
-        if self._loop is not loop:  # the timer of a loop that was closed never fires
-            self._loop, self._sockets = loop, []
-        if not self._sockets:
-            loop.call_later(self._most_s, self._flush)
-        self._sockets.append((socket, socket.writes))
-
-    def _flush(self) -> None:
-        sockets, self._sockets = self._sockets, []
-        for socket, writes in sockets:
-            if socket.writes == writes:  # else it has left, and what is held now came later
-                socket.flush()
+    BINARY = "binary"
+    """A binary message. Its content is not kept."""
+    PING = "ping"
+    """Its pong is in `data_to_send`."""
+    PONG = "pong"
+    """Its payload is in `last_pong`."""
+    CLOSED = "closed"
+    """The client closed, or broke the protocol. The answer is in `data_to_send`; no event follows."""
 
 
-_held = Held(HOLD_S)
-_begun = Held(BEGUN_S)
+Event: TypeAlias = bytes | FrameEvent
+"""Bytes are one text message, whole and valid UTF-8."""
 
 
-class FramedSocket:
-    """A client's open connection, as its session sees it (`app.gateway.session.Socket`).
+class FrameDecoder:
+    """The incoming side of one connection, and its closing handshake.
 
-    Frames sent in one turn of the loop leave in one write; `close` flushes them first.
+    Call `receive` with what came, then `next_event` until there is none, and act on each event before the next: after
+    `close` the client's messages are dropped, and only the end of the handshake is an event.
     """
 
-    __slots__ = ("_connection", "_flushing", "_outbox", "_outbox_bytes", "writes")
+    __slots__ = (
+        "_at",
+        "_binary",
+        "_buffer",
+        "_closing",
+        "_ended",
+        "_fragments",
+        "_max_bytes",
+        "_protocol",
+        "_uncommon",
+        "last_pong",
+    )
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._outbox: list[bytes] = []
-        self._outbox_bytes = 0
-        self._flushing = False
-        self.writes = 0
-        """So often the outbox was emptied."""
+    def __init__(self, protocol: Protocol) -> None:
+        """`protocol` has read the client's request and nothing after it."""
+        self.last_pong = b""
+        self._protocol = protocol
+        self._max_bytes = sys.maxsize if protocol.max_message_size is None else protocol.max_message_size
+        self._buffer = b""
+        self._at = 0
+        """Where in the buffer the next frame begins."""
+        self._fragments: list[bytes] = []
+        self._binary = False
+        """Whether the fragments are a binary message's."""
+        self._closing = False
+        self._ended = False
+        self._uncommon = False
+        """Every frame goes through `websockets` now: a message is open in fragments, or the connection ends."""
 
-    def attach(self, receiver: Receiver) -> bool:
-        """After the handshake: messages go to `receiver` from now on. False when the client is gone already."""
-        connection = self._connection
-        if connection.disconnected or connection.conn.state is not State.OPEN:
-            return False
-        connection.receiver = receiver
-        waiting, connection.waiting = connection.waiting, []
-        for data in waiting:
-            if connection.receiver is receiver:
-                connection.deliver(receiver, data)
-        return True
+    @property
+    def open(self) -> bool:
+        """Whether the handshake is over and neither side has begun to close."""
+        return self._protocol.state is State.OPEN
 
-    def send(self, frame: bytes) -> None:
-        connection = self._connection
-        if connection.disconnected or connection.close_sent:
-            return
-        if not self._flushing:
-            self._flushing = True
-            connection.loop.call_soon(self.flush)
-        self._append(frame)
+    def receive(self, data: bytes) -> Event | None:
+        """Take bytes of the client; returns the first event, None when there is none yet."""
+        if self._buffer:
+            data = self._buffer[self._at :] + data
+        self._buffer = data
+        self._at = 0
+        return self.next_event()
 
-    def hold(self, frame: bytes) -> None:
-        connection = self._connection
-        if connection.disconnected or connection.close_sent:
-            return
-        if not self._outbox:
-            _held.add(self, connection.loop)
-        self._append(frame)
-
-    def hurry(self) -> None:
-        if self._outbox and not self._flushing:
-            _begun.add(self, self._connection.loop)
-
-    def _append(self, frame: bytes) -> None:
-        size = len(frame)
-        # An unmasked, unfragmented text frame, RFC 6455 section 5.2: FIN + opcode 1, then the length.
-        if size < 126:
-            head = bytes((0x81, size))
-        elif size < 65_536:
-            head = b"\x81\x7e" + size.to_bytes(2, "big")
+    def next_event(self) -> Event | None:
+        """The next event in what was received; None: more bytes are needed."""
+        data, at = self._buffer, self._at
+        size = len(data)
+        if size - at < 2:
+            return None
+        length = data[at + 1] & 0x7F
+        body = at + 6
+        if length >= 126:
+            body += 2 if length == 126 else 8
+            length = int.from_bytes(data[at + 2 : body - 4], "big")
+        end = body + length
+        if end > size or data[at] != PLAIN_TEXT or data[at + 1] < 0x80 or length > self._max_bytes or self._uncommon:
+            return self._next_uncommon_event()
+        if end == size:
+            self._buffer, self._at = b"", 0
         else:
-            head = b"\x81\x7f" + size.to_bytes(8, "big")
-        self._outbox += (head, frame)
-        self._outbox_bytes += size
+            self._at = end
+        message = apply_mask(data[body:end], data[body - 4 : body])
+        try:
+            str(message, "utf-8")
+        except UnicodeDecodeError:
+            return self._fail_encoding()
+        return message
 
-    def buffered_bytes(self) -> int:
-        return self._outbox_bytes + self._connection.transport.get_write_buffer_size()
+    def data_to_send(self) -> bytes:
+        """What must be sent to the client now: pongs, or a close frame."""
+        return b"".join(self._protocol.data_to_send())
 
     def close(self, code: int, reason: str) -> None:
-        self._connection.receiver = None
-        self._connection.begin_close(code, reason)
+        """Begin the closing handshake, unless it has begun; the close frame is in `data_to_send`."""
+        self._closing = self._uncommon = True
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(code, reason)
 
-    def flush(self) -> None:
-        self._flushing = False
-        if self._outbox:
-            if not self._connection.disconnected:
-                self._connection.transport.write(b"".join(self._outbox))
-            self._outbox = []
-            self._outbox_bytes = 0
-            self.writes += 1
+    def fail(self, code: int, reason: str) -> None:
+        """End the connection without waiting for the client; the close frame is in `data_to_send`. No event follows."""
+        self._protocol.fail(code, reason)
+        self._ended = self._uncommon = True
 
+    def _next_uncommon_event(self) -> Event | None:
+        while not self._ended:
+            data = self._take_frame()
+            if not data:
+                return None
+            event = self._parse(data)
+            if event is not None:
+                return event
+        self._buffer, self._at = b"", 0
+        return None
 
-class Upgradable(HttpToolsProtocol):
-    """uvicorn's HTTP class (`Config(http=Upgradable)`), of which nothing is left once a `Connection` has taken over."""
-
-    def handle_websocket_upgrade(self) -> None:
-        super().handle_websocket_upgrade()
-        self.parser = None  # type: ignore[assignment]  # as at the end of every other connection: it knows this object
-
-
-class Connection(WebSocketsSansIOProtocol):
-    """uvicorn's protocol class (`Config(ws=Connection)`), with a synchronous way for whole messages."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.socket = FramedSocket(self)
-        self.receiver: Receiver | None = None
-        self.waiting: list[bytes] = []
-        self._tail = b""
-        """The beginning of a frame whose end has not come; bounded by `ws_max_size`."""
-        self._irregular = False
-
-    def data_received(self, data: bytes) -> None:
-        """Cut the stream into frames: plain text messages are unmasked here, everything else is `websockets`' business.
-
-        It gets whole frames only, so that it stands at a frame's boundary whenever a plain one passes it by. Once
-        something irregular came, it gets all the rest, and says with which code the connection fails.
-        """
-        if self._irregular or not self.handshake_complete or self._closing():
-            # Bytes between request and answer are in its buffer: from there on only it knows where frames begin.
-            self._irregular = self._irregular or (self.handshake_initiated and not self.handshake_complete)
-            tail, self._tail = self._tail, b""
-            super().data_received(tail + data)
-            return
-        if self._tail:
-            data = self._tail + data
-            self._tail = b""
-        at, size = 0, len(data)
-        while size - at >= 2:
+    def _take_frame(self) -> bytes:
+        """The next whole frame; nothing when it is not whole yet. All there is when no frame can begin like this."""
+        data, at = self._buffer, self._at
+        size = len(data)
+        if size - at < 2:
+            return b""
+        end = size
+        if data[at + 1] >= 0x80:  # masked, as a client's frames must be
             length = data[at + 1] & 0x7F
-            head = at + 2
+            body = at + 6
             if length >= 126:
-                width = 2 if length == 126 else 8
-                head += width
-                if head > size:
-                    break
-                length = int.from_bytes(data[head - width : head], "big")
-            if data[at + 1] < 0x80 or length > self.config.ws_max_size:
-                self._irregular = True
-                super().data_received(data[at:])
-                return
-            end = head + 4 + length
-            if end > size:
-                break
-            receiver = self.receiver
-            if data[at] == PLAIN_TEXT and receiver is not None and self.conn.current_size is None:
-                self.deliver(receiver, apply_mask(data[head + 4 : end], data[head : head + 4]))
-            else:
-                super().data_received(data[at:end])
-            at = end
-            if self._closing():
-                break  # what is left belongs to the closing handshake
-        self._tail = data[at:]
-        if self._tail and self._closing() and self.conn.parser_exc is None:
-            self.data_received(b"")
+                body += 2 if length == 126 else 8
+                if body - 4 > size:
+                    return b""
+                length = int.from_bytes(data[at + 2 : body - 4], "big")
+            if length <= self._max_bytes:
+                end = body + length
+        if end > size:
+            return b""
+        self._buffer, self._at = (data, end) if end < size else (b"", 0)
+        return data[at:end]
 
-    def _closing(self) -> bool:
-        return self.close_sent
+    def _parse(self, data: bytes) -> Event | None:
+        """One frame through `websockets`, which answers pings and closes, and notices what is not allowed."""
+        protocol = self._protocol
+        protocol.receive_data(data)
+        if protocol.parser_exc is not None:
+            self._ended = self._uncommon = True
+            return FrameEvent.CLOSED
+        [frame] = protocol.events_received()
+        assert isinstance(frame, Frame)  # the request was taken before the first frame
+        return self._event_of(frame)
 
-    async def run_asgi(self) -> None:
-        if self.disconnected:
-            return
-        extensions: dict[str, object] = self.scope["extensions"]  # type: ignore[assignment]
-        extensions[EXTENSION] = self.socket
+    def _event_of(self, frame: Frame) -> Event | None:
+        opcode = frame.opcode
+        if opcode is Opcode.PING:
+            return FrameEvent.PING
+        if opcode is Opcode.PONG:
+            self.last_pong = bytes(frame.data)
+            return FrameEvent.PONG
+        if opcode is Opcode.CLOSE:
+            self._ended = self._uncommon = True
+            return FrameEvent.CLOSED
+        if opcode is not Opcode.CONT:
+            self._binary = opcode is Opcode.BINARY
+        self._fragments.append(bytes(frame.data))
+        self._uncommon = True
+        return self._whole_message() if frame.fin else None
+
+    def _whole_message(self) -> Event | None:
+        message = b"".join(self._fragments)
+        self._fragments.clear()
+        self._uncommon = self._closing
+        if self._closing:
+            return None
+        if self._binary:
+            return FrameEvent.BINARY
         try:
-            await self.app(self.scope, self.receive, self.send)
-        except Exception:
-            self.logger.exception("the handshake failed")
-            self.send_500_response()
-        if self.receiver is None and not self.close_sent:
-            self.transport.close()
-
-    def send_receive_event_to_app(self) -> None:
-        frames, self.frames = self.frames, []
-        data = bytes(frames[0]) if len(frames) == 1 else b"".join(frames)
-        receiver = self.receiver
-        if self.close_sent:
-            return
-        if self.curr_msg_data_type == "bytes":
-            data = BINARY
-        if receiver is None:
-            self.early(data)
-            return
-        self.deliver(receiver, data)
-
-    def deliver(self, receiver: Receiver, data: bytes) -> None:
-        if data is BINARY:
-            receiver.refuse_binary()
-            return
-        try:
-            str(data, "utf-8")
+            str(message, "utf-8")
         except UnicodeDecodeError:
-            self.conn.fail(1007, "not UTF-8")
-            self.handle_parser_exception()
-            return
-        receiver.receive(data)
+            return self._fail_encoding()
+        return message
 
-    def early(self, data: bytes) -> None:
-        """A client may send right after its request: its messages wait until there is a session."""
-        self.waiting.append(data)
-        if len(self.waiting) > EARLY_MESSAGES:
-            self.conn.fail(1008, "too many messages before connection_ready")
-            self.handle_parser_exception()
+    def _fail_encoding(self) -> FrameEvent:
+        self.fail(1007, "a text message must be UTF-8")
+        return FrameEvent.CLOSED
 
-    def begin_close(self, code: int, reason: str) -> None:
-        """Start the closing handshake; a peer that does not answer is cut off after `close_timeout`."""
-        if self.disconnected or self.close_sent:
-            return
-        self.socket.flush()
-        if self.conn.state is State.OPEN:
-            self.conn.send_close(code, reason)
-            self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        self.stop_keepalive()
-        # abort, not close: closing politely waits for a buffer that a peer who does not read never empties.
-        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
-    def handle_ping(self) -> None:
-        self.socket.flush()
-        super().handle_ping()
-
-    def handle_close(self, event: Frame) -> None:
-        self.detach()
-        self.socket.flush()
-        super().handle_close(event)
-
-    def handle_parser_exception(self) -> None:
-        self.detach()
-        self.socket.flush()
-        super().handle_parser_exception()
-
-    def keepalive_timeout(self) -> None:
-        """A half-open peer: its session is free for a resume at once."""
-        self.pong_timer = None
-        self.pending_ping_payload = None
-        self.detach()
-        self.begin_close(1001, "no answer to a ping")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.detach()
-        # Both know this connection: without its way back all of it goes now, and not when a collector finds the circle.
-        vars(self).pop("socket", None)
-        vars(self).pop("scope", None)
-
-    def shutdown(self) -> None:
-        """The server stops and this socket was not drained before: 1012."""
-        if self.receiver is not None:
-            self.detach()
-            self.begin_close(1012, "restart")
-        elif not self.close_sent:
-            super().shutdown()
-
-    def detach(self) -> None:
-        receiver, self.receiver = self.receiver, None
-        if receiver is not None:
-            receiver.on_detached()
+def text_head(size: int) -> bytes:
+    """What stands before the payload of an unmasked, unfragmented text frame (RFC 6455, section 5.2)."""
+    if size < 126:
+        return bytes((PLAIN_TEXT, size))
+    if size < 65_536:
+        return b"\x81\x7e" + size.to_bytes(2, "big")
+    return b"\x81\x7f" + size.to_bytes(8, "big")

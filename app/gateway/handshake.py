@@ -13,7 +13,8 @@ from litestar.datastructures import State
 
 from app.gateway.admission import SUBPROTOCOL, AdmissionRefused
 from app.gateway.caller import caller_of, refusal_of
-from app.gateway.framing import EXTENSION, FramedSocket
+from app.gateway.connection import EXTENSION
+from app.gateway.framed_socket import FramedSocket
 from app.gateway.resume import Entrance
 
 

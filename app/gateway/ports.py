@@ -42,6 +42,22 @@ class Socket(Protocol):
     def buffered_bytes(self) -> int: ...
 
 
+class Receiver(Protocol):
+    """What a socket hands its messages to; a session is one."""
+
+    def receive(self, frame: str | bytes) -> None: ...
+    def refuse_binary(self) -> None: ...
+    def on_detached(self) -> None: ...
+
+
+class ClientSocket(Socket, Protocol):
+    """A `Socket` that is still to be bound: its messages go to the receiver from `attach` on."""
+
+    def attach(self, receiver: Receiver) -> bool:
+        """False: the client is gone already, and the receiver hears nothing."""
+        ...
+
+
 class Timer(Protocol):
     def cancel(self) -> None: ...
 
@@ -66,10 +82,12 @@ class Codec(Protocol[SessionT_contra]):
     def duplicate(self, session: SessionT_contra, message_id: str, outcome: str | None) -> bytes: ...
 
 
-class Meter(Protocol):
-    """How fast its user may go on; shared by the user's sessions."""
+class RateLimit(Protocol):
+    """How fast a user may send; shared by the user's sessions."""
 
-    def take(self, now: float) -> bool: ...
+    def take(self, now: float) -> bool:
+        """Whether one more is allowed at `now`, in monotonic seconds."""
+        ...
 
 
 Charge = Literal["ok", "error", "interrupted"]
@@ -83,12 +101,18 @@ class Worker(Protocol):
     def send(self, frame: ToWorker) -> None: ...
 
 
-class Surroundings(Protocol[SessionT_contra]):
+class SessionContext(Protocol[SessionT_contra]):
     """What a session needs of its cell."""
 
     locked: bool
+    """A rollback is in force: nothing may be dispatched to v3."""
     workers: dict[PathName, Worker | None]
     """Where each path is served now; None: it is down."""
+
+    @property
+    def codec(self) -> Codec[SessionT_contra]: ...
+    @property
+    def limits(self) -> SessionLimits: ...
 
     def clock(self) -> float: ...
     def later(self, seconds: float, call: Callable[[], None]) -> Timer: ...

@@ -9,44 +9,22 @@ import secrets
 from collections import OrderedDict
 from typing import Protocol
 
-import msgspec
-
 from app.gateway.admission import Admission
-from app.gateway.cell import Cell, Identity
-from app.gateway.framing import Receiver
-from app.gateway.ports import Socket, Timer
-from app.gateway.session import Session, SessionState
+from app.gateway.cell import Cell
+from app.gateway.identity import Identity
+from app.gateway.ports import ClientSocket, Timer
+from app.gateway.saved_session import SavedSession
+from app.gateway.session import ClientConnection, Session, SessionState
 
 Recovered = bool | str
-
-
-class DepartedSession(msgspec.Struct, frozen=True):
-    """What is kept of a session for a client that comes back."""
-
-    user_id: str
-    thread_id: str
-    document: bytes | None
-    outcomes: dict[str, str | None]
-    """`Recent.history`: more than the client is told."""
-    last_number: int
-    expires_at: float
-    """Unix seconds."""
-    complete: bool
-    """False: saved while the session lived (write-behind); what came after it is not in it."""
-
-
-class ClientSocket(Socket, Protocol):
-    """A `Socket` whose messages go where they are sent from `attach` on; False: the client is gone already."""
-
-    def attach(self, receiver: Receiver) -> bool: ...
 
 
 class Departures(Protocol):
     """Where departed sessions are kept beyond this cell. A store that is down loses nothing but resumes."""
 
-    def save(self, token: str, departed: DepartedSession) -> None: ...
+    def save(self, token: str, departed: SavedSession) -> None: ...
     def forget(self, token: str) -> None: ...
-    async def load(self, token: str) -> DepartedSession | None: ...
+    async def load(self, token: str) -> SavedSession | None: ...
 
 
 class Entrance:
@@ -57,7 +35,7 @@ class Entrance:
         self.door = door
         self._departures = departures
         self._live: dict[str, Session] = {}
-        self._departed: OrderedDict[str, DepartedSession] = OrderedDict()
+        self._departed: OrderedDict[str, SavedSession] = OrderedDict()
         self._changed: set[Session] = set()
         self._expiry: Timer | None = None
         cell.on_end = self._on_end
@@ -80,7 +58,7 @@ class Entrance:
         socket: ClientSocket,
         connection_id: str,
         token: str | None,
-        departed: DepartedSession | None,
+        departed: SavedSession | None,
     ) -> Session:
         """The same without waiting: assign and register happen in one turn."""
         recovered: Recovered = False
@@ -91,25 +69,19 @@ class Entrance:
             session = token = None  # somebody else's token opens nothing, and stays good for its owner
         if departed is not None and departed.user_id != identity.user_id:
             departed = token = None
+        new_token = secrets.token_urlsafe(24)
+        self._use(token)
         if session is not None:
-            if session.socket is not None:  # the old socket was half-open: nobody is there
-                session.socket.close(1008, "resumed elsewhere")
-                session.release_socket()
             recovered = True
-            session.take_up(socket, connection_id, self.cell.wall_clock())
-            session.expires_at = identity.expires_at
+            client = ClientConnection(socket, connection_id, self.cell.wall_clock(), new_token)
+            session.take_up(client, identity.expires_at)
         else:
             if departed is not None and departed.expires_at <= self.cell.wall_clock():
                 departed = None
             if departed is not None:
-                identity = Identity(identity.user_id, departed.thread_id, identity.expires_at)
                 recovered = True if departed.complete else "stale"
-            session = self.cell.open(identity, socket, connection_id)
-            if departed is not None:
-                session.document = departed.document
-                session.last_number = departed.last_number
-                session.recent.restore(departed.outcomes)
-        self._retoken(session, token)
+            session = self.cell.open(identity, socket, connection_id, resume_token=new_token, saved=departed)
+        self._live[new_token] = session
         session.say(self.cell.codec.ready(session, self.cell.settings.heartbeat_s, recovered))
         if not socket.attach(session):
             session.on_detached()
@@ -117,15 +89,12 @@ class Entrance:
             session.pump()
         return session
 
-    def _retoken(self, session: Session, used: str | None) -> None:
+    def _use(self, token: str | None) -> None:
         """A token is good for one resume; each connection gets a new one."""
-        if used is not None:
-            self._live.pop(used, None)
-            self._departed.pop(used, None)
-            self._departures.forget(used)
-        self._live.pop(session.resume_token, None)
-        session.resume_token = secrets.token_urlsafe(24)
-        self._live[session.resume_token] = session
+        if token is not None:
+            self._live.pop(token, None)
+            self._departed.pop(token, None)
+            self._departures.forget(token)
 
     def _on_end(self, session: Session) -> None:
         token = session.resume_token
@@ -151,7 +120,7 @@ class Entrance:
     def _on_commit(self, session: Session) -> None:
         self._changed.add(session)
 
-    def changed(self, most: int) -> list[tuple[str, DepartedSession]]:
+    def changed(self, most: int) -> list[tuple[str, SavedSession]]:
         """Up to `most` living sessions whose document changed since they were asked for last."""
         batch = [self._changed.pop() for _ in range(min(most, len(self._changed)))]
         return [
@@ -160,26 +129,18 @@ class Entrance:
             if session.resume_token in self._live
         ]
 
-    def _departure_of(self, session: Session, complete: bool) -> DepartedSession:
-        return DepartedSession(
-            session.user_id,
-            session.thread_id,
-            session.document,
-            session.recent.history(),
-            session.last_number,
-            self.cell.wall_clock() + self.cell.settings.resume_s,
-            complete,
-        )
+    def _departure_of(self, session: Session, complete: bool) -> SavedSession:
+        return session.saved(self.cell.wall_clock() + self.cell.settings.resume_s, complete=complete)
 
 
 class NoDepartures:
     """Kept in this cell's memory only."""
 
-    def save(self, token: str, departed: DepartedSession) -> None:
+    def save(self, token: str, departed: SavedSession) -> None:
         pass
 
     def forget(self, token: str) -> None:
         pass
 
-    async def load(self, token: str) -> DepartedSession | None:
+    async def load(self, token: str) -> SavedSession | None:
         return None

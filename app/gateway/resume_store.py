@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from app.errors import StoreUnavailable
-from app.gateway.resume import DepartedSession
+from app.gateway.saved_session import SavedSession
 from app.store.port import Store, StoredResume
 
 WRITE_BEHIND_S = 1.0
@@ -28,13 +28,13 @@ class StoredDepartures:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._waiting: dict[str, DepartedSession] = {}
+        self._waiting: dict[str, SavedSession] = {}
         self._used: list[str] = []
         self._failing = False
-        self.living: Callable[[int], list[tuple[str, DepartedSession]]] = lambda most: []
+        self.living: Callable[[int], list[tuple[str, SavedSession]]] = lambda most: []
         """Hands over up to so many living sessions that have changed; the entrance sets it."""
 
-    def save(self, token: str, departed: DepartedSession) -> None:
+    def save(self, token: str, departed: SavedSession) -> None:
         self._waiting[token] = departed
 
     def forget(self, token: str) -> None:
@@ -42,7 +42,7 @@ class StoredDepartures:
         if self._waiting.pop(token, None) is None:
             self._used.append(token)
 
-    async def load(self, token: str) -> DepartedSession | None:
+    async def load(self, token: str) -> SavedSession | None:
         waiting = self._waiting.pop(token, None)
         if waiting is not None:
             return waiting
@@ -52,7 +52,7 @@ class StoredDepartures:
             return None
         if resume is None:
             return None
-        departed = msgspec.msgpack.decode(resume.outcomes, type=DepartedSession)
+        departed = msgspec.msgpack.decode(resume.outcomes, type=SavedSession)
         return msgspec.structs.replace(departed, document=resume.document)
 
     async def run(self) -> None:
@@ -81,7 +81,7 @@ class StoredDepartures:
             self._failing = True
 
 
-def _resume(token: str, departed: DepartedSession) -> StoredResume:
+def _resume(token: str, departed: SavedSession) -> StoredResume:
     rest = msgspec.msgpack.encode(msgspec.structs.replace(departed, document=None))
     return StoredResume(digest(token), departed.document, rest, departed.expires_at)
 

@@ -1,21 +1,24 @@
 """One client's session as a state machine: what it was sent, which message runs where, and how it changes paths.
 
-It does no I/O and knows no message format: a `Socket`, a `Codec` and its `Surroundings` are handed in, every call is
-synchronous, and time is asked of the surroundings. The rules are "Life of a message" in the design.
+It does no I/O and knows no message format: a `Socket`, a `Codec` and a `SessionContext` are handed in, every call is
+synchronous, and time is asked of the context. The rules are "Life of a message" in the design.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from app.errors import IllegalTransition
+from app.gateway.identity import Identity
 from app.gateway.message import AcceptedMessage
-from app.gateway.ports import Charge, Codec, HandoverOutcome, Meter, SessionLimits, Socket, Surroundings, Timer, Worker
+from app.gateway.ports import Charge, HandoverOutcome, RateLimit, SessionContext, Socket, Timer, Worker
 from app.gateway.recent import RecentMessages
+from app.gateway.saved_session import SavedSession
 from app.link.frames import Cancel, Close, Done, Open, Run
 from app.message_types import ErrorCode, Inbound, Refusal
+from rollout.assign import Assignment
 from rollout.names import PathName
 
 # A worker that was told to cancel answers within a turn; one that does not is busy or gone, and is fenced.
@@ -37,15 +40,44 @@ class SessionState(Enum):
     """Forgotten here and in its worker; whatever it is told now changes nothing."""
 
 
+class ClientConnection(NamedTuple):
+    """One connection of a client to its session; a resume brings another."""
+
+    socket: Socket
+    connection_id: str
+    connected_at: float
+    """Unix seconds."""
+    resume_token: str = ""
+    """With which the client may come back; empty: it cannot."""
+
+
+class SessionSetup(NamedTuple):
+    """What a session is made of. `key` is its number in its cell."""
+
+    key: int
+    identity: Identity
+    client: ClientConnection
+    assignment: Assignment
+    bucket: int
+    bucket_key: object
+    """Of the flag's rule by which the bucket was computed; None: without one."""
+    message_rate: RateLimit
+    """Of messages."""
+    input_rate: RateLimit
+    """Of anything it sends."""
+    transport: Literal["websocket", "http"] = "websocket"
+
+
 class Session:
-    """See the module; `key` is the session's number in its cell; `epoch` grows with every binding."""
+    """See the module. `epoch` grows whenever the session is bound to a worker anew. Its fields are read by others and
+    written by it alone.
+    """
 
     __slots__ = (
         "bucket",
         "bucket_key",
         "cell",
         "codec",
-        "conduct",
         "connected_at",
         "connection_id",
         "document",
@@ -53,13 +85,14 @@ class Session:
         "expires_at",
         "forced_timer",
         "heard_at",
+        "input_rate",
         "key",
         "last_number",
         "limits",
+        "message_rate",
         "path",
         "queue",
         "queued_bytes",
-        "rate",
         "reason",
         "recent",
         "resume_token",
@@ -77,44 +110,26 @@ class Session:
         "worker",
     )
 
-    def __init__(
-        self,
-        *,
-        key: int,
-        connection_id: str,
-        user_id: str,
-        thread_id: str,
-        connected_at: float,
-        path: PathName,
-        reason: str,
-        bucket: int,
-        socket: Socket,
-        codec: Codec[Session],
-        cell: Surroundings[Session],
-        limits: SessionLimits,
-        rate: Meter,
-        conduct: Meter,
-        transport: Literal["websocket", "http"] = "websocket",
-    ) -> None:
-        self.key = key
-        self.connection_id = connection_id
-        self.user_id = user_id
-        self.thread_id = thread_id
-        self.connected_at = connected_at
-        self.path: PathName = path
-        self.reason = reason
-        self.bucket = bucket
-        self.bucket_key: object = None
-        self.socket: Socket | None = socket
-        self.codec = codec
+    def __init__(self, setup: SessionSetup, cell: SessionContext[Session]) -> None:
+        self.key = setup.key
+        self.user_id = setup.identity.user_id
+        self.thread_id = setup.identity.thread_id
+        self.expires_at = setup.identity.expires_at
+        self.socket: Socket | None = setup.client.socket
+        self.connection_id = setup.client.connection_id
+        self.resume_token = setup.client.resume_token
+        self.connected_at = setup.client.connected_at
+        self.path: PathName = setup.assignment.path
+        self.reason: str = setup.assignment.reason
+        self.bucket = setup.bucket
+        self.bucket_key = setup.bucket_key
+        self.message_rate = setup.message_rate
+        self.input_rate = setup.input_rate
+        self.transport: Literal["websocket", "http"] = setup.transport
         self.cell = cell
-        self.limits = limits
-        self.rate = rate
-        """Of messages."""
-        self.conduct = conduct
-        """Of anything it sends."""
-        self.transport: Literal["websocket", "http"] = transport
-        self.state = SessionState.ACTIVE if cell.workers[path] is not None else SessionState.HELD
+        self.codec = cell.codec
+        self.limits = cell.limits
+        self.state = SessionState.ACTIVE if cell.workers[self.path] is not None else SessionState.HELD
         self.epoch = 1
         self.worker: Worker | None = None
         """Where this epoch was opened; None: nowhere yet."""
@@ -133,8 +148,22 @@ class Session:
         self.forced_timer: Timer | None = None
         """Of `stop_agent`."""
         self.heard_at = cell.clock()
-        self.expires_at: float | None = None
-        self.resume_token = ""
+
+    @classmethod
+    def resume(cls, saved: SavedSession, setup: SessionSetup, cell: SessionContext[Session]) -> Session:
+        """A session that goes on where an earlier one of the same user ended, in this cell or another."""
+        session = cls(setup, cell)
+        session.thread_id = saved.thread_id
+        session.document = saved.document
+        session.last_number = saved.last_number
+        session.recent.restore(saved.outcomes)
+        return session
+
+    def saved(self, expires_at: float, *, complete: bool) -> SavedSession:
+        """What `resume` needs; `complete`: the session has ended and nothing is missing."""
+        return SavedSession(
+            self.user_id, self.thread_id, self.document, self.recent.history(), self.last_number, expires_at, complete
+        )
 
     # -- what the client does -----------------------------------------------------------------------------------------
 
@@ -144,7 +173,7 @@ class Session:
             return
         cell = self.cell
         self.heard_at = cell.clock()
-        if not self.conduct.take(self.heard_at):
+        if not self.input_rate.take(self.heard_at):
             self.close(1008, "too many messages")
             return
         if len(frame) > self.limits.message_bytes:
@@ -176,7 +205,7 @@ class Session:
     def _accept(self, inbound: Inbound, body: bytes) -> None:
         cell, limits = self.cell, self.limits
         message_id = inbound.message_id
-        if not self.rate.take(self.heard_at):
+        if not self.message_rate.take(self.heard_at):
             return self._refuse("rate_limited", "too many messages; slow down", message_id)
         if len(self.queue) >= limits.queue_messages or self.queued_bytes + len(body) > limits.queue_bytes:
             return self._refuse("busy", "too many messages are waiting; send again later", message_id)
@@ -261,6 +290,14 @@ class Session:
         return message
 
     # -- changing paths -----------------------------------------------------------------------------------------------
+
+    def keep_bucket(self, bucket: int, bucket_key: object) -> None:
+        """The user's bucket under another rule of the flag."""
+        self.bucket, self.bucket_key = bucket, bucket_key
+
+    def stay(self, reason: str) -> None:
+        """It was decided again, for its own path: only the reason may be another."""
+        self.reason = reason
 
     def move(self, path: PathName, reason: str, cancel_after_s: float | None = None) -> bool:
         """Hand over to `path` at the next message boundary; true when that is now.
@@ -443,20 +480,17 @@ class Session:
         self._forget()
         self.cell.ended(self)
 
-    def release_socket(self) -> None:
-        """The client came back on another socket while the old one looked open: nothing is interrupted."""
-        self.socket = None
-        if self.state is SessionState.ACTIVE or self.state is SessionState.HELD:
-            self._clear_target()
-        self.state = SessionState.CLOSING
+    def take_up(self, client: ClientConnection, expires_at: float | None) -> None:
+        """The client of this living session has come back on a new socket. `seq` begins again at 1.
 
-    def take_up(self, socket: Socket, connection_id: str, now: float) -> None:
-        """A resume: a new socket for a session whose old one is gone. `seq` begins again at 1.
-
-        What still runs goes on and is heard on the new socket; `pump` starts what waits after `connection_ready`.
+        What still runs goes on and is heard on the new socket; `pump` starts what waits after `connection_ready`. An
+        old socket that still looks open is closed, and nothing is interrupted. `expires_at`: of the new sign-in.
         """
+        if self.socket is not None:
+            self._release_socket(self.socket)
         self._expect(SessionState.CLOSING)
-        self.socket, self.connection_id, self.connected_at = socket, connection_id, now
+        self.socket, self.connection_id, self.connected_at, self.resume_token = client
+        self.expires_at = expires_at
         self.seq = 0
         self.heard_at = self.cell.clock()
         running = self.running
@@ -468,6 +502,13 @@ class Session:
             self._hold()
         else:
             self.state = SessionState.ACTIVE
+
+    def _release_socket(self, socket: Socket) -> None:
+        socket.close(1008, "resumed elsewhere")
+        self.socket = None
+        if self.state is SessionState.ACTIVE or self.state is SessionState.HELD:
+            self._clear_target()
+        self.state = SessionState.CLOSING
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

@@ -111,7 +111,7 @@ class RunningSweep:
             path, reason = decide(session)
             self.decided += 1
             if path == session.path and session.target is None:
-                session.reason = reason
+                session.stay(reason)
             else:
                 if path != session.path:
                     self.to_move += 1

@@ -18,8 +18,8 @@ from types import FrameType
 import uvicorn
 
 from app.errors import CrossfadeError, StoreUnavailable
+from app.gateway.connection import Connection, Upgradable
 from app.gateway.draining import drain
-from app.gateway.framing import Connection, Upgradable
 from app.logs import configure_logging
 from app.serve.asgi import create_app
 from app.serve.listening import bind

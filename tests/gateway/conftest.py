@@ -1,4 +1,4 @@
-"""Framing is tried on both event loops: the service prefers uvloop, and runs without it."""
+"""Connections are tried on both event loops: the service prefers uvloop, and runs without it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ import uvloop
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    if item.path.name == "test_framing.py":
+    if item.path.name == "test_connection.py":
         return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}

@@ -15,11 +15,12 @@ from typing import Any, Literal
 import msgspec
 
 from app.gateway.admission import Admission
-from app.gateway.cell import Cell, Identity
-from app.gateway.framing import Receiver
+from app.gateway.cell import Cell
+from app.gateway.identity import Identity
 from app.gateway.message import AcceptedMessage
-from app.gateway.ports import Charge, Socket
+from app.gateway.ports import Charge, Receiver, Socket
 from app.gateway.resume import Departures, Entrance, NoDepartures
+from app.gateway.saved_session import SavedSession
 from app.gateway.session import Session
 from app.link.frames import Cancel, Close, Done, Open, Run, RunEvent, Started, ToWorker, Traffic
 from app.messages import render
@@ -249,8 +250,11 @@ class HandCell(Cell):
         socket: Socket,
         connection_id: str,
         transport: Literal["websocket", "http"] = "websocket",
+        *,
+        resume_token: str = "",
+        saved: SavedSession | None = None,
     ) -> Session:
-        session = super().open(identity, socket, connection_id, transport)
+        session = super().open(identity, socket, connection_id, transport, resume_token=resume_token, saved=saved)
         session.__class__ = self.session_class
         return session
 
@@ -301,10 +305,13 @@ class HandCell(Cell):
         return self.worker("v3")
 
     def connect(
-        self, user_id: str = "u", transport: Literal["websocket", "http"] = "websocket"
+        self,
+        user_id: str = "u",
+        transport: Literal["websocket", "http"] = "websocket",
+        expires_at: float | None = None,
     ) -> tuple[Session, Client]:
         client = Client()
-        session = self.open(Identity(user_id, "t"), client, f"c-{user_id}", transport)
+        session = self.open(Identity(user_id, "t", expires_at), client, f"c-{user_id}", transport)
         client.attach(session)
         return session, client
 

@@ -16,7 +16,7 @@ from litestar import Litestar
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
-from app.gateway.framing import Connection
+from app.gateway.connection import Connection
 
 PATIENCE_S = 10.0
 """How long a test waits for what must happen at once."""

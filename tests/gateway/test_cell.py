@@ -176,8 +176,8 @@ def test_an_http_message_is_admitted_where_it_is_dispatched() -> None:
 
 def test_idle_and_expired_sockets_are_closed_and_busy_ones_are_not() -> None:
     cell = HandCell(with_settings(idle_s=300))
-    (idle, silent), (busy, working), (expired, signed_in) = cell.connect("a"), cell.connect("b"), cell.connect("c")
-    expired.expires_at = cell.wall_clock() + 200
+    (idle, silent), (busy, working) = cell.connect("a"), cell.connect("b")
+    _, signed_in = cell.connect("c", expires_at=cell.wall_clock() + 200)
     busy.receive(frame())
     cell.advance(200)
     cell.close_idle()

@@ -1,505 +1,270 @@
-"""The framing on real sockets and both event loops: what arrives whole, what ends a connection, and with which code."""
+"""The frame decoder without sockets: which bytes are which messages, and what ends a connection with which code."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Iterable
 
 import pytest
-import uvicorn
-import websockets
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from litestar import Litestar, WebSocket, websocket
-from litestar.datastructures import State
-from uvicorn.server import ServerState
-from websockets.asyncio.client import connect
 from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol, State
+from websockets.server import ServerProtocol
+from websockets.streams import StreamReader
+from websockets.utils import apply_mask
 
-from app.gateway.framing import BINARY, EXTENSION, Connection, FramedSocket, Held
-from app.gateway.resume import Entrance
-from tests.gateway.harness import HandCell, entrance_of, frame, with_settings
-from tests.gateway.serving import PATIENCE_S, Serving, handshake, raw, serve, text
-from tests.gateway.test_resume import ANN
+from app.gateway.framing import Event, FrameDecoder, FrameEvent, text_head
+from tests.gateway.serving import text
 
-MAX_BYTES = 2000
-
-
-@dataclass
-class Inbox:
-    """A receiver that keeps what it gets and answers what a test wants."""
-
-    socket: FramedSocket
-    messages: list[bytes] = field(default_factory=list)
-    detached: int = 0
-    answer: Callable[[bytes], None] = lambda data: None
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def receive(self, frame: str | bytes) -> None:
-        assert isinstance(frame, bytes)
-        self.messages.append(frame)
-        self.changed.set()
-        self.answer(frame)
-
-    def refuse_binary(self) -> None:
-        self.receive(BINARY)
-
-    def on_detached(self) -> None:
-        self.detached += 1
-        self.changed.set()
-
-    async def until(self, condition: Callable[[Inbox], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition(self):
-                self.changed.clear()
-                await self.changed.wait()
-
-    async def got(self, *messages: str | bytes) -> None:
-        expected = [message.encode() if isinstance(message, str) else message for message in messages]
-        await self.until(lambda inbox: len(inbox.messages) >= len(expected))
-        assert self.messages == expected
+MAX_BYTES = 200
+KEY = b"\x01\x02\x03\xff"
+BINARY, PING, PONG, CLOSED = FrameEvent.BINARY, FrameEvent.PING, FrameEvent.PONG, FrameEvent.CLOSED
 
 
-class Watched(Connection):
-    """Counts writes and remembers every connection."""
-
-    last: Watched
-    writes: int
-    close_within_s = 10.0
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self.transport = Counting(transport, self)  # type: ignore[assignment]
-        self.writes = 0
-        self.close_timeout = self.close_within_s
-        Watched.last = self
+def protocol() -> Protocol:
+    return ServerProtocol(state=State.OPEN, max_size=MAX_BYTES)
 
 
-class Counting:
-    def __init__(self, transport: Any, connection: Watched) -> None:
-        self._transport = transport
-        self._connection = connection
-
-    def write(self, data: bytes) -> None:
-        self._connection.writes += 1
-        self._transport.write(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+def decoder() -> FrameDecoder:
+    return FrameDecoder(protocol())
 
 
-@dataclass
-class Room:
-    """A server whose handler attaches an `Inbox` as soon as the door is open."""
-
-    server: Serving
-    open: asyncio.Event
-    inboxes: asyncio.Queue[Inbox]
-
-    @property
-    def url(self) -> str:
-        return self.server.url
-
-    async def inbox(self) -> Inbox:
-        return await asyncio.wait_for(self.inboxes.get(), PATIENCE_S)
+def masked(*frames: Frame) -> bytes:
+    return b"".join(frame.serialize(mask=True) for frame in frames)
 
 
-def application() -> tuple[Litestar, asyncio.Event, asyncio.Queue[Inbox]]:
-    opened, inboxes = asyncio.Event(), asyncio.Queue[Inbox]()
-    opened.set()
-
-    @websocket("/ws")
-    async def handler(socket: WebSocket[Any, Any, State]) -> None:
-        await socket.receive()
-        accept: Any = {"type": "websocket.accept", "subprotocol": None, "headers": []}
-        await socket.send(accept)
-        await opened.wait()
-        extensions: Any = socket.scope["extensions"]
-        inbox = Inbox(extensions[EXTENSION])
-        if not inbox.socket.attach(inbox):
-            inbox.on_detached()
-        inboxes.put_nowait(inbox)
-
-    return Litestar([handler], openapi_config=None), opened, inboxes
+def forged(first: int, payload: bytes, *, mask: bool = True) -> bytes:
+    """Also frames that `websockets` would not write; `first` is FIN, RSV bits and opcode."""
+    size = len(payload)
+    head = bytes([first, min(size, 126) | (0x80 if mask else 0)]) + (size.to_bytes(2, "big") if size > 125 else b"")
+    return head + (KEY + apply_mask(payload, KEY) if mask else payload)
 
 
-@pytest.fixture
-async def room() -> AsyncIterator[Room]:
-    app, opened, inboxes = application()
-    async with serve(app, Watched, ws_max_size=MAX_BYTES, ws_per_message_deflate=False) as server:
-        yield Room(server, opened, inboxes)
+def close_frame(code: int) -> Frame:
+    return Frame(Opcode.CLOSE, code.to_bytes(2, "big"))
+
+
+def events_of(decoder: FrameDecoder, pieces: Iterable[bytes]) -> list[Event]:
+    events: list[Event] = []
+    for piece in pieces:
+        event = decoder.receive(piece)
+        while event is not None:
+            events.append(event)
+            event = decoder.next_event()
+    return events
+
+
+def frames_in(data: bytes) -> list[Frame]:
+    """What a server sent."""
+    reader, frames = StreamReader(), []
+    reader.feed_data(data)
+    while len(reader.buffer):
+        parsing = Frame.parse(reader.read_exact, mask=False)
+        try:
+            next(parsing)
+        except StopIteration as done:
+            frames.append(done.value)
+    return frames
+
+
+def code_of(data: bytes) -> int:
+    """With which code a server closed."""
+    frame = frames_in(data)[-1]
+    assert frame.opcode is Opcode.CLOSE
+    return int.from_bytes(frame.data[:2], "big")
 
 
 # -- what arrives -----------------------------------------------------------------------------------------------------
 
-
-async def test_messages_arrive_whole_and_answers_leave(room: Room) -> None:
-    async with connect(room.url) as client:
-        inbox = await room.inbox()
-        inbox.answer = inbox.socket.send
-        sizes = (0, 1, 125, 126, 127, MAX_BYTES)
-        for size in sizes:
-            await client.send("x" * size)
-        assert [len(await client.recv()) for _ in sizes] == list(sizes)
-        inbox.answer = lambda data: inbox.socket.send(b"y" * 70_000)
-        await client.send("large")
-        assert await client.recv() == "y" * 70_000
-    await inbox.until(lambda inbox: inbox.detached == 1)
+GRUESS = "grüß".encode()
 
 
-async def test_fragments_are_one_message_and_may_have_pings_between_them(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
-        word = "grü".encode()
-        client.send(
-            text(word[:3], fin=False),
-            Frame(Opcode.PING, b"1"),
-            text(word[3:], fin=False, opcode=Opcode.CONT),
-            text(b"", fin=True, opcode=Opcode.CONT),
-            text("whole"),
-        )
-        await inbox.got("grü", "whole")
-        assert (await client.frame()).opcode is Opcode.PONG
+@pytest.mark.parametrize(
+    ("stream", "events"),
+    [
+        (masked(text("")), [b""]),
+        (masked(text("x" * 125), text("x" * 126)), [b"x" * 125, b"x" * 126]),
+        (masked(text("x" * MAX_BYTES)), [b"x" * MAX_BYTES]),
+        (masked(text(GRUESS)), [GRUESS]),
+        (masked(text(GRUESS[:3], fin=False), text(GRUESS[3:], opcode=Opcode.CONT), text("next")), [GRUESS, b"next"]),
+        (masked(text(b"", fin=False), text(b"", fin=False, opcode=Opcode.CONT), text(b"", opcode=Opcode.CONT)), [b""]),
+        (masked(text("a", fin=False), Frame(Opcode.PING, b"p"), text("b", opcode=Opcode.CONT)), [PING, b"ab"]),
+        (masked(Frame(Opcode.BINARY, b"\xff")), [BINARY]),
+        (masked(Frame(Opcode.BINARY, b"\xff", False), text(b"\xfe", opcode=Opcode.CONT), text("t")), [BINARY, b"t"]),
+        (masked(text("a"), Frame(Opcode.PONG, b"beat"), text("b")), [b"a", PONG, b"b"]),
+        (masked(text("a"), close_frame(1000), text("late")), [b"a", CLOSED]),
+    ],
+    ids=[
+        "empty", "two lengths", "largest", "not ASCII", "fragments cut a character", "empty fragments",
+        "ping in fragments", "binary", "binary in fragments", "pong", "close",
+    ],
+)  # fmt: skip
+def test_messages_come_whole_and_in_order(stream: bytes, events: list[Event]) -> None:
+    assert events_of(decoder(), [stream]) == events
+    assert events_of(decoder(), [bytes([byte]) for byte in stream]) == events
 
 
-GROUPS: list[list[Frame]] = [
-    [text("")],
-    [text("plain")],
-    [text("x" * 126)],
-    [text("y" * 1999)],
-    [text("a", fin=False), text("b", opcode=Opcode.CONT)],
-    [text("c", fin=False), Frame(Opcode.PING, b""), text("d", opcode=Opcode.CONT)],
-    [Frame(Opcode.BINARY, b"\xff")],
-    [Frame(Opcode.PING, b"p")],
-]
+def test_a_ping_is_answered_with_its_payload_and_a_pong_keeps_its_own() -> None:
+    under_test = decoder()
+    assert events_of(under_test, [masked(Frame(Opcode.PING, b"beat"), Frame(Opcode.PONG, b"back"))]) == [PING, PONG]
+    [pong] = frames_in(under_test.data_to_send())
+    assert (pong.opcode, bytes(pong.data)) == (Opcode.PONG, b"beat")
+    assert under_test.last_pong == b"back"
+    assert under_test.data_to_send() == b""
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.sampled_from(GROUPS), min_size=1, max_size=6), st.data())
-def test_it_does_not_matter_where_the_bytes_are_cut(groups: list[list[Frame]], data: st.DataObject) -> None:
-    stream = b"".join(frame.serialize(mask=True) for group in groups for frame in group)
-    cuts = sorted(data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=8)))
-    expected: list[bytes] = []
-    for group in groups:
-        if group[0].opcode is Opcode.BINARY:
-            expected.append(BINARY)
-        elif group[0].opcode is Opcode.TEXT:
-            expected.append(b"".join(part.data for part in group if part.opcode is not Opcode.PING))
-
-    async def play() -> Inbox:
-        app, _, inboxes = application()
-        config = uvicorn.Config(app, ws=Connection, lifespan="off", log_config=None)
-        config.load()
-        connection = Connection(config, ServerState(), {})
-        connection.connection_made(Sink())
-        connection.data_received(handshake())
-        inbox = await asyncio.wait_for(inboxes.get(), PATIENCE_S)
-        for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-            connection.data_received(stream[begin:end])
-        connection.connection_lost(None)
-        return inbox
-
-    with asyncio.Runner() as runner:
-        assert runner.run(play()).messages == expected
-
-
-class Sink(asyncio.Transport):
-    """Takes what is written and has nothing to say of itself."""
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def is_closing(self) -> bool:
-        return False
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-
-async def test_binary_is_told_and_never_looked_at(room: Room) -> None:
-    async with connect(room.url) as client:
-        inbox = await room.inbox()
-        await client.send(b"<binary>")
-        await client.send("<binary>")
-        await inbox.got(BINARY, "<binary>")
-        assert inbox.messages[0] is BINARY
-        assert inbox.messages[1] is not BINARY
-
-
-async def test_a_ping_is_answered_after_what_was_said_before_it(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
-        inbox.answer = inbox.socket.send
-        client.send(text("first"), Frame(Opcode.PING, b"beat"))
-        one, two = await client.frame(), await client.frame()
-        assert (one.opcode, bytes(one.data)) == (Opcode.TEXT, b"first")
-        assert (two.opcode, bytes(two.data)) == (Opcode.PONG, b"beat")
-
-
-async def test_messages_before_the_session_is_there_wait_in_their_order(room: Room) -> None:
-    room.open.clear()
-    async with raw(room.server) as client:
-        client.send(text("one"), text("t", fin=False), text("wo", opcode=Opcode.CONT))
-        client.send(text("three"), Frame(Opcode.BINARY, b""), Frame(Opcode.PING, b""))
-        assert (await client.frame()).opcode is Opcode.PONG, "all of it has arrived"
-        room.open.set()
-        inbox = await room.inbox()
-        client.send(text("five"))
-        await inbox.got("one", "two", "three", BINARY, "five")
-
-
-async def test_too_many_early_messages_end_the_connection(room: Room) -> None:
-    room.open.clear()
-    async with raw(room.server) as client:
-        client.send(*[text("more")] * 65)
-        assert await client.closed_with() == 1008
-        room.open.set()
-        assert (await room.inbox()).messages == []
-
-
-async def test_frames_of_one_turn_leave_in_one_write(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
-
-        def say_three(data: bytes) -> None:
-            for number in range(3):
-                inbox.socket.send(b"%d" % number)
-
-        inbox.answer = say_three
-        before = Watched.last.writes
-        client.send(text("go"))
-        assert [bytes((await client.frame()).data) for _ in range(3)] == [b"0", b"1", b"2"]
-        assert Watched.last.writes - before == 1
-
-
-async def test_a_held_frame_leaves_with_the_next_one_in_one_write(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
-        before = Watched.last.writes
-        inbox.socket.hold(b"ack")
-        inbox.socket.send(b"event")
-        assert [bytes((await client.frame()).data) for _ in range(2)] == [b"ack", b"event"]
-        assert Watched.last.writes - before == 1
-
-
-@pytest.mark.parametrize("begun", [False, True])
-async def test_a_held_frame_without_company_leaves_alone(room: Room, begun: bool) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
-        inbox.socket.hold(b"ack")
-        if begun:
-            inbox.socket.hurry()
-        assert bytes((await client.frame()).data) == b"ack"
-
-
-async def test_what_is_held_after_a_write_waits_for_its_own_time(room: Room) -> None:
-    timers: list[Callable[[], None]] = []
-
-    class Clock:
-        def call_later(self, seconds: float, call: Callable[[], None]) -> None:
-            timers.append(call)
-
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
-        held, clock = Held(1.0), cast(asyncio.AbstractEventLoop, Clock())
-        held.add(inbox.socket, clock)  # of a frame that has left meanwhile
-        inbox.socket.send(b"event")
-        assert bytes((await client.frame()).data) == b"event"
-        inbox.socket.hold(b"ack")
-        before = Watched.last.writes
-        timers.pop()()
-        assert Watched.last.writes == before
+def test_the_client_s_close_is_answered_with_its_code() -> None:
+    under_test = decoder()
+    assert under_test.open
+    assert events_of(under_test, [masked(close_frame(1001))]) == [CLOSED]
+    assert code_of(under_test.data_to_send()) == 1001
+    assert not under_test.open
 
 
 # -- what ends a connection -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("frames", "code"),
+    ("stream", "code"),
     [
-        ([text(b"\xff\xfe")], 1007),
-        ([text(b"\xc3", fin=False), text(b"x", opcode=Opcode.CONT)], 1007),
-        ([text("x" * (MAX_BYTES + 1))], 1009),
-        ([text("x" * MAX_BYTES, fin=False), text("x", opcode=Opcode.CONT)], 1009),
-        ([text("x", opcode=Opcode.CONT)], 1002),
-        ([text("x", fin=False), text("y")], 1002),
-        ([Frame(Opcode.TEXT, b"x", True, rsv1=True)], 1002),
-        ([Frame(Opcode.PING, b"x" * 126)], 1002),
+        (masked(text(b"\xff\xfe")), 1007),
+        (masked(text(b"\xc3", fin=False), text(b"x", opcode=Opcode.CONT)), 1007),
+        (masked(text("x" * (MAX_BYTES + 1))), 1009),
+        (masked(text("x" * MAX_BYTES, fin=False), text("x", opcode=Opcode.CONT)), 1009),
+        (b"\x81\xff" + (1 << 40).to_bytes(8, "big"), 1009),
+        (masked(text("x", opcode=Opcode.CONT)), 1002),
+        (masked(text("x", fin=False), text("y")), 1002),
+        (forged(0xC1, b"x"), 1002),
+        (forged(0xA1, b"x"), 1002),
+        (forged(0x83, b"x"), 1002),
+        (forged(0x81, b"bare", mask=False) + masked(text("masked")), 1002),
+        (forged(0x09, b"x"), 1002),
+        (forged(0x89, b"x" * 126), 1002),
+        (masked(Frame(Opcode.CLOSE, b"\x03")), 1002),
+        (masked(close_frame(1005)), 1002),
+        (masked(text("x", fin=False), close_frame(1000)), 1002),
     ],
-    ids=["utf-8", "utf-8 in fragments", "big", "big in fragments", "no start", "no end", "rsv1", "long ping"],
+    ids=[
+        "utf-8", "utf-8 in fragments", "big", "big in fragments", "huge, of which only the length has come",
+        "no start", "no end", "rsv1", "rsv2", "opcode", "not masked", "ping in fragments", "long ping",
+        "short close", "close with a code that is never sent", "close in a message",
+    ],
+)  # fmt: skip
+def test_a_client_that_breaks_the_protocol_is_told_the_code(stream: bytes, code: int) -> None:
+    for pieces in ([stream], [bytes([byte]) for byte in stream]):
+        under_test = decoder()
+        assert events_of(under_test, [masked(text("before")), *pieces, masked(text("after"))]) == [b"before", CLOSED]
+        assert code_of(under_test.data_to_send()) == code
+        assert not under_test.open
+
+
+def test_a_connection_that_is_failed_from_our_side_says_nothing_more() -> None:
+    under_test = decoder()
+    assert under_test.receive(masked(text("one"), text("two"))) == b"one"
+    under_test.fail(1008, "policy")
+    assert under_test.next_event() is None
+    assert under_test.receive(masked(text("three"))) is None
+    assert code_of(under_test.data_to_send()) == 1008
+
+
+# -- our own close ----------------------------------------------------------------------------------------------------
+
+
+def test_after_our_close_messages_are_dropped_until_the_client_has_closed() -> None:
+    under_test = decoder()
+    assert under_test.receive(masked(text("one"), text("two"), Frame(Opcode.PING, b"p"))) == b"one"
+    under_test.close(1013, "too slow")
+    assert code_of(under_test.data_to_send()) == 1013
+    assert under_test.next_event() is PING
+    assert events_of(under_test, [masked(Frame(Opcode.BINARY, b"b")), masked(text("three"))]) == []
+    assert events_of(under_test, [masked(close_frame(1013), text("late"))]) == [CLOSED]
+    under_test.close(1008, "again")
+    assert b"again" not in under_test.data_to_send()
+
+
+def test_a_message_that_our_close_cuts_in_two_does_not_spoil_the_handshake() -> None:
+    for whole in (masked(text("half of it")), masked(text("a", fin=False), text("b", opcode=Opcode.CONT))):
+        for at in range(1, len(whole)):
+            under_test = decoder()
+            assert events_of(under_test, [whole[:at]]) == []
+            under_test.close(1012, "restart")
+            assert events_of(under_test, [whole[at:], masked(close_frame(1012))]) == [CLOSED]
+            assert code_of(under_test.data_to_send()) == 1012, "no failure follows"
+
+
+# -- however the bytes are cut ----------------------------------------------------------------------------------------
+
+GROUPS = [
+    masked(text("plain"), text("")),
+    masked(text("a", fin=False), text("b", opcode=Opcode.CONT)),
+    masked(text("c", fin=False), Frame(Opcode.PING, b""), text("d", opcode=Opcode.CONT)),
+    masked(Frame(Opcode.BINARY, b"\xff", False), text("e", opcode=Opcode.CONT)),
+    masked(text("f" * MAX_BYTES), Frame(Opcode.PONG, b"g")),
+]
+payloads = st.binary(max_size=8) | st.text(max_size=8).map(str.encode) | st.just(b"x" * 150)
+opcodes = st.sampled_from([1, 1, 1, 1, 2, 0, 0, 9, 10, 8, 3])
+first_bytes = st.builds(lambda fin, opcode: fin | opcode, st.sampled_from([0x80, 0x80, 0x80, 0x00, 0xC0]), opcodes)
+frames = st.builds(forged, st.just(0x81) | first_bytes, payloads, mask=st.just(True)) | st.builds(
+    lambda code: masked(close_frame(code)), st.sampled_from([1000, 1001, 1005])
 )
-async def test_a_peer_that_breaks_the_protocol_is_told_the_code(room: Room, frames: list[Frame], code: int) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
-        client.writer.write(b"".join(serialized(frame) for frame in frames))
-        client.send(text("after"))
-        assert await client.closed_with() == code
-        await inbox.until(lambda inbox: inbox.detached > 0)
-        await client.end()
-        assert (inbox.messages, inbox.detached) == ([], 1)
 
 
-def serialized(frame: Frame) -> bytes:
-    """Also of frames that `websockets` would rather not write; the mask is zero."""
-    if frame.rsv1:
-        return bytes([0xC1, 0x81]) + b"\0\0\0\0" + bytes(frame.data)
-    if frame.opcode is Opcode.PING:
-        return bytes([0x89, 0xFE]) + len(frame.data).to_bytes(2, "big") + b"\0\0\0\0" + bytes(frame.data)
-    return frame.serialize(mask=True)
+@st.composite
+def cuts(draw: st.DrawFn, stream: bytes) -> list[bytes]:
+    at = sorted(draw(st.sets(st.integers(1, max(1, len(stream) - 1)), max_size=8)))
+    return [stream[begin:end] for begin, end in zip([0, *at], [*at, len(stream)], strict=True)]
 
 
-async def test_an_unmasked_frame_is_a_protocol_error(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
-        client.writer.write(text("bare").serialize(mask=False))
-        assert await client.closed_with() == 1002
-        await inbox.until(lambda inbox: inbox.detached == 1)
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(GROUPS) | frames, max_size=8).map(b"".join), st.data())
+def test_any_cut_of_any_stream_gives_what_websockets_alone_makes_of_it(stream: bytes, data: st.DataObject) -> None:
+    """Valid streams and broken ones: the same events, and byte for byte the same answer."""
+    under_test = decoder()
+    events = events_of(under_test, data.draw(cuts(stream)))
+    assert (events, under_test.data_to_send()) == by_websockets_alone(stream)
 
 
-async def test_the_client_s_close_is_answered_and_told_once(room: Room) -> None:
-    client = await connect(room.url)
-    inbox = await room.inbox()
-    await client.close(1000, "bye")
-    assert (client.close_code, client.protocol.close_rcvd_then_sent) == (1000, False)
-    await inbox.until(lambda inbox: inbox.detached == 1)
-    inbox.socket.send(b"too late")
+def by_websockets_alone(stream: bytes) -> tuple[list[Event], bytes]:
+    """The reference: every byte through `websockets`, one at a time, and messages put together from its frames."""
+    reference = protocol()
+    events: list[Event] = []
+    parts: list[bytes] = []
+    binary = False
+    for at in range(len(stream)):
+        reference.receive_data(stream[at : at + 1])
+        if reference.parser_exc is not None:
+            events.append(CLOSED)
+            break
+        for frame in reference.events_received():
+            assert isinstance(frame, Frame)
+            if frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+                events.append({Opcode.PING: PING, Opcode.PONG: PONG, Opcode.CLOSE: CLOSED}[frame.opcode])
+                continue
+            if frame.opcode is not Opcode.CONT:
+                parts, binary = [], frame.opcode is Opcode.BINARY
+            parts.append(bytes(frame.data))
+            if frame.fin:
+                events.append(BINARY if binary else b"".join(parts))
+        if events and isinstance(events[-1], bytes) and not _is_utf8(events[-1]):
+            reference.fail(1007, "a text message must be UTF-8")
+            events[-1] = CLOSED
+        if events and events[-1] is CLOSED:
+            break
+    return events, b"".join(reference.data_to_send())
 
 
-async def test_our_close_leaves_after_what_was_said_before_it(room: Room) -> None:
-    async with connect(room.url) as client:
-        inbox = await room.inbox()
-        inbox.socket.send(b"last words")
-        inbox.socket.close(1013, "too slow")
-        inbox.socket.send(b"never")
-        inbox.socket.close(1008, "never")
-        assert await client.recv() == "last words"
-        with pytest.raises(websockets.ConnectionClosed) as closed:
-            await client.recv()
-        assert closed.value.rcvd is not None
-        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, "too slow")
-    assert inbox.detached == 0, "who closes knows it"
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-async def test_a_frame_that_our_close_cuts_in_two_does_not_spoil_the_handshake(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
-        whole = text("half of it").serialize(mask=True)
-        client.send(text("first"))
-        client.writer.write(whole[:7])
-        await inbox.got("first")
-        inbox.socket.close(1012, "restart")
-        assert await client.closed_with() == 1012
-        client.writer.write(whole[7:])
-        client.send(Frame(Opcode.CLOSE, (1012).to_bytes(2, "big")))
-        await client.end()
-        assert Watched.last.conn.parser_exc is None
-        assert inbox.messages == [b"first"]
+# -- the other direction ----------------------------------------------------------------------------------------------
 
 
-async def test_a_peer_that_does_not_answer_our_close_is_cut_off(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Watched, "close_within_s", 0.05)
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
-        inbox.socket.close(1008, "policy")
-        assert await client.closed_with() == 1008
-        await client.end()
-
-
-async def test_a_client_that_vanishes_is_told_once(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
-        client.vanish()
-        await inbox.until(lambda inbox: inbox.detached == 1)
-        inbox.socket.send(b"nobody")
-        inbox.socket.close(1001, "nobody")
-        assert not inbox.socket.attach(inbox)
-
-
-async def test_a_client_that_is_gone_before_the_session_is_there_is_not_attached(room: Room) -> None:
-    room.open.clear()
-    async with raw(room.server) as client:
-        client.send(text("early"))
-    async with connect(room.url):  # the server has heard of the first one's end by now
-        room.open.set()
-        first, second = await room.inbox(), await room.inbox()
-        assert sorted([first.detached, second.detached]) == [0, 1]
-        assert (first.messages, second.messages) == ([], [])
-
-
-async def test_a_half_open_peer_is_closed_with_1001() -> None:
-    app, _, inboxes = application()
-    async with serve(app, ws_ping_interval=0.05, ws_ping_timeout=0.05) as server, raw(server) as client:
-        inbox = await asyncio.wait_for(inboxes.get(), PATIENCE_S)
-        assert (await client.frame()).opcode is Opcode.PING
-        assert await client.closed_with() == 1001
-        assert inbox.detached == 1
-
-
-async def test_a_peer_that_answers_pings_stays() -> None:
-    app, _, inboxes = application()
-    async with serve(app, ws_ping_interval=0.02, ws_ping_timeout=0.2) as server, raw(server) as client:
-        inbox = await asyncio.wait_for(inboxes.get(), PATIENCE_S)
-        for _ in range(15):
-            ping = await client.frame()
-            assert ping.opcode is Opcode.PING
-            client.send(Frame(Opcode.PONG, ping.data))
-        assert inbox.detached == 0
-
-
-async def test_a_stopping_server_says_1012() -> None:
-    app, _, inboxes = application()
-    async with serve(app) as server, connect(server.url) as client:
-        inbox = await asyncio.wait_for(inboxes.get(), PATIENCE_S)
-        server.should_exit = True
-        with pytest.raises(websockets.ConnectionClosed) as closed:
-            await client.recv()
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1012
-        assert inbox.detached == 1
-
-
-# -- with a session ---------------------------------------------------------------------------------------------------
-
-
-async def test_a_reader_too_slow_for_its_session_is_closed_with_1013_and_may_come_back() -> None:
-    cell = HandCell(with_settings(send_buffer_bytes=65_536))
-    entrance = entrance_of(cell)
-    async with serve(seating(entrance)) as server, raw(server) as client:
-        ready = await client.frame()
-        client.send(text(frame("chat", "m1")))
-        assert b'"ack"' in (await client.frame()).data
-        [session] = cell.registry
-        cell.v2.started()
-        for _ in range(2000):
-            cell.v2.event(pad="x" * 50_000)
-            await asyncio.sleep(0)
-            if session.socket is None:
-                break
-        assert session.socket is None
-        assert await client.closed_with() == 1013
-    token = session.resume_token
-    assert token.encode() in ready.data
-    async with serve(seating(entrance, token)) as server, raw(server) as client:
-        assert b'"recovered":true' in (await client.frame()).data
-        cell.v2.done()
-        assert b'"agent_completed"' in (await client.frame()).data
-
-
-def seating(entrance: Entrance, token: str | None = None) -> Litestar:
-    @websocket("/ws")
-    async def handler(socket: WebSocket[Any, Any, State]) -> None:
-        await socket.receive()
-        accept: Any = {"type": "websocket.accept", "subprotocol": None, "headers": []}
-        await socket.send(accept)
-        extensions: Any = socket.scope["extensions"]
-        await entrance.welcome(ANN, extensions[EXTENSION], "c", token)
-
-    return Litestar([handler], openapi_config=None)
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_the_head_of_a_text_frame_is_the_one_that_websockets_writes(size: int) -> None:
+    payload = b"x" * size
+    assert text_head(size) + payload == text(payload).serialize(mask=False)

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from app.gateway.cell import Identity
-from app.gateway.resume import DepartedSession, Entrance
+from app.gateway.identity import Identity
+from app.gateway.resume import Entrance
+from app.gateway.saved_session import SavedSession
 from app.gateway.session import Session
 from rollout.assign import View
 from tests.gateway.harness import Client, HandCell, entrance_of, flag, frame, numbers, with_settings
@@ -19,17 +20,17 @@ class Shelf:
     """Departures kept where another cell finds them."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, DepartedSession] = {}
+        self.kept: dict[str, SavedSession] = {}
         self.forgotten: list[str] = []
 
-    def save(self, token: str, departed: DepartedSession) -> None:
+    def save(self, token: str, departed: SavedSession) -> None:
         self.kept[token] = departed
 
     def forget(self, token: str) -> None:
         self.forgotten.append(token)
         self.kept.pop(token, None)
 
-    async def load(self, token: str) -> DepartedSession | None:
+    async def load(self, token: str) -> SavedSession | None:
         return self.kept.pop(token, None)
 
 
@@ -200,7 +201,7 @@ async def test_living_sessions_are_written_down_when_their_document_changed() ->
     assert token == session.resume_token
     assert (departed.document, departed.complete, departed.outcomes) == (b"one", False, {"m1": "agent_completed"})
     assert house.entrance.changed(10) == []
-    decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(departed), type=DepartedSession)
+    decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(departed), type=SavedSession)
     assert decoded == departed
 
 

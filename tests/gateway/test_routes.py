@@ -17,7 +17,7 @@ from litestar import Litestar
 from websockets.asyncio.client import connect
 
 from app.gateway.admission import Admission
-from app.gateway.framing import Connection, Upgradable
+from app.gateway.connection import Connection, Upgradable
 from app.gateway.handshake import open_websocket
 from app.gateway.http import post_message
 from app.gateway.ports import Timer

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from pathlib import Path
 
 import pytest
 
 from app.errors import IllegalTransition
-from app.gateway.session import Session, SessionState
+from app.gateway import session as session_module
+from app.gateway.session import ClientConnection, Session, SessionState
 from app.link.frames import Close, Traffic
 from tests.gateway.harness import Client, HandCell, HandWorker, frame, numbers, with_settings
 
@@ -333,7 +336,7 @@ def test_a_client_that_comes_back_hears_the_rest_with_a_seq_of_its_own(cell: Han
     cell.v2.event()
     session.on_detached()
     again = Client()
-    session.take_up(again, "c-2", 1.0)
+    session.take_up(ClientConnection(again, "c-2", 1.0), None)
     cell.v2.event()
     cell.v2.done()
     session.receive(frame())
@@ -342,10 +345,11 @@ def test_a_client_that_comes_back_hears_the_rest_with_a_seq_of_its_own(cell: Han
     assert cell.ended_keys == []
 
 
-def test_taking_up_a_session_that_is_not_closing_names_what_was_expected(cell: HandCell) -> None:
+def test_taking_up_a_session_that_has_ended_names_what_was_expected(cell: HandCell) -> None:
     session, _ = cell.connect()
-    with pytest.raises(IllegalTransition, match="expected closing, is active"):
-        session.take_up(Client(), "c-2", 1.0)
+    session.end()
+    with pytest.raises(IllegalTransition, match="expected closing, is ended"):
+        session.take_up(ClientConnection(Client(), "c-2", 1.0), None)
 
 
 def test_a_slow_reader_is_closed_with_1013_and_its_message_finishes() -> None:
@@ -460,3 +464,18 @@ def test_what_the_gateway_says_names_no_path(cell: HandCell) -> None:
     cell.v2.started()
     cell.v2.die()
     assert "v2" not in json.dumps(client.events)
+
+
+# -- whose fields they are --------------------------------------------------------------------------------------------
+
+
+def test_nobody_but_the_session_writes_its_fields() -> None:
+    """Assignments to an attribute of something called a session, anywhere in the gateway."""
+    found = [
+        f"{path.name}:{node.lineno}"
+        for path in Path(session_module.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and path.name != "session.py"
+        if isinstance(node.value, ast.Name) and node.value.id.endswith("session")
+    ]
+    assert found == []

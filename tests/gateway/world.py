@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.gateway.cell import Identity
+from app.gateway.identity import Identity
 from app.gateway.session import CANCEL_GRACE_S, Session, SessionState
 from app.link.frames import Cancel, Open, Run, ToWorker
 from app.loadtest.history import TERMINAL

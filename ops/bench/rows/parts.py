@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from app.flags.document import render
 from app.flags.embedded import EmbeddedEngine, EmbeddedFlags
-from app.gateway.cell import Cell, Identity
+from app.gateway.cell import Cell
+from app.gateway.identity import Identity
 from app.metrics.counters import Counters
 from app.serve.service import bucket_of
 from app.settings import Settings
