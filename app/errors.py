@@ -24,7 +24,7 @@ class SettingError(CrossfadeError):
 
 
 class FactoryError(CrossfadeError):
-    """A supervisor factory (`package.module:factory`) cannot be imported, is shadowed, or makes nothing usable."""
+    """A supervisor factory (`package.module:factory`) cannot be imported, or makes nothing usable."""
 
 
 class StateIncompatible(CrossfadeError):
