@@ -41,6 +41,11 @@ def module_of(path: Path, root: Path = ROOT) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def file_of(module: str, root: Path = ROOT) -> Path:
+    path = root.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 def imports(source: str, module: str, *, package: bool = False) -> Iterator[str]:
     """Every module that a source may import, wherever the import stands; `from a import b` gives `a` and `a.b`."""
     for node in ast.walk(ast.parse(source)):
@@ -127,14 +132,24 @@ WAYS_TO_SUPERVISORS = ("app.supervisor.legacy", "app.supervisor.websocket")
 """Named by text in `app.supervisor.loading`, so that a worker imports its own path's only."""
 
 
-BASE = ("app.errors", "app.settings", "app.message_types", "app.messages", "app.logs", "app.problem", "app.secret")
+BASE = (
+    "app.errors",
+    "app.settings",
+    "app.message_types",
+    "app.messages",
+    "app.logs",
+    "app.problem",
+    "app.secret",
+    "app.process_title",
+)
 KNOWS: dict[str, tuple[str, ...]] = {
     "rollout": (),
     "dashboards": ("rollout",),
     "app.link": ("rollout.names", "app.errors"),
     "app.supervisor": ("rollout.names", "app.errors", "app.message_types"),
     "app.worker": (
-        "rollout.names", "app.errors", "app.message_types", "app.messages", "app.link", "app.supervisor",
+        "rollout.names", "app.errors", "app.message_types", "app.messages", "app.process_title", "app.link",
+        "app.supervisor",
     ),
     "app.pool": ("rollout.names", *BASE, "app.link", "app.supervisor.faults"),
     "app.metrics": ("rollout", "app.errors", "app.pool.state"),
@@ -209,7 +224,7 @@ PROCESSES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("app.serve.parent",),
         ("app.worker", "app.control", "app.api", "app.store", "dashboards", "litestar", "sqlalchemy"),
     ),
-    "command": (("app.cli", "app.cli.__main__"), ("app.worker",)),
+    "command": (("app.cli",), ("app.worker",)),
 }  # fmt: skip
 """Each process: the files it begins with, and what no file that it loads, by whatever detour, may import."""
 
@@ -219,6 +234,24 @@ def test_no_process_loads_what_is_not_its_business(process: str) -> None:
     begins, never = PROCESSES[process]
     found = [f"{module} → {name}" for module in reached(begins) for name in HOUSE[module] if within(name, *never)]
     assert sorted(found) == []
+
+
+def imports_in_functions(source: str, module: str) -> set[str]:
+    """What a source imports when it is called, not when it is loaded."""
+    functions = (
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    return {name for each in functions for name in imports(ast.unparse(each), module) if within(name, *PACKAGES)}
+
+
+def test_a_worker_has_loaded_all_of_ours_before_it_gives_our_names_back() -> None:
+    """What it imported later would be people's module of that name, or none."""
+    later = {
+        module: names
+        for module in reached(PROCESSES["worker"][0])
+        if (names := imports_in_functions((ROOT / file_of(module)).read_text("utf-8"), module))
+    }
+    assert later == {"app.worker.bootstrap": {"app.worker.main", "app.worker.main.main"}}
 
 
 def test_every_file_is_loaded_by_some_process() -> None:

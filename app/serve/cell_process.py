@@ -13,6 +13,7 @@ from app.fleet.host_bus import HostBus
 from app.link.parent_death import die_with
 from app.link.preamble import receive_config
 from app.logs import configure_logging
+from app.process_title import set_process_title
 from app.serve.cell_config import CellConfig
 from app.serve.server import greet, serve
 from app.serve.service import Service
@@ -31,6 +32,7 @@ def main(listener_descriptor: int, link_descriptor: int) -> int:
         return 1
     if not die_with(config.parent_pid):
         return 1
+    set_process_title(f"gateway {config.name}")
     configure_logging(config.settings.log_level, cell=config.name)
 
     bus = HostBus(config.name, link)

@@ -22,6 +22,7 @@ from app.fleet.frames import CanaryBuild
 from app.fleet.hub import Hub
 from app.link.preamble import send_config
 from app.logs import configure_logging
+from app.process_title import set_process_title
 from app.secret import load_secret
 from app.serve.cell_config import CellConfig
 from app.serve.listening import bind
@@ -103,7 +104,7 @@ class CellHost:
             config = CellConfig(name=name, parent_pid=os.getpid(), settings=self._settings, build=self._build)
             send_config(ours, config)
             process = await asyncio.create_subprocess_exec(
-                sys.executable, str(BOOTSTRAP), name, str(self._listener.fileno()), str(theirs.fileno()),
+                sys.executable, str(BOOTSTRAP), str(self._listener.fileno()), str(theirs.fileno()),
                 pass_fds=[self._listener.fileno(), theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C in a terminal is for the parent, which ends its cells in order
@@ -174,6 +175,7 @@ class CellHost:
 
 def run_cells(settings: Settings, cells: int, ready: Callable[[], None] = lambda: None) -> int:
     """Serve with several cells until a signal ends them; `ready` is called when all serve. Returns the exit code."""
+    set_process_title("parent")
     configure_logging(settings.log_level)
     try:
         listener = bind(settings)

@@ -21,8 +21,10 @@ from app.errors import CrossfadeError, StoreUnavailable
 from app.gateway.connection import Connection, Upgradable
 from app.gateway.draining import drain
 from app.logs import configure_logging
+from app.process_title import set_process_title
 from app.serve.asgi import create_app
 from app.serve.listening import bind
+from app.serve.names import cell_names
 from app.serve.service import Service
 from app.settings import Settings
 
@@ -66,6 +68,7 @@ class CellServer(uvicorn.Server):
 
 def run(settings: Settings, ready: Callable[[Service], None] | None = None) -> int:
     """Serve as the only cell until a signal ends it; `ready` is called when sockets are accepted. The exit code."""
+    set_process_title(f"gateway {cell_names(settings, 1)[0]}")
     configure_logging(settings.log_level)
     try:
         listener = bind(settings)

@@ -1,6 +1,6 @@
-"""Imports a supervisor factory named `package.module:factory` and says in one line why that cannot be done.
+"""Imports a supervisor factory named `package.module:factory`, or says in one line why that cannot be done.
 
-Also digests what was loaded, for a build's id. It must not know what a factory makes.
+Also digests what was loaded, for a build's id.
 """
 
 from __future__ import annotations
@@ -15,19 +15,15 @@ from types import ModuleType
 
 from app.errors import FactoryError
 
-OURS = ("app", "rollout", "dashboards", "tests", "ops")
 BUILD_DIGEST_BYTES = 6
 _SPEC = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def import_factory(spec: str) -> Callable[..., object]:
-    """The factory that `spec` names. Raises `FactoryError`: malformed, shadowed, missing, failing, no callable."""
+    """The factory that `spec` names. Raises `FactoryError`: malformed, missing, failing, not callable."""
     if not _SPEC.fullmatch(spec):
         raise FactoryError(f"{spec!r} names no factory: `builtin` or `package.module:factory`")
     name, _, attribute = spec.partition(":")
-    top = name.partition(".")[0]
-    if top in OURS:
-        raise FactoryError(f"{spec}: {_shadowing(top)}")
     module = _import(spec, name)
     factory = getattr(module, attribute, None)
     if factory is None:
@@ -66,9 +62,6 @@ def _import(spec: str, name: str) -> ModuleType:
             raise FactoryError(
                 f"{spec}: there is no module {missing!r} in this interpreter ({sys.executable})"
             ) from error
-        top = missing.partition(".")[0]
-        if top in OURS:
-            raise FactoryError(f"{spec}: {name} imports {missing!r}, but {_shadowing(top)}") from error
         raise FactoryError(f"{spec}: {name} needs {missing!r}, which this interpreter does not have") from error
     except Exception as error:
         raise FactoryError(f"{spec}: importing {name} failed: {one_line(error)}") from error
@@ -78,24 +71,6 @@ def one_line(error: Exception) -> str:
     """An exception's name and the first line of what it says."""
     said = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
-
-
-def _shadowing(top: str) -> str:
-    """Why a package called `top` is never people's own."""
-    other = _shadowed(top)
-    if other is None:
-        return f"{top!r} is a package of Crossfade itself; a factory lives in a package of another name"
-    return f"{top!r} is a package of Crossfade itself and shadows the one in {other}; give yours another name"
-
-
-def _shadowed(top: str) -> Path | None:
-    """Another package or module called `top` on the import path than ours."""
-    ours = Path(__file__).resolve().parents[2]
-    for entry in sys.path:
-        folder = Path(entry or ".").resolve()
-        if folder != ours and ((folder / top / "__init__.py").is_file() or (folder / f"{top}.py").is_file()):
-            return folder
-    return None
 
 
 def _callables(module: ModuleType) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,17 +46,22 @@ def load_path(
     agent: str = DEFAULT_AGENT,
     faults: Faults | None = None,
     build: str | None = None,
+    make_room: Callable[[], None] = lambda: None,
 ) -> PathServing:
     """What `path` serves: `builtin`, or the factory `package.module:factory`.
 
     `faults` may be replaced while sessions live. `build` is the build's id; not given, a digest of the code loaded.
     People's factory is tried here with two scratch contexts, in the running event loop if there is one. An async one
     cannot be: of it it is taken that it exports state, and a sample's `export_state()` tells.
+    `make_room` is called when everything of ours is imported and nothing of people's is yet.
     Raises `FactoryError`, or `SettingError` for an agent that there is not.
     """
     faults = faults or Faults()
     if spec == BUILTIN:
-        return _load_builtin(path, check_agent_setting(agent), thread_secret, faults, build)
+        serving = _load_builtin(path, check_agent_setting(agent), thread_secret, faults, build)
+        make_room()
+        return serving
+    make_room()
     return _load_own(spec, path, thread_secret, faults, build)
 
 
@@ -63,7 +69,7 @@ def _load_builtin(path: PathName, agent: str, secret: bytes, faults: Faults, bui
     target = _WEBSOCKET.get(path)
     if target is None:
         raise FactoryError(f"{path}: there is no built-in supervisor of this path any more")
-    open_websocket = _resolve(target)
+    open_websocket = _resolve(path, target)
 
     async def make(opening: Opening) -> SessionSupervisor:
         dependencies = Dependencies(path, BuiltinAnswerer(agent), secret)
@@ -131,9 +137,15 @@ def _naming(spec: str) -> Iterator[None]:
         raise FactoryError(f"{spec} failed when it was tried: {one_line(error)}") from error
 
 
-def _resolve(target: str) -> OpenSession:
+def _resolve(path: PathName, target: str) -> OpenSession:
     module, _, name = target.partition(":")
-    return cast(OpenSession, getattr(importlib.import_module(module), name))
+    try:
+        return cast(OpenSession, getattr(importlib.import_module(module), name))
+    except ModuleNotFoundError as error:
+        raise FactoryError(
+            f"the built-in supervisor of {path} needs {error.name!r}, which this interpreter ({sys.executable}) does "
+            "not have"
+        ) from error
 
 
 def _build_of_builtin(path: PathName) -> str:

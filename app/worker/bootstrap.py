@@ -1,21 +1,26 @@
 """First lines of every worker process, run as a script by the interpreter of any virtual environment.
 
-That environment need not have Crossfade: our source comes last on the path, and what is missing is said in one line.
-Nothing of ours or of other packages may be imported before that is checked.
+That environment need not have Crossfade, and people's own package may have the name of one of ours: ours are found in
+our folder alone, and their names are given back before people's code is imported. What is missing is said in one line.
 """
 
 import os
 import socket
 import struct
 import sys
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Optional
+from types import FunctionType, ModuleType
+from typing import Dict, Optional, Sequence  # noqa: UP035 - an older interpreter must come as far as its refusal
 
+OURS = ("app", "rollout", "dashboards")
+PREFIX = "crossfade_"
+"""Stands before the names of our modules once they are given back."""
 FAILED_STATUS = 3
 
 
 def main() -> None:
-    """Prepare the import path, refuse in one line, or become the worker.
+    """Refuse in one line, or become the worker.
 
     Arguments: the link's descriptor, and the folder whose packages come first (empty: none).
     """
@@ -24,18 +29,60 @@ def main() -> None:
     root = here.parent.parent
     # A script's own folder comes first, where our modules would hide others' of the same name.
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() not in (here, root)]
-    if first:
-        sys.path.insert(0, first)
-    sys.path.append(str(root))
-    reason = _unusable(root)
+    reason = _unusable()
     if reason is not None:
         _refuse(descriptor, reason)
+    names = BorrowedNames(root)
     from app.worker.main import main as work
 
-    work(descriptor)
+    def make_room() -> None:
+        names.give_back()
+        if first:
+            sys.path.insert(0, first)
+
+    work(descriptor, make_room)
 
 
-def _unusable(root: Path) -> Optional[str]:  # noqa: UP045 - an older interpreter must come as far as its refusal
+class BorrowedNames:
+    """`app`, `rollout` and `dashboards` as names of our own packages, from now on until they are given back."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        # The environment may have imported some already, by a `sitecustomize` or a `.pth` file.
+        self._theirs = _taken_out()
+        sys.meta_path.insert(0, self)
+
+    def find_spec(
+        self,
+        name: str,
+        path: Optional[Sequence[str]],  # noqa: UP045
+        target: Optional[ModuleType] = None,  # noqa: UP045
+    ) -> Optional[ModuleSpec]:  # noqa: UP045
+        """The import system asks this for every module; what is inside our packages it finds by their paths."""
+        return PathFinder.find_spec(name, [self._root]) if name in OURS else None
+
+    def give_back(self) -> None:
+        """Leave the names to whoever imports them next; our modules live on as `crossfade_app.…` and so on.
+
+        Under their new names what looks up a class by its module still finds it: pickle, msgspec, type hints.
+        """
+        sys.meta_path.remove(self)
+        for name, module in _taken_out().items():
+            module.__name__ = PREFIX + name
+            sys.modules[module.__name__] = module
+            for thing in vars(module).values():
+                if isinstance(thing, (type, FunctionType)) and thing.__module__ == name:
+                    thing.__module__ = module.__name__
+        sys.modules.update(self._theirs)
+
+
+def _taken_out() -> Dict[str, ModuleType]:  # noqa: UP006
+    """The modules of these names that are loaded, which they then are no more."""
+    names = [name for name in sys.modules if name.partition(".")[0] in OURS]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def _unusable() -> Optional[str]:  # noqa: UP045
     """Why this environment cannot run a worker; None: it can."""
     python = sys.executable
     if sys.version_info < (3, 11):  # noqa: UP036
@@ -44,11 +91,6 @@ def _unusable(root: Path) -> Optional[str]:  # noqa: UP045 - an older interprete
         import msgspec  # noqa: F401
     except ImportError:
         return f"{python} has no msgspec, which the link to the gateway needs: {python} -m pip install msgspec"
-    import app
-
-    place = Path(next(iter(app.__path__))).resolve()
-    if place != root / "app":
-        return f"the package `app` in {place} hides Crossfade's own; rename it or put it inside another package"
     return None
 
 

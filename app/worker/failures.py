@@ -36,7 +36,7 @@ class Failures:
 
     def __init__(self, own_packages: frozenset[str] = frozenset()) -> None:
         """`own_packages`: top-level names of what a person wrote, searched first for the place of an error."""
-        self._own_packages = own_packages | {"app"}
+        self._own_packages = own_packages | {_package().partition(".")[0]}
 
     def of(self, error: BaseException) -> Failure:
         """What an exception out of a supervisor comes to."""
@@ -68,7 +68,7 @@ def fingerprint_of(error: BaseException, own_packages: frozenset[str]) -> str:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     places = [(_module(frame), line) for frame, line in _places(error)]
-    outside = [place for place in places if not place[0].startswith("app.paths.")]
+    outside = [place for place in places if not place[0].startswith(f"{_package()}.")]
     own = [place for place in outside if place[0].partition(".")[0] in own_packages]
     foreign = [place for place in outside if place[0].partition(".")[0] not in sys.stdlib_module_names]
     for found in (own, foreign, places):
@@ -76,6 +76,11 @@ def fingerprint_of(error: BaseException, own_packages: frozenset[str]) -> str:
             module, line = found[-1]
             return f"{name} {module}:{line}"
     return name
+
+
+def _package() -> str:
+    """The package that this module lies in, by the name it has now: it is another once our names are given back."""
+    return __name__.rpartition(".")[0]
 
 
 def _places(error: BaseException) -> Iterator[tuple[FrameType, int]]:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from app.errors import CrossfadeError
@@ -20,6 +21,7 @@ from app.link.frames import Failed, Ready, ToWorker
 from app.link.link import Link
 from app.link.parent_death import die_with
 from app.link.preamble import receive_config
+from app.process_title import set_process_title
 from app.supervisor.contract import PathServing
 from app.supervisor.faults import Faults, plan_of
 from app.supervisor.loading import load_path
@@ -35,8 +37,11 @@ FAILED_STATUS = 3
 _log = logging.getLogger("crossfade.worker")
 
 
-def main(descriptor: int) -> None:
-    """Be the worker at the other end of this inherited descriptor; returns never, but for a gateway that is gone."""
+def main(descriptor: int, make_room: Callable[[], None]) -> None:
+    """Be the worker at the other end of this inherited descriptor; returns never, but for a gateway that is gone.
+
+    `make_room` is called once, before people's code is imported: from then on nothing of ours can be imported.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's business
     connected = socket.socket(fileno=descriptor)
     os.set_inheritable(descriptor, False)
@@ -45,23 +50,25 @@ def main(descriptor: int) -> None:
     except EOFError:
         return
     orphan = not die_with(config.parent_pid)
+    set_process_title(f"worker {config.path} {config.build or ''}".rstrip())
     configure_logs(config.path, os.getpid(), config.log_level)
     if config.nice:
         os.nice(config.nice)
-    asyncio.run(_live(connected, config, orphan=orphan))
+    asyncio.run(_live(connected, config, make_room, orphan=orphan))
 
 
-async def _live(connected: socket.socket, config: WorkerConfig, *, orphan: bool) -> None:
+async def _live(connected: socket.socket, config: WorkerConfig, make_room: Callable[[], None], *, orphan: bool) -> None:
     # The loop's list of living generators is for its orderly end, which this process never has; two are made a message.
     sys.set_asyncgen_hooks(firstiter=None)
-    await _Process(connected, config).live(orphan=orphan)
+    await _Process(connected, config, make_room).live(orphan=orphan)
 
 
 class _Process:
     """One worker from its start to its end."""
 
-    def __init__(self, connected: socket.socket, config: WorkerConfig) -> None:
+    def __init__(self, connected: socket.socket, config: WorkerConfig, make_room: Callable[[], None]) -> None:
         self._config = config
+        self._make_room = make_room
         self._worker: Scheduler | None = None
         self._faults = Faults()
         self._link: Link[ToWorker] = Link(
@@ -97,7 +104,9 @@ class _Process:
             agent=config.agent,
             faults=self._faults,
             build=config.build,
+            make_room=self._make_room,
         )
+        set_process_title(f"worker {config.path} {serving.build}")
         opening = scratch_opening(config.thread_secret)
         sample = await make_sample(serving, opening)
         self._set_faults(config.faults)  # only now: a drill is for users' messages, not for the start

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from ops.bench.processes import ROOT, BenchError, free_port, running
+from ops.command import COMMAND, for_command
 
 PERCENTAGE = 50
 """Both sides split users over both paths, so that all processes of both work."""
@@ -74,24 +75,26 @@ async def crossfade(folder: Path, *, pinned: str = "", cells: str = "1", **setti
     With `pinned`, this user alone is on v3.
     """
     port = free_port()
-    environ = {
-        "CROSSFADE_BIND": f"127.0.0.1:{port}",
-        "CROSSFADE_DATA": str(folder / "crossfade"),
-        "CROSSFADE_RATE_MESSAGES_PER_MINUTE": UNLIMITED,
-        "CROSSFADE_RATE_MESSAGES_BURST": UNLIMITED,
-        "CROSSFADE_IDLE_S": "3600",
-        **{f"CROSSFADE_{name.upper()}": value for name, value in settings.items()},
-    }
-    command = [sys.executable, "-m", "app.cli"]
-    async with running([*command, "serve", "--cells", cells], folder / "crossfade.log", port, environ) as process:
+    environ = for_command(
+        {
+            **os.environ,
+            "CROSSFADE_BIND": f"127.0.0.1:{port}",
+            "CROSSFADE_DATA": str(folder / "crossfade"),
+            "CROSSFADE_RATE_MESSAGES_PER_MINUTE": UNLIMITED,
+            "CROSSFADE_RATE_MESSAGES_BURST": UNLIMITED,
+            "CROSSFADE_IDLE_S": "3600",
+            **{f"CROSSFADE_{name.upper()}": value for name, value in settings.items()},
+        }
+    )
+    async with running([*COMMAND, "serve", "--cells", cells], folder / "crossfade.log", port, environ) as process:
         wanted = ["pin", pinned, "v3"] if pinned else ["set", str(PERCENTAGE)]
-        await _say([*command, *wanted, "--url", f"http://127.0.0.1:{port}"], environ)
+        await _say([*COMMAND, *wanted, "--url", f"http://127.0.0.1:{port}"], environ)
         yield Running("crossfade", f"ws://127.0.0.1:{port}/ws?user={{user}}", f"http://127.0.0.1:{port}", process)
 
 
 async def _say(command: list[str], environ: dict[str, str]) -> None:
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, env={**os.environ, **environ},
+        *command, cwd=ROOT, env=environ,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await asyncio.wait_for(process.communicate(), 30)

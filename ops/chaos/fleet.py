@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ import psutil
 from app.serve.names import cell_names
 from app.settings import Settings, variable_of
 from ops.bench.processes import ROOT, BenchError, free_port
+from ops.command import COMMAND, for_command, title_of
 from rollout.views import AuditPage, RollbackView, RolloutView, SessionView
 
 START_S = 60.0
@@ -145,9 +145,9 @@ class Fleet:
         found = {}
         for child in self.process.children():  # type: ignore[no-untyped-call]
             with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                command = child.cmdline()
-                if len(command) > 2 and command[1].endswith("bootstrap.py"):
-                    found[command[2]] = child
+                before, _, name = title_of(child).partition("crossfade: gateway ")
+                if name and not before:
+                    found[name] = child
         return found
 
     def signal(self, cell: str, number: signal.Signals) -> int:
@@ -205,7 +205,7 @@ class Fleet:
     async def begin(self, *words: str) -> asyncio.subprocess.Process:
         """The installed command, running."""
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "app.cli", *words, cwd=ROOT, env={**self.environ, "CROSSFADE_URL": self.url},
+            *COMMAND, *words, cwd=ROOT, env={**self.environ, "CROSSFADE_URL": self.url},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
 
@@ -236,11 +236,11 @@ async def fleet(
         **settings,
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
-    environ = {**kept, **(environ or {}), **{variable_of(name): value for name, value in fields.items()}}
+    environ = for_command({**kept, **(environ or {}), **{variable_of(name): value for name, value in fields.items()}})
     os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - pathlib's own is refused in a coroutine
     with (folder / "service.log").open("ab") as output:
         started = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "app.cli", "serve", "--cells", str(cells), cwd=ROOT, env=environ,
+            *COMMAND, "serve", "--cells", str(cells), cwd=ROOT, env=environ,
             stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
     service: Fleet | None = None
@@ -270,7 +270,11 @@ async def _end(started: asyncio.subprocess.Process) -> None:
     """SIGTERM, and if that is not enough SIGKILL; nothing below it may be left."""
     if started.returncode is not None:
         return
-    below = psutil.Process(started.pid).children(recursive=True)  # type: ignore[no-untyped-call]
+    try:
+        below = psutil.Process(started.pid).children(recursive=True)  # type: ignore[no-untyped-call]
+    except psutil.NoSuchProcess:  # it has ended and only its exit status is not here yet
+        await started.wait()
+        return
     started.terminate()
     try:
         async with asyncio.timeout(40):

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ops.bench.processes import ROOT, BenchError, free_port, running
 from ops.chaos.verification import Sighting
+from ops.command import COMMAND, for_command
 from rollout.views import RollbackView, RolloutView, SessionView
 
 FACTORIES = Path(__file__).with_name("factories")
@@ -217,15 +217,16 @@ async def chaos_service(folder: Path, **settings: str) -> AsyncIterator[ChaosSer
         **settings,
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
-    environ = {
-        **inherited,
-        **{f"CROSSFADE_{name.upper()}": value for name, value in fields.items()},
-        "PYTHONPATH": str(FACTORIES),
-        "CHAOS_PIDS": str(pids),
-    }
-    command = [sys.executable, "-m", "app.cli"]
-    async with running([*command, "serve"], folder / "service.log", port, environ) as process:
-        token = await _output([*command, "token", "--role", "manager"], environ)
+    environ = for_command(
+        {
+            **inherited,
+            **{f"CROSSFADE_{name.upper()}": value for name, value in fields.items()},
+            "PYTHONPATH": str(FACTORIES),
+            "CHAOS_PIDS": str(pids),
+        }
+    )
+    async with running([*COMMAND, "serve"], folder / "service.log", port, environ) as process:
+        token = await _output([*COMMAND, "token", "--role", "manager"], environ)
         service = ChaosService(f"http://127.0.0.1:{port}", token, pids, process)
         try:
             await service.ready()

@@ -19,6 +19,7 @@ from app.loadtest.options import LoadOptions
 from app.loadtest.report import LoadReport
 from app.loadtest.run import Progress
 from ops.bench.processes import free_port
+from ops.command import COMMAND, for_command
 from ops.demo.crowd import Asked, Line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,7 @@ async def service(folder: Path) -> AsyncIterator[Running]:
     }
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "app.cli", "serve", cwd=folder, env=environ, process_group=0,
+            *COMMAND, "serve", cwd=folder, env=environ, process_group=0,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=output,
         )  # fmt: skip
     try:
@@ -169,7 +170,7 @@ def _environ() -> dict[str, str]:
         if not name.startswith("CROSSFADE_") and name != "USE_WEBSOCKET_SUPERVISOR_V3"
     }
     paths = [str(ROOT), str(BUILDS), *filter(None, [kept.get("PYTHONPATH")])]
-    return {**kept, "PYTHONPATH": os.pathsep.join(paths)}
+    return for_command({**kept, "PYTHONPATH": os.pathsep.join(paths)})
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

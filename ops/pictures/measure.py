@@ -25,6 +25,7 @@ from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwrig
 from app.metrics.series import Point, SavedSlots, Slot
 from app.store.port import SeriesChunk
 from app.store.sql import sqlite_store
+from ops.command import title_of
 from ops.pictures.stage import Remote, Stage, launch, staged
 from rollout.views import AuditEntry
 
@@ -129,10 +130,10 @@ def rolled_back(page: Page, stage: Stage, remote: Remote, note: str) -> str:
 
 
 def canary(stage: Stage) -> psutil.Process:
-    """The worker of v3, which alone was started with this nice level."""
+    """The worker of v3."""
     children: list[psutil.Process] = psutil.Process(stage.pid).children(recursive=True)  # type: ignore[no-untyped-call]
     for child in children:
-        if int(child.nice()) == NICE:  # type: ignore[no-untyped-call]
+        if title_of(child).startswith("crossfade: worker v3 "):
             return child
     raise LookupError("no worker of v3 is found")
 

@@ -9,7 +9,6 @@ import contextlib
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import httpx
 from playwright.sync_api import Browser, Playwright
 
 from ops.bench.processes import ROOT, free_port
+from ops.command import COMMAND, for_command
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (
@@ -30,7 +30,6 @@ ARGUMENTS = (
     "--disable-sync",
 )
 STOP_S = 20.0
-COMMAND = (sys.executable, "-m", "app.cli")
 
 
 class StageError(Exception):
@@ -53,7 +52,8 @@ class Stage:
             **settings,
         }
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
-        self.environ = {**inherited, **{f"CROSSFADE_{name.upper()}": value for name, value in fields.items()}}
+        told = {f"CROSSFADE_{name.upper()}": value for name, value in fields.items()}
+        self.environ = for_command({**inherited, **told})
         self.link = ""
         """Signs its first visitor in as a manager."""
         self._process: subprocess.Popen[str] | None = None

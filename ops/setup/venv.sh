@@ -15,8 +15,6 @@ stamp_of() { cat "$1" pyproject.toml | cksum; }
 
 warm() { [ -x "$venv/bin/crossfade" ] && [ -f "$venv/.stamp-$kind" ] && [ "$(cat "$venv/.stamp-$kind")" = "$(stamp_of "$list")" ]; }
 
-if warm; then exit 0; fi
-
 fail() { echo "crossfade: $*" >&2; exit 1; }
 
 find_python() {
@@ -28,15 +26,38 @@ find_python() {
     done
 }
 
-python=$(find_python)
-if [ -z "$python" ]; then
+choose_python() {
+    python=$(find_python)
+    [ -n "$python" ] && return
     have=$(${PYTHON:-python3} --version 2>&1 || true)
     fail "Python 3.11 or newer is needed; found: ${have:-none}. Choose another with PYTHON=/path/to/python3."
+}
+
+# Version and standard library: the same for an interpreter and the environments made with it. Empty: it does not run.
+installation_of() {
+    "$1" -c 'import os, sys; print("Python", sys.version.split()[0], "in", os.path.dirname(os.path.realpath(os.__file__)))' \
+        2>/dev/null || true
+}
+
+anew=
+# A PYTHON that was asked for counts also when .venv is there already.
+if [ -n "${PYTHON:-}" ] && [ -d "$venv" ]; then
+    choose_python
+    asked=$(installation_of "$python")
+    have=$(installation_of "$venv/bin/python")
+    if [ "$asked" != "$have" ]; then
+        echo "crossfade: $venv has ${have:-a Python that does not run}; PYTHON asks for $asked: it is made anew"
+        anew=1
+    fi
 fi
+
+if [ -z "$anew" ] && warm; then exit 0; fi
+
+choose_python
 "$python" -c 'import venv, ensurepip' 2>/dev/null ||
     fail "$python has no venv or ensurepip; on Debian and Ubuntu they are in the package python3-venv."
 
-if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+if [ -n "$anew" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     echo "crossfade: making $venv with $("$python" --version)"
     "$python" -m venv --clear "$venv"
 fi

@@ -6,12 +6,13 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from ops.command import COMMAND, for_command
 
 pytestmark = pytest.mark.slow
 
@@ -24,18 +25,19 @@ class Terminal:
 
     def __init__(self, folder: Path, port: int) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
-        self.environ = {**kept, "CROSSFADE_BIND": f"127.0.0.1:{port}", "CROSSFADE_DATA": str(folder / "data")}
+        told = {"CROSSFADE_BIND": f"127.0.0.1:{port}", "CROSSFADE_DATA": str(folder / "data")}
+        self.environ = for_command({**kept, **told})
         self._folder = folder
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "app.cli", *words],
+            [*COMMAND, *words],
             cwd=self._folder, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "app.cli", *words],
+            [*COMMAND, *words],
             cwd=self._folder, env=self.environ, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
@@ -62,7 +64,7 @@ def load_is_on(terminal: Terminal, sessions: int) -> bool:
 
 def test_a_canary_and_its_rollback_under_load_close_no_socket(terminal: Terminal) -> None:
     load = subprocess.Popen(
-        [sys.executable, "-m", "app.cli", "loadtest", "--clients", str(CLIENTS), "--seconds", "8", "--json"],
+        [*COMMAND, "loadtest", "--clients", str(CLIENTS), "--seconds", "8", "--json"],
         env=terminal.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 import psutil
 import pytest
 
 from ops.chaos.fleet import Fleet, fleet, until
+from ops.command import title_of
 from tests.fleet.clients import Crowd
 
 pytestmark = pytest.mark.slow
@@ -24,11 +24,11 @@ def create(context):
 
 
 def canary_of(service: Fleet, cell: str) -> psutil.Process:
-    """v3's worker: the one that is told in which folder a team's own release lies."""
+    """v3's worker."""
     (worker,) = [
         each
         for each in service.cells()[cell].children()  # type: ignore[no-untyped-call]
-        if each.cmdline()[-1].startswith(os.sep)
+        if title_of(each).startswith("crossfade: worker v3 ")
     ]
     assert isinstance(worker, psutil.Process)
     return worker

@@ -16,6 +16,7 @@ from app.store.sql import sqlite_store
 from ops.chaos.fleet import fleet, until
 from ops.chaos.kills import kill_again_and_again
 from ops.chaos.succession import leader
+from ops.command import title_of
 from rollout.state import Rollout
 from tests.fleet.clients import Crowd
 
@@ -121,7 +122,10 @@ async def test_another_cell_takes_the_automatic_steps_within_five_seconds(tmp_pa
 async def test_sigterm_ends_everything_and_tells_the_clients(tmp_path: Path) -> None:
     async with fleet(tmp_path, 3) as service, Crowd(service.ws, CLIENTS) as clients:
         everything = service.everything()
-        assert len(everything) == 1 + 3 + 3 * 2
+        without_build = sorted(" ".join(title_of(each).split()[:3]) for each in everything)
+        cells = [f"crossfade: gateway {name}" for name in "abc"]
+        workers = [f"crossfade: worker {path}" for path in ("v2", "v3") for _ in cells]
+        assert without_build == [*cells, "crossfade: parent", *workers]
         service.process.terminate()  # type: ignore[no-untyped-call]
         assert {await client.closed() for client in clients} == {1012}
         _, alive = await asyncio.to_thread(psutil.wait_procs, everything, 20)

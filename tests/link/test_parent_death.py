@@ -39,9 +39,9 @@ uvloop.run(main())
 # A process that only has the thread which watches its parent, as on systems without the kernel's signal.
 CHILD = """
 import os, sys, types
-from app.paths import lifetime
-lifetime.sys = types.SimpleNamespace(platform="other")
-assert lifetime.die_with(int(sys.argv[1]))
+from app.link import parent_death
+parent_death.sys = types.SimpleNamespace(platform="other")
+assert parent_death.die_with(int(sys.argv[1]))
 print(os.getpid(), flush=True)
 while True:
     pass

@@ -147,9 +147,8 @@ def left_over() -> list[str]:
     """Processes below this one that a demo would have started; servers of other tests live on beside it."""
     children = psutil.Process().children(recursive=True)  # type: ignore[no-untyped-call]
     commands = [" ".join(child.cmdline()) for child in children]
-    return [
-        command for command in commands if "app.cli" in command or "bootstrap.py" in command or "ops.demo" in command
-    ]
+    ours = ("crossfade: ", "-m crossfade", "bootstrap.py", "ops.demo")
+    return [command for command in commands if any(part in command for part in ours)]
 
 
 @pytest.mark.slow

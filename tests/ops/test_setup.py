@@ -31,25 +31,26 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def setup(project: Path, python: Path, kind: str = "runtime") -> subprocess.CompletedProcess[str]:
+def setup(project: Path, python: Path | None, kind: str = "runtime") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", str(project / "ops" / "setup" / "venv.sh"), kind],
-        env={"PATH": "/usr/bin:/bin", "PYTHON": str(python)},
+        env={"PATH": "/usr/bin:/bin", **({"PYTHON": str(python)} if python else {})},
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def good_python(project: Path) -> Path:
+def good_python(project: Path, installation: str = "Python 3.11.7 in /usr/lib/python3.11") -> Path:
     """A Python whose `-m venv` makes a folder with a pip that notes what it is asked for."""
+    which = f'case "$2" in *os.__file__*) echo "{installation}"; exit 0;; esac'
     install = "touch .venv/bin/crossfade && chmod +x .venv/bin/crossfade"
     pip = f'echo "$@" >>{project}/asked; for each; do [ "$each" = -e ] && {install}; done; exit 0'
-    inside = script(project / "inside", pip)
-    return script(
-        project / "python",
-        f'[ "$1 $2" = "-m venv" ] && {{ mkdir -p .venv/bin; cp {inside} .venv/bin/python; }}; exit 0',
-    )
+    name = installation.replace("/", "-").replace(" ", "-")
+    inside = script(project / f"inside-{name}", f"{which}\n{pip}")
+    fill = f"rm -rf .venv; mkdir -p .venv/bin; cp {inside} .venv/bin/python"
+    make = f'[ "$1 $2 $3" = "-m venv --clear" ] && {{ {fill}; }}'
+    return script(project / f"python-{name}", f"{which}\n{make}; exit 0")
 
 
 def test_an_old_python_is_named_with_what_is_needed(project: Path) -> None:
@@ -84,6 +85,33 @@ def test_a_changed_list_is_installed_again(project: Path, changed: str) -> None:
     assert setup(project, python).returncode == 0
     (project / changed).write_text("2\n")
     assert "installing requirements.txt" in setup(project, python).stdout
+
+
+def test_another_python_than_that_of_the_environment_is_said_and_used(project: Path) -> None:
+    old, new = good_python(project), good_python(project, "Python 3.13.1 in /opt/python/lib/python3.13")
+    assert setup(project, old, "dev").returncode == 0
+    told = setup(project, new).stdout
+    assert (
+        ".venv has Python 3.11.7 in /usr/lib/python3.11; PYTHON asks for Python 3.13.1 in /opt/python/lib/python3.13: "
+        "it is made anew" in told
+    )
+    assert "installing requirements.txt" in told
+    assert setup(project, new).stdout == ""
+    # What the tests need went with the old one.
+    assert "installing requirements-dev.txt" in setup(project, new, "dev").stdout
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(project: Path) -> None:
+    python = good_python(project)
+    assert setup(project, python).returncode == 0
+    (project / ".venv" / "bin" / "python").write_text("#!/no/such/interpreter\n")
+    assert ".venv has a Python that does not run" in setup(project, python).stdout
+    assert setup(project, python).stdout == ""
+
+
+def test_without_a_choice_the_environment_stays_as_it_is(project: Path) -> None:
+    assert setup(project, good_python(project)).returncode == 0
+    assert setup(project, None).stdout == ""
 
 
 def test_what_the_tests_need_contains_what_the_service_needs(project: Path) -> None:

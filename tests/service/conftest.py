@@ -7,13 +7,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from ops.command import COMMAND, for_command
 
 
 class Running:
@@ -25,13 +26,15 @@ class Running:
         self.folder = folder
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
         kept.pop("USE_WEBSOCKET_SUPERVISOR_V3", None)
-        self.environ = {
-            **kept,
-            "CROSSFADE_BIND": f"127.0.0.1:{self.port}",
-            "CROSSFADE_DATA": str(folder / "data"),
-            "CROSSFADE_SHUTDOWN_S": "1",
-            **settings,
-        }
+        self.environ = for_command(
+            {
+                **kept,
+                "CROSSFADE_BIND": f"127.0.0.1:{self.port}",
+                "CROSSFADE_DATA": str(folder / "data"),
+                "CROSSFADE_SHUTDOWN_S": "1",
+                **settings,
+            }
+        )
         self.ws = f"ws://127.0.0.1:{self.port}/ws"
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
         self._process: subprocess.Popen[str] | None = None
@@ -40,7 +43,7 @@ class Running:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve"],
+            [*COMMAND, "serve"],
             cwd=self.folder, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert self._process.stdout is not None
@@ -86,7 +89,7 @@ class Running:
 
     def crossfade(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "app.cli", *words],
+            [*COMMAND, *words],
             cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
-import msgspec
+import psutil
 import pytest
 
 from app.errors import FactoryError
 from app.pool.launch import command_of, environment_of
+from ops.command import title_of
 from tests.pool.recorder import Recorder, chat, config_of, hosting, opened, serving
-
-SUPERVISOR = """
-import sys
-
-def create(context):
-    async def run(message):
-        yield f"{VERSION} in {sys.prefix}"
-    return run
-"""
+from tests.worker.environments import SUPERVISOR, make_environment
 
 
-def make_environment(where: Path, *, with_msgspec: bool) -> Path:
-    """A real second environment without Crossfade, with or without the one package that a worker needs."""
-    venv.create(where, with_pip=False)
-    packages = packages_of(where)
-    if with_msgspec:
-        shutil.copytree(Path(msgspec.__file__).parent, packages / "msgspec")
-    (packages / "shop").mkdir()
-    (packages / "shop" / "__init__.py").write_text("VERSION = 'release 1'" + SUPERVISOR)
-    return where / "bin" / "python"
-
-
-def packages_of(where: Path) -> Path:
-    return where / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 @pytest.fixture(autouse=True)
@@ -53,12 +33,17 @@ async def test_a_worker_runs_in_another_environment_beside_one_in_ours(tmp_path:
         serving(host).send(opened())
         serving(host).send(chat("x"))
         assert recorder.content_of(await recorder.done()) == f"release 1 in {tmp_path / 'other'}"
+        # Without the package setproctitle only the short name can be set, in 15 bytes.
+        theirs = serving(host)
+        assert name_of(theirs.pid) == f"worker v3 {theirs.build}"[:15]
         (tmp_path / "shop").mkdir()
         (tmp_path / "shop" / "__init__.py").write_text("VERSION = 'release 2'" + SUPERVISOR)
         host.adopt(await host.spawn_candidate(python=sys.executable))
         serving(host).send(opened(2))
         serving(host).send(chat("x", 2))
         assert recorder.content_of(await recorder.done(2)) == f"release 2 in {sys.prefix}"
+        ours = serving(host)
+        assert title_of(psutil.Process(ours.pid)) == f"crossfade: worker v3 {ours.build}"  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.slow
@@ -73,15 +58,14 @@ async def test_an_environment_without_msgspec_is_told_what_to_install(tmp_path: 
 
 
 @pytest.mark.slow
-async def test_a_foreign_package_of_our_name_is_named_instead_of_imported(tmp_path: Path) -> None:
+async def test_a_built_in_path_names_what_another_environment_lacks(tmp_path: Path) -> None:
     python = make_environment(tmp_path / "other", with_msgspec=True)
-    foreign = packages_of(tmp_path / "other") / "app"
-    foreign.mkdir()
-    (foreign / "__init__.py").write_text("")
-    async with hosting(Recorder(), python=str(python), factory="shop:create", start=False) as host:
+    async with hosting(Recorder(), path="v2", python=str(python), start=False, log_level="critical") as host:
         with pytest.raises(FactoryError) as caught:
             await host.start()
-    assert f"the package `app` in {foreign} hides Crossfade's own" in str(caught.value)
+    assert str(caught.value) == (
+        f"v2: the built-in supervisor of v2 needs 'litestar', which this interpreter ({python}) does not have"
+    )
 
 
 @pytest.mark.slow
