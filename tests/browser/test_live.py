@@ -41,10 +41,20 @@ def test_a_service_that_is_silent_makes_the_page_stale_too(visitor: Visitor, sta
     expect(page.locator("#stale")).to_be_hidden()
 
 
+def held_back(page: Page, address: str) -> list[Route]:
+    """Requests of this address from now on, which wait until somebody lets them go on."""
+    routes: list[Route] = []
+
+    def hold(route: Route) -> None:  # of its own: Playwright cannot remember a method of a list
+        routes.append(route)
+
+    page.route(address, hold)
+    return routes
+
+
 def test_the_stream_is_asked_for_however_late_the_extension_of_htmx_comes(visitor: Visitor, stage: Stage) -> None:
     page = visitor("/sign-in?out=1")
-    late: list[Route] = []
-    page.route("**/htmx-sse-*", lambda route: late.append(route))
+    late = held_back(page, "**/htmx-sse-*")
     page.goto(f"{stage.url}/health", wait_until="commit")
     page.wait_for_function("window.htmx")
     page.evaluate("() => new Promise(setTimeout)")  # timers that were there before have gone off by now
@@ -54,8 +64,7 @@ def test_the_stream_is_asked_for_however_late_the_extension_of_htmx_comes(visito
 
 def test_a_first_connection_that_waits_for_its_answer_stays_the_only_one(visitor: Visitor, stage: Stage) -> None:
     page = visitor("/sign-in?out=1")
-    waiting: list[Route] = []
-    page.route("**/stream/health", lambda route: waiting.append(route))
+    waiting = held_back(page, "**/stream/health")
     page.clock.install()
     with page.expect_request("**/stream/health"):
         page.goto(f"{stage.url}/health")
