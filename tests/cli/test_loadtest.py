@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +14,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from app.loadtest.options import LoadOptions
 from app.loadtest.share import share_of
+from ops.bench.processes import free_port
 from rollout.names import PathName
 from rollout.views import SessionView
 from tests.cli.conftest import Run
@@ -118,8 +118,7 @@ def test_a_message_that_never_ends_fails_the_test(run: Run, tiny: TinyService, m
 
 
 def test_nobody_there_is_exit_3_and_a_wrong_url_exit_2(run: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     result = run("loadtest", "--url", f"ws://127.0.0.1:{port}/ws", "--clients", "2", "--seconds", "0.1")
     assert result.exit_code == 3
     assert f"no client could connect to ws://127.0.0.1:{port}/ws" in result.stderr
