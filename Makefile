@@ -18,18 +18,16 @@ setup-dev:
 	@ops/setup/venv.sh dev
 
 test: setup-dev ## everything that tests need, then all tests
-	@ops/setup/system-packages.sh npm postgresql chromium
+	@ops/setup/system-packages.sh --optional postgresql chromium
 	@ops/setup/npm-test-packages.sh
-	@# Real processes, browsers and signals: one after the other. On a machine that others use too, one may come too late
-	@# for a deadline; what failed is run once more, alone, and said. What fails twice fails.
-	$(PY) -m pytest -m slow || { echo "again, alone, what failed:"; $(PY) -m pytest -m slow --last-failed; }
-	$(PY) -m pytest -m 'not slow' -n 2
+	@# Two at a time, on their own ports and folders; whoever has finished takes over what the other has not begun.
+	$(PY) -m pytest -n 2 --dist worksteal
 
 check: setup-dev ## format, lint, types, fast tests
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	@ops/setup/system-packages.sh postgresql
+	@ops/setup/system-packages.sh --optional postgresql
 	@ops/setup/npm-test-packages.sh
 	$(PY) -m pytest -m 'not slow' -n 2
 

@@ -1,4 +1,4 @@
-"""The stores that tests run over: SQLite in files, PostgreSQL in a real server."""
+"""For all tests: the stores that they run over, and what happens where another program is missing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ import pytest
 import pytest_asyncio
 
 from ops.chaos.postgres import PostgresServer, postgres_folder
+from tests import programs
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    programs.register(config)
 
 
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[PostgresServer]:
     """One server for all tests of this process."""
+    programs.require("postgresql")
     with postgres_folder() as folder:
         server = PostgresServer(folder)
         server.make()

@@ -69,8 +69,7 @@ class Client:
         due = time.monotonic() + delay_s
         while self.is_open and due < end:
             await self._sleep_until(due)
-            await self._wait_below(self._options.inflight, end)
-            if not self.is_open or time.monotonic() >= end:
+            if not await self._wait_below(self._options.inflight, end) or time.monotonic() >= end:
                 break
             await self._send()
             due = max(due + period, time.monotonic()) if period == 0 else due + period
@@ -112,18 +111,19 @@ class Client:
             self.history.closed(code, asked=self._closing)
             self._progress.set()
 
-    async def _wait_below(self, limit: int, end: float) -> None:
-        """Until fewer than `limit` messages are unanswered, the socket is gone, or it is `end`."""
+    async def _wait_below(self, limit: int, end: float) -> bool:
+        """Wait until fewer than `limit` messages are unanswered; False when the socket is gone or it is `end` first."""
         while self.is_open and self.history.outstanding >= limit:
             self._progress.clear()
             left = end - time.monotonic()
             if left <= 0:
-                return
+                return False
             try:
                 async with asyncio.timeout(left):
                     await self._progress.wait()
             except TimeoutError:
-                return
+                return False  # the loop's clock is coarse: it may not be `end` by ours yet
+        return self.is_open
 
     async def _sleep_until(self, due: float) -> None:
         wait = due - time.monotonic()

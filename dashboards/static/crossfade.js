@@ -12,6 +12,7 @@
   const TIME = /(?:(\d{1,2}) ([A-Z][a-z]{2}) )?(\d\d):(\d\d)(?::(\d\d))? UTC/;
   let heard = Date.now();
   let connected = false;
+  let connecting = false;
   let reason = "";
   let revision = byId("revision") ? byId("revision").value : "";
 
@@ -85,9 +86,9 @@
         ". What you see may be old. Rolling back may still work.";
     }
     stale.hidden = !isStale;
-    // htmx tries again by itself once it was connected; a first attempt that failed is ours to repeat. It ignores this
-    // while a connection, or its next attempt, is under way.
-    if (isStale) window.htmx.trigger(byId("stream"), "crossfade:connect");
+    // htmx tries again by itself once it was connected, and ignores this then; a first attempt that failed is ours to
+    // repeat. One that waits for its answer is not: htmx would keep the second for later and hear two streams.
+    if (isStale && !connecting) window.htmx.trigger(byId("stream"), "crossfade:connect");
   }
 
   // What was foreseen for a number holds for the rollout it was asked about, and a reason for the command it was given.
@@ -124,6 +125,7 @@
   }
 
   document.addEventListener("htmx:config:request", (event) => {
+    if (event.detail.ctx.sourceElement.id === "stream") connecting = true;
     event.detail.ctx.request.headers["Crossfade-Live"] = String(connected && root.classList.contains("is-live"));
   });
   document.addEventListener("htmx:sse:after:message", () => { hear(); showState(); forgetEffect(); localTimes(); });
@@ -149,6 +151,9 @@
     } else if (status !== 409) {
       fail("Not done: the service answered " + status + ". Reload the page and look before you try again.", ctx.sourceElement);
     }
+  });
+  document.addEventListener("htmx:finally:request", (event) => {
+    if (event.detail.ctx.sourceElement.id === "stream") connecting = false;
   });
   document.addEventListener("htmx:error", (event) => {
     const source = event.detail.ctx && event.detail.ctx.sourceElement;

@@ -27,10 +27,20 @@ class BenchError(Exception):
     """A benchmark could not be run; says what did not work."""
 
 
+_reserved: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port of loopback that is reserved for whoever is told of it, until this process ends.
+
+    A socket stays bound to it without listening: the system gives the port to nobody else, connections are refused,
+    and a server may listen on it as servers do (with SO_REUSEADDR).
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    _reserved.append(reserved)
+    return int(reserved.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

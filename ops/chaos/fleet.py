@@ -168,6 +168,15 @@ class Fleet:
         """The parent and all below it."""
         return [self.process, *self.process.children(recursive=True)]  # type: ignore[no-untyped-call]
 
+    def living(self) -> list[psutil.Process]:
+        """Those of `everything` that have not ended; one may end while it is looked at."""
+        found = []
+        for each in self.everything():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if each.status() != psutil.STATUS_ZOMBIE:  # type: ignore[no-untyped-call]
+                    found.append(each)
+        return found
+
     # -- waiting ------------------------------------------------------------------------------------------------------
 
     async def complete(self, within_s: float = START_S) -> None:

@@ -8,18 +8,21 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-from playwright.sync_api import Browser, Playwright
 
 from ops.bench.processes import ROOT, free_port
 from ops.command import COMMAND, for_command
 
-CHROMIUM = "/usr/bin/chromium"
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Playwright
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -167,7 +170,15 @@ def staged(folder: Path, **settings: str) -> Iterator[Stage]:
         stage.stop()
 
 
+def chromium() -> str | None:
+    """The program that `CROSSFADE_TEST_CHROMIUM` names, or the first that is installed; None: there is none."""
+    named = os.environ.get("CROSSFADE_TEST_CHROMIUM")
+    return next(filter(None, map(shutil.which, [named] if named else CHROMIUM_NAMES)), None)
+
+
 def launch(playwright: Playwright) -> Browser:
-    """Debian's Chromium, or the one that `CROSSFADE_TEST_CHROMIUM` names."""
-    path = os.environ.get("CROSSFADE_TEST_CHROMIUM", CHROMIUM)
+    """A browser without a window. Raises `StageError` when no Chromium is installed."""
+    path = chromium()
+    if path is None:
+        raise StageError(f"Chromium is needed: install {' or '.join(CHROMIUM_NAMES)}")
     return playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))

@@ -2,6 +2,7 @@
 # Fetches the npm packages that tests read, into .cache/npm; does nothing when they are there in the right version.
 set -eu
 cd "$(dirname "$0")/../.."
+PATH="$PWD/.venv/bin:$PATH" # the development packages bring an npm
 
 fetch() {
     have=".cache/npm/node_modules/$1/package.json"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
 
 import pytest
 
 from app.cli import control
 from app.cli.words import what_next
+from ops.bench.processes import free_port
 from rollout.views import PlanView, StageView
 from tests.cli.conftest import Run
 from tests.cli.fake_service import FakeService, rolled_back, view
@@ -84,8 +84,7 @@ def test_without_a_token_the_refusal_says_how_to_get_one(run: Run, service: Fake
 
 @pytest.mark.parametrize("words", [("status",), ("set", "10"), ("rollback",), ("who", "u1")])
 def test_nobody_there_is_exit_3_and_says_what_to_do(run: Run, words: tuple[str, ...]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     result = run(*words, "--url", f"http://127.0.0.1:{port}")
     assert result.exit_code == 3
     assert f"cannot reach http://127.0.0.1:{port}" in result.stderr

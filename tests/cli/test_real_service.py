@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.bench.processes import free_port
 from ops.command import COMMAND, for_command
 
 pytestmark = pytest.mark.slow
@@ -44,8 +44,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     terminal = Terminal(tmp_path, port)
     service = terminal.start("serve")
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from app.cli.target import OPERATOR_TOKEN
 from app.control.lockfile import NAME
 from app.store.sql import SqlStore
+from ops.bench.processes import free_port
 from ops.chaos.outage import Way, away
 from ops.chaos.postgres import PostgresServer
 from tests.cli.test_real_service import Terminal
@@ -33,8 +33,7 @@ POLL_S = 0.05
 @pytest.fixture
 def terminal(tmp_path: Path, postgres_url: str) -> Iterator[Terminal]:
     """A shell beside a service that keeps its record in PostgreSQL."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     terminal = Terminal(tmp_path, port)
     terminal.environ["CROSSFADE_STORE"] = postgres_url
     service = terminal.start("serve")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,9 +13,11 @@ from yggdrasil_engine.custom_strategy import get_features_json
 from app.flags.document import rule_of
 from app.flags.embedded import EmbeddedEngine
 from rollout.assign import View, assign
+from tests.programs import SPECIFICATION
+
+pytestmark = pytest.mark.needs("client-specification")
 
 VERSION = "6.1.0"
-PACKAGE = Path(__file__).parents[2] / ".cache/npm/node_modules/@unleash/client-specification"
 CASES = 279
 
 
@@ -29,10 +30,7 @@ class Case(NamedTuple):
 
 
 def read(name: str) -> Any:
-    path = PACKAGE / name
-    if not path.is_file():
-        pytest.fail("Unleash's client specification is not here: run `make test`, which fetches it", pytrace=False)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads((SPECIFICATION / name).read_text(encoding="utf-8"))
 
 
 @cache

@@ -7,7 +7,6 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import psutil
 import pytest
 import pytest_asyncio
 
@@ -57,13 +56,6 @@ async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         yield started
 
 
-def processes(service: Fleet) -> int:
-    return sum(
-        each.status() != psutil.STATUS_ZOMBIE  # type: ignore[no-untyped-call]
-        for each in service.everything()
-    )
-
-
 async def builds(service: Fleet) -> set[str | None]:
     return {(await service[name].view()).paths[1].build for name in service.names}
 
@@ -80,7 +72,7 @@ async def test_where_it_does_not_come_up_in_one_cell_all_keep_the_old_one(
     async with Crowd(service.ws, CLIENTS) as clients:
         await service["a"].set(100)
         (before,) = await builds(service)
-        there = processes(service)
+        there = len(service.living())
         answer = await service["b"].post("/api/paths/v3/load", factory="release:create", live=True)
         assert answer.status_code == 422, answer.text
         detail = answer.json()["detail"]
@@ -91,7 +83,7 @@ async def test_where_it_does_not_come_up_in_one_cell_all_keep_the_old_one(
             )
 
         async def left() -> bool:
-            return processes(service) == there
+            return len(service.living()) == there
 
         await until(left, what="no candidate is left")
         assert await builds(service) == {before}

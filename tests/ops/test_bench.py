@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import psutil
@@ -128,3 +129,13 @@ async def test_the_client_counts_what_a_real_peer_answers_and_everything_is_ende
     assert one["messages"] > 100
     assert 0 < three["p50_ms"] <= three["p99_ms"]
     assert not psutil.pid_exists(peer.process.pid)  # type: ignore[no-untyped-call]
+
+
+def test_a_free_port_refuses_connections_is_given_to_nobody_else_and_can_be_listened_on() -> None:
+    port = free_port()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    with socket.create_server(("127.0.0.1", port)):
+        socket.create_connection(("127.0.0.1", port)).close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ops.bench.processes import free_port
 from ops.command import COMMAND, for_command
 
 
@@ -21,8 +21,7 @@ class Running:
     """One `crossfade serve` and everything one needs to speak to it."""
 
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self.folder = folder
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
         kept.pop("USE_WEBSOCKET_SUPERVISOR_V3", None)

@@ -243,6 +243,7 @@ def test_libpqs_other_forms_are_taken(url: str) -> None:
     assert isinstance(make_store(Settings(store=url)), SqlStore)
 
 
+@pytest.mark.needs("postgresql")
 def test_a_machine_without_postgresql_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert (find_programs() / "initdb").exists()
     monkeypatch.setenv("PATH", str(tmp_path))
