@@ -6,6 +6,7 @@
     │   ├── NotInPhase          the verb does not fit the phase                    (409)
     │   │   └── FlagNotZero     unlock before the flag was seen at 0 %             (409)
     │   ├── NoWayBack           v2 cannot restore the state of v3's sessions       (409)
+    │   ├── BuildsDiffer        cells run different builds of v3                   (409)
     │   ├── StaleRevision       somebody else changed the rollout meanwhile        (412)
     │   ├── BadPercentage       not a whole number 0..100                          (422)
     │   ├── ReasonMissing       this verb needs a reason                           (422)
@@ -56,6 +57,10 @@ class FlagNotZero(NotInPhase):
 
 class NoWayBack(Refused):
     """Users would move to a path whose state v2 cannot restore: a rollback would lose it."""
+
+
+class BuildsDiffer(Refused):
+    """Cells run different builds of v3, so nobody is moved there: names which run which."""
 
 
 class StaleRevision(Refused):

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from rollout.names import Role, Verdict
+from rollout.builds import LoadedBuild, Source
+from rollout.names import PathName, Role, Verdict
 from rollout.plan import Plan
 from rollout.state import Hold, Lock, Rollout
 
@@ -104,9 +105,47 @@ class Tick:
     """Guardrail to verdict; one that is missing has no data."""
     flag_known: bool = True
     """False: the flag's server cannot be reached, so nothing may advance by itself."""
+    same_build: bool = True
+    """False: cells run different builds of v3, so nothing may advance by itself."""
 
 
-Event = Start | SetPercentage | Promote | Pause | Resume | Rollback | Undo | Unlock | ApplyPlan | LockFound | Tick
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A build was started and checked on every cell of a host: it is what its path is served from now on."""
+
+    actor: Actor
+    reason: str
+    loaded: LoadedBuild
+    previous_build: str | None
+    host: str
+    setting: Source
+    """What the host's own setting says of the path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingSeen:
+    """A host starts, and this is what its own setting says of a path."""
+
+    path: PathName
+    host: str
+    setting: Source
+
+
+Event = (
+    Start
+    | SetPercentage
+    | Promote
+    | Pause
+    | Resume
+    | Rollback
+    | Undo
+    | Unlock
+    | ApplyPlan
+    | Load
+    | SettingSeen
+    | LockFound
+    | Tick
+)
 
 
 @dataclass(frozen=True, slots=True)

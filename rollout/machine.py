@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
+from rollout import builds
 from rollout.errors import FlagNotZero, NotInPhase
 from rollout.events import (
     Actor,
@@ -16,12 +17,14 @@ from rollout.events import (
     Audit,
     Command,
     Event,
+    Load,
     LockFound,
     Pause,
     Promote,
     Resume,
     Rollback,
     SetPercentage,
+    SettingSeen,
     Start,
     Tick,
     Transition,
@@ -51,6 +54,10 @@ def advance(state: Rollout, event: Event, now: Now) -> Transition:
             return _merge(state, event.lock, now)
         case Tick():
             return tick(state, event, now)
+        case Load():
+            return _load(state, event, now)
+        case SettingSeen():
+            return _see_setting(state, event, now)
         case _:
             admit(state, event, now)
             return _command(state, event, now)
@@ -81,6 +88,38 @@ def _command(
             return _apply_plan(state, event, now)
         case _:
             assert_never(event)
+
+
+def _load(state: Rollout, event: Load, now: Now) -> Transition:
+    """The build is part of the record from here on; who is on which path does not change."""
+    require(event.actor, "load")
+    new = event.loaded
+    loaded = builds.load(builds.of_path(state.builds, new.path), new, event.host, event.setting)
+    what = f"load {new.path} build {new.build} in place of {event.previous_build or 'none'}"
+    changed = replace(state, builds=builds.with_path(state.builds, loaded))
+    audit = Audit(event.actor, what, event.reason)
+    return Transition(stamp(changed, event.actor, what, event.reason, now), (audit,))
+
+
+def _see_setting(state: Rollout, event: SettingSeen, now: Now) -> Transition:
+    """A setting that was changed since a load wins on its host; without a load there is nothing to win over."""
+    before = builds.of_path(state.builds, event.path)
+    if before is None:
+        return Transition(state)
+    after = builds.see(before, event.host, event.setting)
+    if after == before:
+        return Transition(state)
+    known = after.setting_of(event.host)
+    assert known is not None  # `see` has put it there
+    place = f" on {event.host}" if event.host else ""
+    what = f"setting of {event.path}{place}: {event.setting}"
+    if known.wins:
+        reason = f"it was changed, and is served there in place of the loaded build {before.build}"
+    else:
+        reason = f"the loaded build {before.build} is served there"
+    actor = Actor(f"host {event.host}" if event.host else "settings", "system")
+    changed = replace(state, builds=builds.with_path(state.builds, after))
+    return Transition(stamp(changed, actor, what, reason, now), (Audit(actor, what, reason),))
 
 
 def _quiet(state: Rollout, command: Command, what: str, now: Now) -> Transition:

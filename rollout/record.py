@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any, Final
 
+from rollout.builds import HostSetting, LoadedBuild, Source
 from rollout.errors import UnreadableRecord
-from rollout.names import ADVANCES, PHASES, VERDICTS
+from rollout.names import ADVANCES, PATHS, PHASES, VERDICTS
 from rollout.plan import Plan, Query, Stage
 from rollout.schedule import Freeze, FreezeOnce, FreezeWeekly
 from rollout.state import LastRollback, Lock, Place, Rollout
 
-SCHEMA: Final = 2
-_HOLDS: Final = ("", "person", "frozen", "flag", *VERDICTS)
+SCHEMA: Final = 3
+_HOLDS: Final = ("", "person", "frozen", "flag", "builds", *VERDICTS)
 
 # JSON is what comes in: every value is looked at below before it becomes a typed one.
 Json = Mapping[str, Any]
@@ -61,7 +62,12 @@ def _from_1(values: Json) -> Json:
     }
 
 
-_UPGRADES: Final[Mapping[int, Callable[[Json], Json]]] = {1: _from_1}
+def _from_2(values: Json) -> Json:
+    """Schema 2 knew of no loads: a restart served what the settings said."""
+    return {**values, "builds": ()}
+
+
+_UPGRADES: Final[Mapping[int, Callable[[Json], Json]]] = {1: _from_1, 2: _from_2}
 """From each older schema to the next one."""
 
 
@@ -74,6 +80,7 @@ def _rollout(values: Json) -> Rollout:
         **{
             **values,
             "plan": _plan(values["plan"]),
+            "builds": tuple(_build(build) for build in values["builds"]),
             "lock": Lock(**lock) if lock is not None else None,
             "last_rollback": LastRollback(**{**last, "place": Place(**last["place"])}) if last is not None else None,
         }
@@ -104,6 +111,13 @@ def _check(rollout: Rollout, values: Json) -> None:
         raise ValueError(f"stage is {rollout.stage}, the plan has {len(rollout.plan.stages)}")
     if (rollout.phase == "rolled_back") != (rollout.lock is not None):
         raise ValueError(f"phase is {rollout.phase}, lock is {rollout.lock}")
+
+
+def _build(values: Json) -> LoadedBuild:
+    hosts = tuple(HostSetting(**{**each, "source": Source(**each["source"])}) for each in values["hosts"])
+    build = LoadedBuild(**{**values, "source": Source(**values["source"]), "hosts": hosts})
+    _one_of("path", build.path, PATHS)
+    return build
 
 
 def _plan(values: Json) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from rollout.builds import LoadedBuild
 from rollout.guardrails import BUILT_IN
 from rollout.names import Phase, Verdict
 from rollout.now import Now
@@ -13,7 +14,7 @@ from rollout.plan import DEFAULT_PLAN, Plan, Stage
 UNDO_S: Final = 600
 """Seconds on the rollout's clock after a rollback in which it can be undone."""
 
-Hold = Literal["", "person", "frozen", "flag"] | Verdict
+Hold = Literal["", "person", "frozen", "flag", "builds"] | Verdict
 """Why a stage whose bake is over does not advance: it waits for a person, a freeze window ends, the flag's state is not
 known, or a verdict other than `pass`. Empty: nothing holds."""
 
@@ -80,6 +81,8 @@ class Rollout:
     last_rollback: LastRollback | None = None
     start_at: float | None = None
     """The plan's start that is still to come; None: nothing is scheduled (any more)."""
+    builds: tuple[LoadedBuild, ...] = ()
+    """What was loaded, by path; a path that is missing is served from each host's settings."""
     holding: Hold = ""
     reason: str = ""
     changed_by: str = ""

@@ -19,6 +19,7 @@ _WORDS: Final[dict[Hold, str]] = {
     "person": "a person decides on the next step",
     "frozen": "a freeze window holds",
     "flag": "the flag's server cannot be reached, so nothing advances by itself",
+    "builds": "cells run different builds of v3",
     "inconclusive": "it is too early to tell",
     "insufficient_data": "there is not enough data to tell",
 }
@@ -30,7 +31,7 @@ def tick(state: Rollout, event: Tick, now: Now) -> Transition:
     if state.phase in _WATCHED and (harmful := failed(state.guardrails, event.verdicts)):
         return roll_back(state, EVIDENCE, f"harm shown by {', '.join(harmful)}", now)
     if state.phase == "idle" and state.start_at is not None and now.wall >= state.start_at:
-        if frozen(state.plan.freezes, now.wall) or not event.flag_known:
+        if frozen(state.plan.freezes, now.wall) or not (event.flag_known and event.same_build):
             return Transition(state)
         return start(state, SCHEDULE, None, f"scheduled by plan {state.plan.name}", now)
     if state.phase == "progressing":
@@ -56,6 +57,8 @@ def _hold(state: Rollout, event: Tick, now: Now) -> Hold:
         return "frozen"
     if not event.flag_known:
         return "flag"
+    if not event.same_build:
+        return "builds"
     stage = state.current_stage
     assert stage is not None  # its bake is over, so there is one
     nobody_moves = state.in_last_stage and state.percentage >= stage.percentage

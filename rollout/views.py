@@ -140,6 +140,8 @@ class RolloutView(Struct, frozen=True, kw_only=True):
     now: float
     frozen_until: float | None = None
     """Until when a freeze window of the plan keeps the rollout from advancing by itself; None: none does now."""
+    build_notes: list[str] = []
+    """Sentences for a person: that cells run different builds of v3, or that a host's changed setting is served."""
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):

@@ -151,7 +151,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
         "rollout.names", "app.errors", "app.message_types", "app.messages", "app.process_title", "app.link",
         "app.supervisor",
     ),
-    "app.pool": ("rollout.names", *BASE, "app.link", "app.supervisor.faults"),
+    "app.pool": ("rollout.names", "rollout.builds", *BASE, "app.link", "app.supervisor.faults"),
     "app.metrics": ("rollout", "app.errors", "app.pool.state"),
     "app.gateway": ("rollout", *BASE, "app.link", "app.metrics", "app.pool", "app.store.port"),
     "app.store": ("rollout", *BASE),

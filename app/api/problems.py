@@ -20,6 +20,7 @@ from app.errors import CellStillThere, CrossfadeError, FactoryError, StateIncomp
 from app.problem import MEDIA_TYPE, Problem, encode_problem, problem_of
 from rollout.errors import (
     BadPercentage,
+    BuildsDiffer,
     InvalidPlan,
     NotAllowed,
     NotInPhase,
@@ -47,6 +48,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
 _REFUSED: Mapping[type[Refused], tuple[int, str, str]] = {
     NotAllowed: (403, "not_allowed", "Not allowed"),
     NotInPhase: (409, "not_in_phase", "Not possible now"),
+    BuildsDiffer: (409, "builds_differ", "Cells run different builds of v3"),
     NoWayBack: (409, "no_way_back", "A rollback would lose state"),
     StaleRevision: (412, "stale_revision", "Somebody was faster"),
     BadPercentage: (422, "bad_value", "Bad value"),

@@ -14,12 +14,14 @@ from app.control.repository import Repository
 from app.control.rollback import ANSWER_S, Rollbacks
 from app.control.snapshots import Snapshots
 from app.control.state import State
+from app.control.views import builds_differ
 from app.errors import StoreUnavailable
 from app.store.port import RevisionTaken
-from rollout.errors import NoWayBack, Refused, StaleRevision
+from rollout.errors import BuildsDiffer, NoWayBack, Refused, StaleRevision
 from rollout.events import (
     ApplyPlan,
     Effect,
+    Load,
     Notify,
     Pause,
     Promote,
@@ -33,6 +35,7 @@ from rollout.events import (
 from rollout.machine import advance
 from rollout.state import Rollout
 
+LOAD_TRIES = 5
 Change = Start | SetPercentage | Promote | Pause | Resume | Undo | Unlock | ApplyPlan
 """Every command but a rollback."""
 
@@ -93,6 +96,16 @@ class Changes:
             async with self._repository.turn:
                 await self._change(event, "schedule", way_back)
 
+    async def load(self, event: Load, source: str) -> None:
+        """Write down what was loaded, on top of whatever the record says by then. Raises Refused, StoreUnavailable."""
+        for _ in range(LOAD_TRIES):
+            try:
+                async with self._turn():
+                    return await self._change(event, source, None)
+            except StaleRevision:
+                continue
+        raise StoreUnavailable("the record is being changed all the time; load again")
+
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """Hold the repository's turn while no rollback of just now is on its way to the store; a second at most."""
@@ -115,9 +128,11 @@ class Changes:
         self._require_record()
         record = self._state.record
         rises = advance(record, event, self._state.now()).state.percentage > record.percentage
+        if rises and (differ := builds_differ(self._snapshots.take())):
+            raise BuildsDiffer(f"nobody is moved to v3: {differ}; load one of them on every host")
         return (await self._builds.check_way_back() or "") if rises else None
 
-    async def _change(self, event: Change | Tick, source: str, way_back: str | None) -> None:
+    async def _change(self, event: Change | Tick | Load, source: str, way_back: str | None) -> None:
         """Decide, save, put in force; the turn is held. Raises Refused and StoreUnavailable."""
         self._require_record()
         base = self._state.record

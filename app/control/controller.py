@@ -31,6 +31,7 @@ from app.control.register import Register
 from app.control.repository import Repository
 from app.control.rollback import Rollbacks
 from app.control.snapshots import Snapshots
+from app.control.sources import Sources
 from app.control.state import State
 from app.control.sync import Sync
 from app.control.verification import Verification
@@ -43,7 +44,8 @@ from app.fleet.rpc import HostRpc
 from app.metrics.counters import Counters
 from app.settings import Settings
 from app.store.port import Store, StoredRecord
-from rollout.events import Actor, Audit, Notify, Rollback, Unlock
+from rollout.builds import LoadedBuild, Source
+from rollout.events import Actor, Audit, Load, Notify, Rollback, Unlock
 from rollout.names import CANARY, STABLE, PathName
 from rollout.permissions import check_load, require
 from rollout.state import UNDO_S, Rollout
@@ -118,6 +120,9 @@ class Controller:
             enforcer=enforcer, snapshots=snapshots, notify=notify,
         )  # fmt: skip
         rpc = HostRpc(fleet)
+        sources = Sources(
+            builds=builds, repository=repository, state=state, snapshots=snapshots, settings=settings, host=host
+        )
         deployments = Deployments(fleet, rpc, builds, settings.start_s)
         self.queries = FleetQueries(fleet, rpc, snapshots.take)
         self.sync = Sync(
@@ -133,7 +138,7 @@ class Controller:
         self.loop = ControlLoop(
             cell=cell, bus=bus, state=state, host_lock=host_lock, flag=flag, repository=repository,
             rollbacks=rollbacks, verification=verification, enforcer=enforcer, follower=follower, changes=changes,
-            sync=self.sync, register=self.register, lease=lease or OnlyCell(monotonic),
+            sync=self.sync, sources=sources, register=self.register, lease=lease or OnlyCell(monotonic),
             clock=rollout_clock, counters=counters, guard=guard,
             snapshots=snapshots, notifier=notifier, wakeup=wakeup,
         )  # fmt: skip
@@ -148,6 +153,8 @@ class Controller:
         self._follower = follower
         self._changes = changes
         self._deployments = deployments
+        self._sources = sources
+        self._host = host
         self._snapshots = snapshots
         self._giving_up = GivingUp(
             store=store, fleet=fleet, state=state, repository=repository, snapshots=snapshots, register=self.register
@@ -185,16 +192,25 @@ class Controller:
     ) -> Loaded:
         """A new build of v3 for the sessions that are there and for those that come.
 
-        In all cells of this host or in none. Raises Refused, FactoryError, StateIncompatible (nothing changed, unless
-        the error says so) and StoreUnavailable (it is loaded).
+        In all cells of this host or in none; what is not given stays as it is. Raises Refused, FactoryError,
+        StateIncompatible and StoreUnavailable; nothing changed then, unless the error says so.
         """
         require(actor, "load")
         check_load(self.record, users_on_v3=users_on(self._snapshots.take(), CANARY), live=live)
-        loaded = await self._deployments.load(factory, python, build)
+        current, previous = self._sources.served(CANARY).source, self.cell.path_state(CANARY).build
+        wanted = Source(factory or current.factory, python or current.python)
+
+        async def record(id: str) -> None:
+            new = LoadedBuild(CANARY, wanted, id, named=build != "")
+            setting = self._sources.setting_of(CANARY)
+            event = Load(
+                actor=actor, reason=reason, loaded=new, previous_build=previous, host=self._host, setting=setting
+            )
+            await self._changes.load(event, source)
+
+        loaded = await self._deployments.load(wanted, build, record)
         self.notifier.tell()
         self.sync.say()
-        what = f"load v3 build {loaded.build} in place of {loaded.previous_build or 'none'}"
-        await self.repository.append(self._snapshots.entry(Audit(actor, what, reason), source, self.record))
         return loaded
 
     async def note(self, actor: Actor, text: str, source: str) -> None:

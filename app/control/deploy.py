@@ -7,7 +7,7 @@ missing, and are loaded by a command to one of their cells.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 
 import msgspec
 
@@ -16,6 +16,7 @@ from app.errors import CrossfadeError, FactoryError
 from app.fleet.members import Fleet
 from app.fleet.questions import Abandon, Adopt, Prepare
 from app.fleet.rpc import HostRpc
+from rollout.builds import Source
 from rollout.views import Loaded
 
 ADOPT_S = 600.0
@@ -38,15 +39,21 @@ class Deployments:
 
     # -- the cell that leads ------------------------------------------------------------------------------------------
 
-    async def load(self, factory: str, python: str, build: str) -> Loaded:
+    async def load(self, source: Source, build: str, record: Callable[[str], Awaitable[None]]) -> Loaded:
         """A new build for the sessions that are there and for those that come.
 
-        Raises `FactoryError` and `StateIncompatible` with the cell and its reason; every cell serves the old one then.
+        When every cell has checked it, `record` writes its id down; only then does any cell serve it. Raises what
+        `record` raises, and `FactoryError` and `StateIncompatible` with the cell and its reason; every cell serves the
+        old one then.
         """
         self._require_heard()
-        build = await self._prepare_all(Prepare(factory, python, build))
-        self._fleet.bus.loaded(factory, python, build)
-        loaded, refusals = await self._adopt_all(Adopt(factory, python, build))
+        build = await self._prepare_all(Prepare(source.factory, source.python, build))
+        try:
+            await record(build)
+        except BaseException:
+            self._spawn(self._abandon_all())
+            raise
+        loaded, refusals = await self._adopt_all(Adopt(source.factory, source.python, build))
         if refusals:
             raise FactoryError(f"build {build} is loaded, but has died since it was checked: {_words(refusals)}")
         slowest = max(each.seconds for each in loaded.values())

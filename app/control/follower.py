@@ -31,9 +31,17 @@ class Follower:
         if await self._is_new(news) and self._state.pending is None:
             record = self._repository.stored or Rollout()
             await self._enforcer.adopt(record)
-            log.info("in force, as the store has it", revision=record.revision, monotonic=monotonic())
+            log.debug("in force, as the store has it", revision=record.revision, monotonic=monotonic())
         if news is None or news.pins:
             await self.follow_pins()
+
+    async def take_up(self) -> None:
+        """Put in force what the store has, at the start."""
+        await self._repository.load()
+        await self._rollbacks.settle()
+        if self._repository.stored is not None and self._state.pending is None:
+            await self._enforcer.adopt(self._repository.stored)
+        await self.follow_pins()
 
     async def follow_pins(self) -> None:
         """Take over who is pinned; their open sessions move, whatever the plan says of new connections."""

@@ -24,10 +24,11 @@ from app.control.register import Register
 from app.control.repository import Repository
 from app.control.rollback import Rollbacks
 from app.control.snapshots import Snapshots
+from app.control.sources import Sources
 from app.control.state import State
 from app.control.sync import Sync
 from app.control.verification import Verification
-from app.control.views import verdicts
+from app.control.views import builds_differ, verdicts
 from app.errors import StoreUnavailable
 from app.fleet.bus import Bus
 from app.fleet.lease import Lease, OnlyCell
@@ -58,6 +59,7 @@ class ControlLoop:
         follower: Follower,
         changes: Changes,
         sync: Sync,
+        sources: Sources,
         register: Register | None,
         lease: Lease | OnlyCell,
         clock: RolloutClock,
@@ -79,6 +81,7 @@ class ControlLoop:
         self._follower = follower
         self._changes = changes
         self._sync = sync
+        self._sources = sources
         self._register = register
         self._lease = lease
         self._clock = clock
@@ -97,10 +100,11 @@ class ControlLoop:
         if self._register is not None:
             await self._register.check()
         lock = await self._host_lock.find()
+        await self._sources.start()
         sweep = self._state.publish() if lock is None else self._rollbacks.found(lock)
         with suppress(StoreUnavailable):
             async with self._repository.turn:
-                await self._follower.follow()
+                await self._follower.take_up()
             if (receipt := await self._repository.receipt()) is not None:
                 self._verification.restore(receipt)
         record = self._state.record
@@ -144,6 +148,7 @@ class ControlLoop:
         with suppress(StoreUnavailable):
             async with self._repository.turn:
                 await self._follower.follow()
+            await self._sources.start_missing()
             await self._repository.flush()
         await self._enforcer.retry()
         await self._lease.keep()
@@ -163,8 +168,13 @@ class ControlLoop:
 
     def _seen(self) -> Tick:
         """What the guardrails say now, in all cells where this one leads."""
-        seen = verdicts(self._snapshots.take()) if self._lease.held else self._guard.verdicts()
-        return Tick(verdicts={each.guardrail: each.verdict for each in seen}, flag_known=self._flag.known)
+        snapshot = self._snapshots.take()
+        seen = verdicts(snapshot) if self._lease.held else self._guard.verdicts()
+        return Tick(
+            verdicts={each.guardrail: each.verdict for each in seen},
+            flag_known=self._flag.known,
+            same_build=not builds_differ(snapshot),
+        )
 
     async def _judge_when_woken(self) -> None:
         with suppress(TimeoutError):

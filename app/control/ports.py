@@ -5,13 +5,14 @@ Whoever implements `CellPort` needs nothing else of `app.control`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from app.gateway.ports import BucketRow
 from app.gateway.sweep import Sweep, SweepReport
 from app.pool.state import PathState
 from rollout.assign import View
+from rollout.builds import Served
 from rollout.names import PathName
 from rollout.views import Loaded, SessionView, VerdictView
 
@@ -55,6 +56,10 @@ class CellPort(Protocol):
 
 class Builds(Protocol):
     """The builds that a cell can serve v3 from. One at a time is prepared, then adopted or abandoned."""
+
+    async def start(self, served: Mapping[PathName, Served]) -> None:
+        """Start these paths. Raises `FactoryError` when v2 does not start; a v3 that does not start is unavailable."""
+        ...
 
     async def prepare(self, factory: str = "", python: str = "", build: str | None = None) -> str:
         """Start and check a worker beside the one that serves; what is not given stays as it is. The build's id.

@@ -103,6 +103,7 @@ def rollout_view(snapshot: Snapshot) -> RolloutView:
         moving=snapshot.cell.moving() + sum(other.moving for other in snapshot.fleet.others().values()),
         allowed=_allowed(snapshot),
         undo_until=state.undo_until(now),
+        build_notes=build_notes(snapshot),
         frozen_until=frozen_until(state.plan.freezes, now.wall),
         now=now.wall,
     )
@@ -140,6 +141,33 @@ def verdicts(snapshot: Snapshot) -> list[VerdictView]:
     """One verdict per guardrail, of all cells that have the same record in force: what another found is of another."""
     others = [other for other in snapshot.fleet.others().values() if other.revision == snapshot.record.revision]
     return aggregate.verdicts([snapshot.verdicts, *(other.verdicts for other in others)])
+
+
+def builds_differ(snapshot: Snapshot) -> str:
+    """Which cells run which build of v3, for a person; empty: all that have one run the same."""
+    states = {snapshot.cell.name: snapshot.cell.path_state(CANARY)}
+    states |= {name: other.paths[CANARY] for name, other in snapshot.fleet.others().items()}
+    cells: dict[str, list[str]] = {}
+    for name, state in sorted(states.items()):
+        if state.available and state.build:
+            cells.setdefault(state.build, []).append(name)
+    if len(cells) < 2:
+        return ""
+    return "v3 runs " + " and ".join(f"build {build} in {', '.join(names)}" for build, names in cells.items())
+
+
+def build_notes(snapshot: Snapshot) -> list[str]:
+    """What a person has to know of the builds: that they differ, and where a setting wins over what was loaded."""
+    notes = [differ] if (differ := builds_differ(snapshot)) else []
+    for loaded in snapshot.record.builds:
+        for setting in loaded.hosts:
+            if setting.wins:
+                place = f"on {setting.host} " if setting.host else ""
+                notes.append(
+                    f"{place}{loaded.path} is served from its changed setting {setting.source}, "
+                    f"not from the loaded build {loaded.build}"
+                )
+    return notes
 
 
 def exports_state(snapshot: Snapshot, path: PathName) -> bool | None:

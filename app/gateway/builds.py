@@ -6,12 +6,14 @@ Knows workers' handles and the cell; who may do this and when is decided elsewhe
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from app.errors import FactoryError, StateIncompatible
 from app.gateway.cell import Cell
-from rollout.names import CANARY, STABLE
+from rollout.builds import Served
+from rollout.names import CANARY, STABLE, PathName
 from rollout.views import Loaded
 
 if TYPE_CHECKING:
@@ -29,6 +31,10 @@ class CellBuilds:
         self._cell = cell
         self._preparing: asyncio.Task[WorkerHandle] | None = None
         self._checked: tuple[int, int] | None = None
+
+    async def start(self, served: Mapping[PathName, Served]) -> None:
+        """Start these paths. Raises `FactoryError` when v2 does not start; a v3 that does not start is unavailable."""
+        await self._hosts.start(served)
 
     async def prepare(self, factory: str = "", python: str = "", build: str | None = None) -> str:
         """Start and check a worker beside the one that serves. What is not given stays as it is. The build's id.
@@ -114,6 +120,8 @@ class CellBuilds:
         # Samples, not a customer's document: a document is refused for anybody but its user.
         old, stable = self._hosts[CANARY].worker, self._hosts[STABLE].worker
         sample = (old.sample if old is not None else None) or (stable.sample if stable is not None else None)
+        if not candidate.exports_state and not self._cell.registry.on[CANARY]:
+            sample = None  # nobody is there whose state it would have to take over
         await self._restores(candidate, sample, "the new build cannot restore the state of the sessions it would get")
         if stable is not None:
             await self._restores(stable, candidate.sample, "v2 cannot restore the state of the new build")

@@ -18,6 +18,7 @@ from app.pool.death import Death
 from app.pool.handle import WorkerHandle, WorkerLimits
 from app.pool.liveness import Restarts
 from app.pool.ports import PathEvents
+from rollout.builds import Served
 
 STOP_S = 2.0
 
@@ -61,8 +62,14 @@ class WorkerPool:
         """The worker that serves the path now."""
         return self._serving
 
-    async def start(self) -> None:
-        """Start the first worker. Raises `FactoryError` with the reason; nothing is tried again by itself then."""
+    async def start(self, served: Served | None = None) -> None:
+        """Start the first worker, from what is said here or in the configuration.
+
+        Raises `FactoryError` with the reason; nothing is tried again by itself then.
+        """
+        if served is not None:
+            self._config = msgspec.structs.replace(self._config, factory=served.source.factory, build=served.build)
+            self._python = served.source.python
         try:
             worker = await self._start(self._config, self._python)
         except FactoryError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Mapping
 
 import msgspec
 
@@ -19,7 +20,8 @@ from app.pool.ports import PathEvents
 from app.pool.state import PathState
 from app.settings import Settings
 from app.supervisor.faults import plans_of_setting
-from rollout.names import CANARY, PATHS, STABLE, PathName
+from rollout.builds import Served
+from rollout.names import CANARY, PATHS, PathName
 
 _log = logging.getLogger("crossfade.host")
 _Faults = dict[str, dict[str, float | int | str | bool]]
@@ -37,17 +39,16 @@ class WorkerPools:
     def __getitem__(self, path: PathName) -> WorkerPool:
         return self._hosts[path]
 
-    async def start(self) -> None:
-        """Start both at once. Raises `FactoryError` when v2 does not start; without v3 the cell serves v2."""
-        stable, canary = await asyncio.gather(
-            self._hosts[STABLE].start(), self._hosts[CANARY].start(), return_exceptions=True
+    async def start(self, served: Mapping[PathName, Served]) -> None:
+        """Start these paths at once. Raises `FactoryError` when v2 does not start; without v3 the cell serves v2."""
+        started = await asyncio.gather(
+            *(self._hosts[path].start(each) for path, each in served.items()), return_exceptions=True
         )
-        if isinstance(canary, FactoryError):
-            _log.error("v3 is unavailable: %s", canary)
-        elif canary is not None:
-            raise canary
-        if stable is not None:
-            raise stable
+        for path, error in zip(served, started, strict=True):
+            if path == CANARY and isinstance(error, FactoryError):
+                _log.error("v3 is unavailable: %s", error)
+            elif error is not None:
+                raise error
 
     async def stop(self, grace_s: float = STOP_S) -> None:
         """End all workers."""

@@ -123,8 +123,8 @@ class Service:
         self.page_source = PageSource(self.controller, self.access, self.history)
 
     async def start(self) -> None:
-        """Workers and store at the same time, then the record is put in force. Raises `FactoryError` without v2."""
-        await asyncio.gather(self.pools.start(), self._open_store())
+        """The store, then the workers that the record asks for, then the record. Raises `FactoryError` without v2."""
+        await self._open_store()
         await self.controller.loop.open()
         self.spawn(self.controller.loop.run())
         self.spawn(self.departures.run())

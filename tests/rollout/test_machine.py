@@ -22,6 +22,7 @@ from rollout.events import (
     ApplyPlan,
     Audit,
     Event,
+    Load,
     LockFound,
     NewEpoch,
     Notify,
@@ -31,6 +32,7 @@ from rollout.events import (
     Resume,
     Rollback,
     SetPercentage,
+    SettingSeen,
     Start,
     Tick,
     Transition,
@@ -136,7 +138,7 @@ def test_a_command_on_a_revision_that_never_was_is_told_so() -> None:
 def test_all_but_a_rollback_say_on_what_they_are_based(verb: Verb) -> None:
     state = in_phase("progressing")
     event = command(verb, state)
-    assert not isinstance(event, LockFound | Tick)
+    assert not isinstance(event, Load | LockFound | SettingSeen | Tick)
     with pytest.raises(RevisionMissing):
         advance(state, replace(event, revision=None), NOW)
     with pytest.raises(StaleRevision):

@@ -24,6 +24,7 @@ from rollout.events import (
     Resume,
     Rollback,
     SetPercentage,
+    SettingSeen,
     Start,
     Tick,
     Undo,
@@ -96,7 +97,7 @@ class TwoOperators(RuleBasedStateMachine):
 
     def answered(self, event: Event) -> None:
         """Whoever gives a command sees the rollout in its answer; what others do meanwhile makes the next one late."""
-        if not isinstance(event, LockFound | Tick):
+        if not isinstance(event, LockFound | SettingSeen | Tick):
             self.seen[event.actor.name] = self.state.revision
 
     def elapsed(self) -> float:
