@@ -49,7 +49,8 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     service = terminal.start("serve")
     try:
         assert service.stdout is not None
-        assert "Crossfade serves" in service.stdout.readline()  # said when sockets are accepted
+        while "Crossfade serves" not in (line := service.stdout.readline()):  # said when sockets are accepted
+            assert line, "the service has ended"
         yield terminal
     finally:
         service.terminate()

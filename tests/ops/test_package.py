@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import venv
@@ -22,6 +21,7 @@ import pytest
 from packaging.requirements import Requirement
 from websockets.sync.client import connect
 
+from ops.bench.processes import free_port
 from ops.command import for_command, title_of
 from tests.worker.environments import make_environment
 
@@ -104,8 +104,7 @@ def _clean() -> dict[str, str]:
 @contextmanager
 def serving(command: list[str], folder: Path, **settings: str) -> Iterator[tuple[str, psutil.Process]]:
     """`crossfade serve` there until the block ends: its address without scheme, and its first process."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        bind = f"127.0.0.1:{free.getsockname()[1]}"
+    bind = f"127.0.0.1:{free_port()}"
     environ = {**_clean(), "CROSSFADE_BIND": bind, "CROSSFADE_SHUTDOWN_S": "1", **settings}
     log = folder.parent / "service.log"
     with log.open("w") as errors:
