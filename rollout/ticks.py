@@ -11,9 +11,10 @@ from typing import Final
 from rollout.events import EVIDENCE, SCHEDULE, Actor, Notify, Tick, Transition
 from rollout.guardrails import failed, worst_for
 from rollout.now import Now
+from rollout.rollback import roll_back
 from rollout.schedule import frozen
 from rollout.state import Hold, Rollout
-from rollout.transitions import complete, next_stage, roll_back, start
+from rollout.transitions import complete, next_stage, start
 
 _WORDS: Final[dict[Hold, str]] = {
     "person": "a person decides on the next step",

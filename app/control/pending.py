@@ -11,9 +11,9 @@ import msgspec
 
 from app.control.lockfile import UNKNOWN
 from app.control.record import place_of
-from rollout.events import Actor, Audit, LockFound, Rollback, Transition
-from rollout.machine import advance
+from rollout.events import Actor, Audit, Rollback, Transition
 from rollout.now import Now
+from rollout.rollback import merge, order
 from rollout.state import Lock, Rollout
 from rollout.views import AuditEntry
 
@@ -52,14 +52,14 @@ class PendingRollback:
     def found(cls, lock: Lock, now: Now) -> PendingRollback:
         """A lock of which nobody knows what the record says about it: v2, whatever that turns out to be."""
         command, made = _command_of(lock), replace(now, wall=lock.since)
-        return cls(UNREAD, advance(Rollout(), command, made), command, lock, made, None)
+        return cls(UNREAD, order(Rollout(), command, made), command, lock, made, None)
 
     @classmethod
     def heard(cls, lock: Lock, record: Rollout, now: Now, wait_until: float) -> PendingRollback:
         """Another cell of this host has rolled back; it saves this itself until `wait_until` (monotonic seconds)."""
         if lock.generation == UNKNOWN:
             lock = replace(lock, generation=record.generation)
-        transition = advance(record, LockFound(lock=lock), now)
+        transition = merge(record, lock, now)
         made = replace(now, wall=lock.since)
         return cls(record.revision, transition, _command_of(lock), lock, made, None, wait_until=wait_until)
 
@@ -90,9 +90,9 @@ class PendingRollback:
 
     def _on(self, stored: Rollout) -> Transition:
         if not self.late and self.entry is not None:
-            return advance(stored, self.command, self.now)
+            return order(stored, self.command, self.now)
         generation = stored.generation if self.lock.generation == UNKNOWN else self.lock.generation
-        return advance(stored, LockFound(lock=replace(self.lock, generation=generation)), self.now)
+        return merge(stored, replace(self.lock, generation=generation), self.now)
 
 
 def joined(earlier: PendingRollback | None, later: PendingRollback) -> PendingRollback:

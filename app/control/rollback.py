@@ -30,9 +30,9 @@ from app.fleet.members import Fleet
 from app.gateway.sweep import Sweep
 from app.store.port import RevisionTaken
 from rollout.events import Notify, Rollback, Transition
-from rollout.machine import advance
 from rollout.names import CANARY
 from rollout.now import Now
+from rollout.rollback import order
 from rollout.state import Lock, Rollout
 from rollout.views import AuditEntry
 
@@ -100,9 +100,9 @@ class Rollbacks:
     async def _make_durable(self, command: Rollback, now: Now) -> tuple[Transition, Lock]:
         """The rollback of the record in force, with its lock on the disk, or not if the disk does not take it."""
         while True:
-            lock = self._lock_for_disk(advance(self._state.record, command, now))
+            lock = self._lock_for_disk(order(self._state.record, command, now))
             await self._host_lock.write(lock)
-            transition = advance(self._state.record, command, now)
+            transition = order(self._state.record, command, now)
             if self._lock_for_disk(transition) == lock:
                 return transition, lock  # else another command came through while the disk worked
 
