@@ -10,13 +10,23 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from time import monotonic, time
-from typing import Literal, Protocol
+from typing import Literal
 
 from app.errors import IllegalTransition
 from app.gateway.codec import JsonCodec
 from app.gateway.identity import Identity
 from app.gateway.message import AcceptedMessage
-from app.gateway.ports import BucketRow, Charge, HandoverOutcome, Socket, Timer, Worker
+from app.gateway.ports import (
+    BucketRow,
+    CellObserver,
+    Charge,
+    HandoverOutcome,
+    Lookout,
+    PathWorker,
+    Socket,
+    Timer,
+    Worker,
+)
 from app.gateway.rate_limits import Buckets
 from app.gateway.saved_session import SavedSession
 from app.gateway.session import ClientConnection, Session, SessionSetup, SessionState
@@ -41,18 +51,6 @@ BARRIER_AGAIN_S = 0.02
 """A worker that still holds sessions, or does not answer, is asked again after this."""
 
 
-class BarrierWorker(Worker, Protocol):
-    """What the cell asks of a worker's handle."""
-
-    async def barrier(self, timeout_s: float) -> int: ...
-
-
-class PathStates(Protocol):
-    """What the cell asks of the host of its workers."""
-
-    def state_of(self, path: PathName) -> PathState: ...
-
-
 class Cell:
     """See the module. All methods but `verify` are synchronous; call them in the event loop."""
 
@@ -60,30 +58,36 @@ class Cell:
         self,
         name: str,
         settings: Settings,
-        ledger: Counters,
+        counters: Counters,
         owns_thread: Callable[[str, str], bool],
         hash_bucket: Callable[[str, str], int],
+        *,
+        observer: CellObserver[Session],
+        lookout: Lookout | None = None,
+        clock: Callable[[], float] = monotonic,
+        wall_clock: Callable[[], float] = time,
     ) -> None:
+        """`owns_thread(user, thread)`; `hash_bucket(group, user)` gives 1..100; without a `lookout` no other cell is
+        there to be heard. `clock` gives monotonic seconds, `wall_clock` Unix seconds.
+        """
         self.name = name
         self.settings = settings
-        self.ledger = ledger
+        self.counters = counters
         self.registry = SessionIndex()
         self.codec = JsonCodec()
         self.limits = settings
-        self.workers: dict[PathName, Worker | None] = {"v2": None, "v3": None}
-        self.canary_workers: set[Worker] = set()
+        self.workers: dict[PathName, PathWorker | None] = {"v2": None, "v3": None}
+        self.canary_workers: set[PathWorker] = set()
         """Every worker of v3 that lives, also one that is being replaced."""
         self.locked = False
-        self.clock = monotonic
-        self.wall_clock = time
+        self.clock = clock
+        self.wall_clock = wall_clock
         self.owns_thread = owns_thread
-        self.host: PathStates | None = None
-        self.on_available: Callable[[PathName, Death | None], None] = lambda path, death: None
-        """Told after a path came up (None) or went down."""
-        self.on_commit: Callable[[Session], None] = lambda session: None
-        self.on_end: Callable[[Session], None] = lambda session: None
-        self.look: Callable[[], None] | None = None
-        """Called before anybody is admitted to v3: hears what others said while this process did not run."""
+        self._observer = observer
+        self._lookout = lookout
+        """Asked before anybody is admitted to v3."""
+        self._unavailable: dict[PathName, tuple[str, int]] = {"v2": ("not started", 0), "v3": ("not started", 0)}
+        """Why nobody serves a path, for a person, and its restarts so far; holds while its worker is None."""
         self._hash_bucket = hash_bucket
         self._given = View(forced=settings.forced)
         self.view = self._given
@@ -150,7 +154,7 @@ class Cell:
         self._unstarted["v2"].pop(session.key, None)
         self._unstarted["v3"].pop(session.key, None)
         self._note_canary_left()
-        self.on_end(session)
+        self._observer.session_ended(session)
 
     def when_finished(self, session: Session, call: Callable[[], None]) -> None:
         """Call this in the turn after the session's next terminal event."""
@@ -175,7 +179,7 @@ class Cell:
         return self._loop.call_later(seconds, call)
 
     def rejected(self, session: Session) -> None:
-        self.ledger.message(session.path, session.transport, "rejected")
+        self.counters.message(session.path, session.transport, "rejected")
 
     def dispatched(self, session: Session) -> None:
         self._unstarted[session.path][session.key] = self.clock()
@@ -183,7 +187,7 @@ class Cell:
             self._admitted(session)
 
     def finished(self, session: Session, message: AcceptedMessage, charge: Charge, done: Done | None) -> None:
-        self.ledger.message(message.path, session.transport, charge, self.clock() - message.accepted_at)
+        self.counters.message(message.path, session.transport, charge, self.clock() - message.accepted_at)
         self._unstarted[message.path].pop(session.key, None)
         handed_over = session.target is not None and message.dispatched_at > 0.0
         # Cancelled at the deadline, or cut off because the worker died while the rollback waited for it.
@@ -192,20 +196,20 @@ class Cell:
             self._sweep.interrupted += 1
         if done is not None and done.error is not None:
             code, fingerprint, reference = done.error
-            self.ledger.error(message.path, code, fingerprint, reference, session.user_id, now=self.wall_clock())
+            self.counters.error(message.path, code, fingerprint, reference, session.user_id, now=self.wall_clock())
         elif charge == "error":
-            self.ledger.error(message.path, "interrupted", "path lost", "", session.user_id, now=self.wall_clock())
+            self.counters.error(message.path, "interrupted", "path lost", "", session.user_id, now=self.wall_clock())
         if (waiter := self._when_finished.pop(session.key, None)) is not None:
             self.later(0, waiter)
         if done is not None and not done.restored:
             other: PathName = "v2" if message.path == "v3" else "v3"
-            self.ledger.handover(other, message.path, "identity", 0.0)
+            self.counters.handover(other, message.path, "identity", 0.0)
 
     def committed(self, session: Session) -> None:
-        self.on_commit(session)
+        self._observer.session_committed(session)
 
     def rebound(self, session: Session, source: PathName, outcome: HandoverOutcome, waited_s: float) -> None:
-        self.ledger.handover(source, session.path, outcome, waited_s)
+        self.counters.handover(source, session.path, outcome, waited_s)
         self._unstarted[source].pop(session.key, None)
         if source == session.path:
             return  # to another worker of its path: nobody was admitted, no sweep asked for it
@@ -214,7 +218,7 @@ class Cell:
             self._sweep.moved += 1
         if session.path == "v3":
             self._last_canary_admission = self.clock()
-            self.ledger.admission("v3", session.reason)
+            self.counters.admission("v3", session.reason)
         else:
             self._note_canary_left()
 
@@ -228,7 +232,7 @@ class Cell:
             self._sweep.closed += 1
 
     def _admitted(self, session: Session) -> None:
-        self.ledger.admission(session.path, session.reason)
+        self.counters.admission(session.path, session.reason)
         if session.path == "v3":
             self._last_canary_admission = self.clock()
 
@@ -236,14 +240,14 @@ class Cell:
 
     def path_frames(self, path: PathName, frames: list[Traffic]) -> None:
         """Raises `IllegalTransition` when the worker broke the protocol, after every other frame was heard."""
-        if self.look is not None and self.clock() - self._looked_at > LOOK_S:
+        if self._lookout is not None and self.clock() - self._looked_at > LOOK_S:
             self._look()  # a message that ends now may take its session to v3
         by_key, unstarted = self.registry.by_key, self._unstarted[path]
         broken: IllegalTransition | None = None
         for frame in frames:
             session = by_key.get(frame.session)
             if session is None or session.epoch != frame.epoch or session.worker is None:
-                self.ledger.stale_event()
+                self.counters.stale_event()
                 continue
             try:
                 if isinstance(frame, RunEvent):
@@ -258,7 +262,7 @@ class Cell:
         if broken is not None:
             raise broken
 
-    def path_up(self, path: PathName, worker: Worker) -> None:
+    def path_up(self, path: PathName, worker: PathWorker) -> None:
         before = self.workers[path]
         self.workers[path] = worker
         if path == "v3":
@@ -268,11 +272,11 @@ class Cell:
                 session.release()
             elif before is not None and before is not worker and session.worker is before:
                 session.renew()
-        self.on_available(path, None)
+        self._observer.path_changed(path, None)
         if path == "v3":
             self._resweep()
 
-    def path_down(self, path: PathName, worker: Worker, death: Death) -> None:
+    def path_down(self, path: PathName, worker: PathWorker, death: Death) -> None:
         """The worker is gone: its sessions go on on v2, or hold until v2 is back."""
         serving = self.workers[path] is worker
         self.canary_workers.discard(worker)
@@ -288,8 +292,12 @@ class Cell:
             for session in list(self.registry):  # on their way there, or still in a worker that was being replaced
                 if "v3" in (session.path, session.target):
                     session.move("v2", "v3_unavailable")
-        self.on_available(path, death)
+        self._observer.path_changed(path, death)
         self._note_canary_left()
+
+    def path_unavailable(self, path: PathName, reason: str, restarts: int) -> None:
+        """Only the words: sessions are told by `path_down`."""
+        self._unavailable[path] = reason, restarts
 
     def holds(self, worker: Worker) -> bool:
         """Whether any session still runs in this worker."""
@@ -315,9 +323,9 @@ class Cell:
 
     def _look(self) -> View:
         """The view, after whatever came while this process stood still."""
-        if self.look is not None:
+        if self._lookout is not None:
             self._looked_at = self.clock()
-            self.look()
+            self._lookout.look()
         return self.view
 
     def _effective(self) -> View:
@@ -374,9 +382,8 @@ class Cell:
     async def _canary_worker_empty(self) -> bool:
         """Every living worker of v3 was asked just now and holds nothing; a dead one holds nothing either."""
         for worker in list(self.canary_workers):
-            asked: BarrierWorker = worker  # type: ignore[assignment]  # the host gives whole handles
             try:
-                if await asked.barrier(BARRIER_TIMEOUT_S) != 0:
+                if await worker.barrier(BARRIER_TIMEOUT_S) != 0:
                     return False
             except (TimeoutError, ConnectionError):
                 if worker in self.canary_workers:
@@ -407,10 +414,23 @@ class Cell:
         return self.registry.users_on(path)
 
     def path_state(self, path: PathName) -> PathState:
-        count, users = len(self.registry.on[path]), len(self.users_on(path))
-        if self.host is None:
-            return PathState(self.workers[path] is not None, None, None, count, users, None, None, 0, None)
-        return replace(self.host.state_of(path), sessions=count, users=users)
+        sessions, users = len(self.registry.on[path]), len(self.users_on(path))
+        worker = self.workers[path]
+        if worker is None:
+            reason, restarts = self._unavailable[path]
+            return PathState(False, reason, None, sessions, users, None, None, restarts, None)
+        return PathState(
+            available=True,
+            reason=None,
+            build=worker.build,
+            sessions=sessions,
+            users=users,
+            memory_bytes=worker.memory_bytes,
+            session_memory_bytes=worker.session_memory_bytes,
+            restarts=worker.restarts,
+            uptime_s=worker.uptime_s,
+            exports_state=worker.exports_state,
+        )
 
     def _session_view(self, session: Session) -> SessionView:
         return SessionView(

@@ -238,7 +238,7 @@ def test_a_rollback_ends_what_still_runs_for_nobody(answered: bool) -> None:
     else:
         cell.advance(CANCEL_GRACE_S)
         assert Close([(session.key, run.epoch)]) in cell.v3.sent
-    assert cell.ended_keys == [session.key]
+    assert cell.told.ended_keys == [session.key]
     assert (cell.registry.on["v3"], cell.registry.on["v2"], cell.v3.held) == (set(), set(), {})
 
 
@@ -376,7 +376,7 @@ def test_when_its_path_dies_a_session_without_a_socket_ends() -> None:
     session.on_detached()
     cell.v3.die()
     assert session.recent.outcomes()[0][1] == "interrupted"
-    assert cell.ended_keys == [session.key]
+    assert cell.told.ended_keys == [session.key]
 
 
 def test_a_session_of_a_path_that_is_down_waits_from_its_first_message() -> None:
@@ -470,5 +470,5 @@ def test_the_way_of_a_handover_is_counted() -> None:
     cell.apply(View(flag=flag(0), locked=True), rollback=True)
     cell.advance(DRAIN_S)
     cell.v3.done(terminal="agent_stopped")
-    assert cell.ledger.slots[HANDOVERS["v3", "v2", "interrupted"]] == 1
-    assert cell.ledger.slots[HANDOVERS["v3", "v2", "moved"]] == 0
+    assert cell.counters.slots[HANDOVERS["v3", "v2", "interrupted"]] == 1
+    assert cell.counters.slots[HANDOVERS["v3", "v2", "moved"]] == 0
