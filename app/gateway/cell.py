@@ -348,6 +348,7 @@ class Cell:
             self._sweeps,
             sessions,
             self._decide,
+            self,
             cancel_after_s=cancel_after_s,
             per_second=per_second,
             done=self._note_canary_left,
@@ -414,7 +415,7 @@ class Cell:
         return self.registry.users_on(path)
 
     def path_state(self, path: PathName) -> PathState:
-        sessions, users = len(self.registry.on[path]), len(self.users_on(path))
+        sessions, users = len(self.registry.on[path]), self.registry.user_count(path)
         worker = self.workers[path]
         if worker is None:
             reason, restarts = self._unavailable[path]

@@ -84,6 +84,15 @@ class HandTime:
         """In how many seconds the timers fire that still would."""
         return sorted(at - self.now for at, _, timer in self._timers if not timer.cancelled)
 
+    def turn(self) -> None:
+        """One turn of the loop: what is due by now, without what it makes due."""
+        due = sorted(timer for timer in self._timers if timer[0] <= self.now)
+        self._timers = [timer for timer in self._timers if timer not in due]
+        heapq.heapify(self._timers)
+        for _, _, timer in due:
+            if not timer.cancelled:
+                timer.call()
+
     def advance(self, seconds: float) -> None:
         """Let time pass; timers fire in order, each at its time."""
         until = self.now + seconds

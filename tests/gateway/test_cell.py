@@ -12,7 +12,7 @@ from app.gateway.session import CANCEL_GRACE_S, Session, SessionState
 from app.gateway.sweep import SLICE_S, SweepReport
 from app.metrics.counters import ADMISSIONS
 from app.pool.state import PathState
-from rollout.assign import View
+from rollout.assign import FlagRule, View
 from tests.gateway.harness import HandCell, flag, frame, with_settings
 
 LOCKED = View(locked=True, flag=flag(100))
@@ -23,45 +23,34 @@ def connect_users(cell: HandCell, size: int) -> list[Session]:
     return [cell.connect(f"u{number}")[0] for number in range(1, size + 1)]
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - the loop's own turns and timers are what is awaited
-        await asyncio.sleep(0)
-
-
 # -- sweeps -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_sweep_of_ten_thousand_never_holds_the_loop_longer_than_its_slice(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cell = HandCell(percentage=100)
+def test_a_sweep_of_ten_thousand_never_holds_the_loop_longer_than_its_slice() -> None:
+    hashed = 0
+
+    def slow_hash(user: str) -> int:
+        nonlocal hashed
+        hashed += 1
+        cell.time.now += SESSION_COST_S
+        return 50
+
+    cell = HandCell(bucket_of=slow_hash)
     connect_users(cell, 10_000)
-    turn, now, longest = 0, 0.0, 0.0
-    turns: list[float] = [0.0]
-
-    def decided(session: Session) -> tuple[str, str]:
-        nonlocal now
-        now += SESSION_COST_S
-        turns[-1] += SESSION_COST_S
-        return decide(session)
-
-    decide = cell._decide
-    monkeypatch.setattr(sweep_module, "monotonic", lambda: now)
-    monkeypatch.setattr(cell, "_decide", decided)
-    sweep = cell.apply(LOCKED, rollback=True)
+    hashed, began = 0, cell.now
+    sweep = cell.apply(View(flag=FlagRule("other", 100, True, True, key=("other",))))
+    turns = [cell.now - began]
     assert 0 < sweep.decided < 10_000
-    while cell.registry.on["v3"]:
-        turns.append(0.0)
-        turn += 1
-        await asyncio.sleep(0)
-    longest = max(turns)
-    assert longest <= SLICE_S + 32 * SESSION_COST_S
-    assert turn >= 10_000 * SESSION_COST_S / SLICE_S - 1
-    assert len(cell.registry.on["v2"]) == 10_000
-    assert cell.moving() == 0
+    while cell.moving():
+        began = cell.now
+        cell.time.turn()
+        turns.append(cell.now - began)
+    assert hashed == len(cell.registry.on["v3"]) == 10_000
+    assert max(turns) <= SLICE_S + 32 * SESSION_COST_S
+    assert len(turns) >= 10_000 * SESSION_COST_S / SLICE_S - 1
 
 
-async def test_new_sessions_and_messages_follow_the_new_view_before_the_sweep_reaches_them(
+def test_new_sessions_and_messages_follow_the_new_view_before_the_sweep_reaches_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cell = HandCell(percentage=100)
@@ -73,7 +62,8 @@ async def test_new_sessions_and_messages_follow_the_new_view_before_the_sweep_re
     last.receive(frame())
     assert (cell.v3.runs, cell.v2.run.session) == ([], last.key)
     assert cell.connect("new")[0].path == "v2"
-    await until(lambda: not cell.registry.on["v3"])
+    cell.advance(0)
+    assert not cell.registry.on["v3"]
 
 
 def test_the_counts_of_a_sweep_say_who_is_to_move_and_who_has() -> None:
@@ -98,34 +88,76 @@ def test_a_user_s_sessions_move_alike_and_every_one_has_its_reason() -> None:
     assert [view.reason for view in cell.sessions() if view.user_id != "u1"] == ["flag", "flag"]
 
 
-async def test_a_paced_ramp_hands_over_its_share_a_second_and_is_overtaken_by_a_rollback() -> None:
+def test_a_paced_ramp_hands_over_its_share_a_second_and_is_overtaken_by_a_rollback() -> None:
     cell = HandCell()
     connect_users(cell, 50)
     sweep = cell.apply(View(flag=flag(100)), per_second=100)
     assert (sweep.to_move, len(cell.registry.on["v3"])) == (50, 10)
     assert cell.moving() == 40
-    await until(lambda: len(cell.registry.on["v3"]) == 20)
+    cell.advance(0.1)
+    assert len(cell.registry.on["v3"]) == 20
     assert cell.connect("new")[0].path == "v3", "new sessions are never paced"
     cell.apply(LOCKED, rollback=True)
     assert (len(cell.registry.on["v3"]), cell.moving()) == (0, 0)
+    cell.advance(1)
+    assert len(cell.registry.on["v3"]) == 0
 
 
-async def test_a_paced_ramp_does_not_go_on_to_a_path_that_died() -> None:
+@pytest.mark.parametrize("per_second", [1, 4, 9, 10, 12, 15, 19, 20, 333])
+def test_a_paced_ramp_keeps_its_pace_to_the_session(per_second: int) -> None:
+    cell = HandCell()
+    connect_users(cell, 5 * per_second)
+    cell.apply(View(flag=flag(100)), per_second=per_second)
+    first = len(cell.registry.on["v3"])
+    assert first == max(1, per_second // 10)
+    cell.advance(0.05)  # past the turn that falls on the second
+    for second in (1, 2, 3):
+        cell.advance(1)
+        assert abs(len(cell.registry.on["v3"]) - first - second * per_second) <= 1
+
+
+def test_a_paced_ramp_makes_up_for_a_short_pause_and_not_for_a_long_one() -> None:
+    cell = HandCell()
+    connect_users(cell, 100)
+    cell.apply(View(flag=flag(100)), per_second=10)
+    cell.time.now += 0.5
+    cell.time.turn()
+    assert len(cell.registry.on["v3"]) == 1 + 5
+    cell.time.now += 60
+    cell.time.turn()
+    assert len(cell.registry.on["v3"]) == 1 + 5 + 10
+
+
+def test_a_fast_ramp_leaves_room_for_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = HandCell()
+    connect_users(cell, 1000)
+    monkeypatch.setattr(sweep_module, "SLICE_S", -1.0)
+    cell.apply(View(flag=flag(100)), per_second=1_000_000)
+    for _ in range(1000 + 1000 // 32):
+        before = len(cell.registry.on["v3"])
+        cell.time.turn()
+        assert len(cell.registry.on["v3"]) - before <= 1, "the slice was over after each session"
+    assert len(cell.registry.on["v3"]) == 1000
+
+
+def test_a_paced_ramp_does_not_go_on_to_a_path_that_died() -> None:
     cell = HandCell()
     sessions = connect_users(cell, 20)
     cell.apply(View(flag=flag(100)), per_second=100)
     cell.v3.die()
-    await until(lambda: cell.moving() == 0)
+    cell.advance(1)
+    assert cell.moving() == 0
     assert {(session.path, session.state) for session in sessions} == {("v2", SessionState.ACTIVE)}
 
 
-async def test_a_session_that_ends_before_its_turn_leaves_nothing_behind() -> None:
+def test_a_session_that_ends_before_its_turn_leaves_nothing_behind() -> None:
     cell = HandCell()
     sessions = connect_users(cell, 20)
     cell.apply(View(flag=flag(100)), per_second=100)
     for session in sessions:
         session.on_detached()
-    await until(lambda: cell.moving() == 0)
+    cell.advance(1)
+    assert cell.moving() == 0
     assert cell.registry.on == {"v2": set(), "v3": set()}
 
 
@@ -385,7 +417,7 @@ async def test_a_session_that_slips_in_while_the_barrier_is_awaited_verifies_not
     task = asyncio.create_task(cell.verify(cell.apply(LOCKED, rollback=True)))
     await asked.wait()
     slipped, _ = cell.connect("u2")
-    slipped._bind("v3", "flag", "moved")
+    slipped.move("v3", "flag")
     answer.set()
     for _ in range(5):
         await asyncio.sleep(0)

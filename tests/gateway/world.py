@@ -260,6 +260,10 @@ class World:
         if self.session.key in self.cell.registry.by_key:
             expect(self.session in on[self.session.path], "a session is indexed on its path")
         expect(len(on["v2"]) + len(on["v3"]) == len(self.cell.registry), "the index holds each session once")
+        for path in ("v2", "v3"):
+            users = {session.user_id for session in on[path]}
+            expect(self.cell.users_on(path) == users, "the users of a path are those of its sessions")
+            expect(self.cell.path_state(path).users == len(users), "each user is counted once")
         expect(len(set(self.cell.told.ended_keys)) == len(self.cell.told.ended_keys), "a session ends once")
         if self.locked_at is not None and self.cell.now > self.locked_at + SETTINGS.drain_s + CANCEL_GRACE_S:
             expect(not on["v3"], "a rollback leaves nobody on v3 after its deadline")
