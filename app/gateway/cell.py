@@ -1,7 +1,6 @@
 """One cell: its sessions, the workers they run in, and the view by which they are assigned.
 
-It connects the session machines with the workers' links and the ledger and carries out sweeps; it parses no message,
-knows no web framework, and decides nothing about percentages: the view is given to it.
+It connects the sessions with the workers' links and the counters, and carries out sweeps. The view is given to it.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from time import monotonic, time
 from typing import Literal
 
 from app.errors import IllegalTransition
+from app.gateway.canary_watch import CanaryWatch
 from app.gateway.codec import JsonCodec
 from app.gateway.identity import Identity
 from app.gateway.message import AcceptedMessage
@@ -44,11 +44,8 @@ from rollout.views import SessionView
 INPUT_FACTOR = 10
 """A client may send this many times the message rate of anything (pings, refused frames); beyond it, 1008."""
 
-LOOK_S = 0.2
-"""A loop that did not come by for so long may have missed a rollback."""
-BARRIER_TIMEOUT_S = 1.0
-BARRIER_AGAIN_S = 0.02
-"""A worker that still holds sessions, or does not answer, is asked again after this."""
+PAUSE_S = 0.2
+"""When this process stood still for so long, others may have rolled back meanwhile."""
 
 
 class Cell:
@@ -73,12 +70,11 @@ class Cell:
         self.name = name
         self.settings = settings
         self.counters = counters
-        self.registry = SessionIndex()
+        self.index = SessionIndex()
+        self._canary = CanaryWatch(self.index.on["v3"])
         self.codec = JsonCodec()
         self.limits = settings
         self.workers: dict[PathName, PathWorker | None] = {"v2": None, "v3": None}
-        self.canary_workers: set[PathWorker] = set()
-        """Every worker of v3 that lives, also one that is being replaced."""
         self.locked = False
         self.clock = clock
         self.wall_clock = wall_clock
@@ -89,8 +85,8 @@ class Cell:
         self._unavailable: dict[PathName, tuple[str, int]] = {"v2": ("not started", 0), "v3": ("not started", 0)}
         """Why nobody serves a path, for a person, and its restarts so far; holds while its worker is None."""
         self._hash_bucket = hash_bucket
-        self._given = View(forced=settings.forced)
-        self.view = self._given
+        self._given_view = View(forced=settings.forced)
+        self.view = self._given_view
         self._move_existing = True
         self._loop: asyncio.AbstractEventLoop | None = None
         per_second = settings.rate_messages_per_minute / 60
@@ -98,9 +94,7 @@ class Cell:
         self._input_rates = Buckets(per_second * INPUT_FACTOR, settings.rate_messages_burst * INPUT_FACTOR)
         self._sweep: RunningSweep | None = None
         self._sweeps = 0
-        self._last_canary_admission = 0.0
-        self._looked_at = 0.0
-        self._canary_left = asyncio.Event()
+        self._others_heard_at = 0.0
         self._unstarted: dict[PathName, dict[int, float]] = {"v2": {}, "v3": {}}
         self._when_finished: dict[int, Callable[[], None]] = {}
 
@@ -120,10 +114,10 @@ class Cell:
         view, flag = self.view, self.view.flag
         bucket = self._hash_bucket(flag.group_id if flag else self.settings.flag, identity.user_id)
         assignment = assign(identity.user_id, view, bucket)
-        if assignment.path == "v3" and self._look() is not view:
+        if assignment.path == "v3" and self._hear_others() is not view:
             assignment = assign(identity.user_id, self.view, bucket)
         setup = SessionSetup(
-            key=self.registry.new_key(),
+            key=self.index.new_key(),
             identity=identity,
             client=ClientConnection(socket, connection_id, self.wall_clock(), resume_token),
             assignment=assignment,
@@ -134,26 +128,26 @@ class Cell:
             transport=transport,
         )
         session = Session(setup, self) if saved is None else Session.resume(saved, setup, self)
-        self.registry.add(session)
+        self.index.add(session)
         if transport == "websocket":
             self._admitted(session)
         return session
 
     def __len__(self) -> int:
         """Live sessions."""
-        return len(self.registry)
+        return len(self.index)
 
     def sockets_of(self, user_id: str) -> int:
         """Open WebSockets of one user; messages over HTTP are not counted."""
-        sessions = self.registry.of_user(user_id)
+        sessions = self.index.of_user(user_id)
         return sum(1 for session in sessions if session.socket is not None and session.transport == "websocket")
 
     def ended(self, session: Session) -> None:
-        self.registry.remove(session)
+        self.index.remove(session)
         self._when_finished.pop(session.key, None)
         self._unstarted["v2"].pop(session.key, None)
         self._unstarted["v3"].pop(session.key, None)
-        self._note_canary_left()
+        self._canary.note()
         self._observer.session_ended(session)
 
     def when_finished(self, session: Session, call: Callable[[], None]) -> None:
@@ -163,7 +157,7 @@ class Cell:
     def close_idle(self) -> None:
         """Close what has been silent too long (1001) or whose sign-in ended (1008); called every few seconds."""
         idle_before, now = self.clock() - self.settings.idle_s, self.wall_clock()
-        for session in list(self.registry):
+        for session in list(self.index):
             if session.socket is None or session.transport == "http":
                 continue
             if session.expires_at is not None and session.expires_at <= now:
@@ -213,14 +207,14 @@ class Cell:
         self._unstarted[source].pop(session.key, None)
         if source == session.path:
             return  # to another worker of its path: nobody was admitted, no sweep asked for it
-        self.registry.moved(session, source)
+        self.index.moved(session, source)
         if self._sweep is not None:
             self._sweep.moved += 1
         if session.path == "v3":
-            self._last_canary_admission = self.clock()
+            self._canary.admitted(self.clock())
             self.counters.admission("v3", session.reason)
         else:
-            self._note_canary_left()
+            self._canary.note()
 
     def rerun(self, session: Session) -> None:
         self._unstarted["v2"].pop(session.key, None)
@@ -234,15 +228,15 @@ class Cell:
     def _admitted(self, session: Session) -> None:
         self.counters.admission(session.path, session.reason)
         if session.path == "v3":
-            self._last_canary_admission = self.clock()
+            self._canary.admitted(self.clock())
 
     # -- what workers say (PathEvents) --------------------------------------------------------------------------------
 
     def path_frames(self, path: PathName, frames: list[Traffic]) -> None:
         """Raises `IllegalTransition` when the worker broke the protocol, after every other frame was heard."""
-        if self._lookout is not None and self.clock() - self._looked_at > LOOK_S:
-            self._look()  # a message that ends now may take its session to v3
-        by_key, unstarted = self.registry.by_key, self._unstarted[path]
+        if self._lookout is not None and self.clock() - self._others_heard_at > PAUSE_S:
+            self._hear_others()  # a message that ends now may take its session to v3
+        by_key, unstarted = self.index.by_key, self._unstarted[path]
         broken: IllegalTransition | None = None
         for frame in frames:
             session = by_key.get(frame.session)
@@ -266,8 +260,8 @@ class Cell:
         before = self.workers[path]
         self.workers[path] = worker
         if path == "v3":
-            self.canary_workers.add(worker)
-        for session in list(self.registry.on[path]):
+            self._canary.worker_up(worker)
+        for session in list(self.index.on[path]):
             if session.state is SessionState.HELD:
                 session.release()
             elif before is not None and before is not worker and session.worker is before:
@@ -279,21 +273,21 @@ class Cell:
     def path_down(self, path: PathName, worker: PathWorker, death: Death) -> None:
         """The worker is gone: its sessions go on on v2, or hold until v2 is back."""
         serving = self.workers[path] is worker
-        self.canary_workers.discard(worker)
+        self._canary.worker_gone(worker)
         if serving:
             self.workers[path] = None
         if path == "v3" and serving:
-            self.view = self._effective()
-        for session in list(self.registry.on[path]):
+            self.view = self._effective_view()
+        for session in list(self.index.on[path]):
             if session.worker is worker or (serving and session.worker is None):
                 target: PathName | None = "v2" if path == "v3" and self.workers["v3"] is None else None
                 session.on_path_lost(target, "v3_unavailable")
         if path == "v3" and serving:
-            for session in list(self.registry):  # on their way there, or still in a worker that was being replaced
+            for session in list(self.index):  # on their way there, or still in a worker that was being replaced
                 if "v3" in (session.path, session.target):
                     session.move("v2", "v3_unavailable")
         self._observer.path_changed(path, death)
-        self._note_canary_left()
+        self._canary.note()
 
     def path_unavailable(self, path: PathName, reason: str, restarts: int) -> None:
         """Only the words: sessions are told by `path_down`."""
@@ -301,7 +295,7 @@ class Cell:
 
     def holds(self, worker: Worker) -> bool:
         """Whether any session still runs in this worker."""
-        return any(session.worker is worker for session in self.registry)
+        return any(session.worker is worker for session in self.index)
 
     def oldest_unstarted_s(self, path: PathName) -> float:
         waiting = self._unstarted[path]
@@ -311,38 +305,38 @@ class Cell:
 
     def apply(self, view: View, *, rollback: bool = False, per_second: int = 0, move_existing: bool = True) -> Sweep:
         """View first, then sweep; see `app.control.ports.CellPort`."""
-        self._given = view
-        self.view = self._effective()
+        self._given_view = view
+        self.view = self._effective_view()
         self.locked = view.locked
         self._move_existing = move_existing
-        sessions: Iterable[Session] = list(self.registry)
+        sessions: Iterable[Session] = list(self.index)
         if not (move_existing or rollback or view.locked):
             sessions = []
         cancel_after_s = self.settings.drain_s if rollback or view.locked else None
         return self._start_sweep(sessions, cancel_after_s, per_second)
 
-    def _look(self) -> View:
+    def _hear_others(self) -> View:
         """The view, after whatever came while this process stood still."""
         if self._lookout is not None:
-            self._looked_at = self.clock()
+            self._others_heard_at = self.clock()
             self._lookout.look()
         return self.view
 
-    def _effective(self) -> View:
-        return replace(self._given, v3_available=self.workers["v3"] is not None)
+    def _effective_view(self) -> View:
+        return replace(self._given_view, v3_available=self.workers["v3"] is not None)
 
     def _resweep(self) -> None:
         """The canary came back: decide again, with what is in force; a rollback under way stays the same one."""
-        self.view = self._effective()
+        self.view = self._effective_view()
         if self._sweep is not None and self._sweep.rollback:
-            self._sweep.add(list(self.registry))
+            self._sweep.add(list(self.index))
         elif self._move_existing:
-            self._start_sweep(list(self.registry), None, 0)
+            self._start_sweep(list(self.index), None, 0)
 
     def _start_sweep(self, sessions: Iterable[Session], cancel_after_s: float | None, per_second: int) -> Sweep:
         if self._sweep is not None:
             self._sweep.overtake()
-            self._canary_left.set()
+            self._canary.note()
         self._sweeps += 1
         sweep = self._sweep = RunningSweep(
             self._sweeps,
@@ -351,8 +345,8 @@ class Cell:
             self,
             cancel_after_s=cancel_after_s,
             per_second=per_second,
-            done=self._note_canary_left,
-            look=self._look,
+            done=self._canary.note,
+            hear_others=self._hear_others,
         )
         sweep.run_slice()
         return sweep.snapshot()
@@ -370,52 +364,29 @@ class Cell:
         running = self._sweep
         if running is None or running.number != sweep.id:
             return SweepReport(0.0, 0.0, 0, 0, 0, verified=False)
-        while not running.overtaken.is_set():
-            self._canary_left.clear()
-            if self.registry.on["v3"] or running.waiting:
-                await self._canary_left.wait()
-            elif not await self._canary_worker_empty():
-                await asyncio.sleep(BARRIER_AGAIN_S)
-            elif not (self.registry.on["v3"] or running.overtaken.is_set()):
-                return running.report(last_admission_at=self._last_canary_admission, verified=True)
-        return running.report(last_admission_at=self._last_canary_admission, verified=False)
-
-    async def _canary_worker_empty(self) -> bool:
-        """Every living worker of v3 was asked just now and holds nothing; a dead one holds nothing either."""
-        for worker in list(self.canary_workers):
-            try:
-                if await worker.barrier(BARRIER_TIMEOUT_S) != 0:
-                    return False
-            except (TimeoutError, ConnectionError):
-                if worker in self.canary_workers:
-                    return False
-        return True
-
-    def _note_canary_left(self) -> None:
-        if not self.registry.on["v3"]:
-            self._canary_left.set()
+        return await self._canary.verify(running)
 
     def moving(self) -> int:
         waiting = self._sweep.waiting if self._sweep is not None else 0
-        return waiting + sum(1 for session in self.registry if session.target is not None)
+        return waiting + sum(1 for session in self.index if session.target is not None)
 
     # -- what pages and calls ask -------------------------------------------------------------------------------------
 
     def sessions(self) -> Iterator[SessionView]:
-        return (self._session_view(session) for session in list(self.registry))
+        return (self._session_view(session) for session in list(self.index))
 
     def sessions_of(self, user_id: str) -> list[SessionView]:
-        return [self._session_view(session) for session in self.registry.of_user(user_id)]
+        return [self._session_view(session) for session in self.index.of_user(user_id)]
 
     def buckets(self) -> Iterator[BucketRow]:
-        for user_id, sessions in self.registry.users():
+        for user_id, sessions in self.index.users():
             yield BucketRow(user_id, sessions[0].bucket, sessions[0].path, len(sessions))
 
     def users_on(self, path: PathName) -> set[str]:
-        return self.registry.users_on(path)
+        return self.index.users_on(path)
 
     def path_state(self, path: PathName) -> PathState:
-        sessions, users = len(self.registry.on[path]), self.registry.user_count(path)
+        sessions, users = len(self.index.on[path]), self.index.user_count(path)
         worker = self.workers[path]
         if worker is None:
             reason, restarts = self._unavailable[path]

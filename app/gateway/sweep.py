@@ -6,7 +6,6 @@ sessions follow the new view already and every dispatch re-checks the lock.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -85,10 +84,10 @@ class RunningSweep:
         cancel_after_s: float | None,
         per_second: int,
         done: Callable[[], None],
-        look: Callable[[], object] = lambda: None,
+        hear_others: Callable[[], object] = lambda: None,
     ) -> None:
-        """`cancel_after_s` is a rollback's; `per_second`: handovers, 0 for all at once; `look` is called before each
-        slice of anything but a rollback, and may overtake this sweep.
+        """`cancel_after_s` is a rollback's; `per_second`: handovers, 0 for all at once; `hear_others` is called before
+        each slice of anything but a rollback, and may overtake this sweep.
         """
         self.at = time.clock()
         self.number = number
@@ -98,7 +97,7 @@ class RunningSweep:
         self.moved = 0
         self.interrupted = 0
         self.closed = 0
-        self.overtaken = asyncio.Event()
+        self.overtaken = False
         self._todo = deque(sessions)
         self._paced: deque[Session] = deque()
         self._decide = decide
@@ -109,7 +108,7 @@ class RunningSweep:
         """Sessions that may be handed over now; what is left of a whole one counts in the next turn."""
         self._shared_at = self.at
         self._done = done
-        self._look = look
+        self._hear_others = hear_others
         self._timer: Timer | None = None
 
     def add(self, sessions: Iterable[Session]) -> None:
@@ -122,7 +121,7 @@ class RunningSweep:
         """Decide and move until the slice is over; go on in a later turn."""
         self._timer = None
         if not self.rollback:
-            self._look()
+            self._hear_others()
         clock = self._time.clock
         deadline = clock() + SLICE_S
         todo, decide, cancel_after_s = self._todo, self._decide, self._cancel_after_s
@@ -153,7 +152,7 @@ class RunningSweep:
     def _run_paced(self) -> None:
         """Hand over as many sessions as the time that has passed allows."""
         self._timer = None
-        self._look()
+        self._hear_others()
         now = self._time.clock()
         self._share += min(now - self._shared_at, CATCH_UP_S) * self._per_second
         self._shared_at = now
@@ -181,7 +180,7 @@ class RunningSweep:
             self._timer = None
         self._todo.clear()
         self._paced.clear()
-        self.overtaken.set()
+        self.overtaken = True
 
     def snapshot(self) -> Sweep:
         return Sweep(

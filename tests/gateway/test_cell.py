@@ -45,7 +45,7 @@ def test_a_sweep_of_ten_thousand_never_holds_the_loop_longer_than_its_slice() ->
         began = cell.now
         cell.time.turn()
         turns.append(cell.now - began)
-    assert hashed == len(cell.registry.on["v3"]) == 10_000
+    assert hashed == len(cell.index.on["v3"]) == 10_000
     assert max(turns) <= SLICE_S + 32 * SESSION_COST_S
     assert len(turns) >= 10_000 * SESSION_COST_S / SLICE_S - 1
 
@@ -63,7 +63,7 @@ def test_new_sessions_and_messages_follow_the_new_view_before_the_sweep_reaches_
     assert (cell.v3.runs, cell.v2.run.session) == ([], last.key)
     assert cell.connect("new")[0].path == "v2"
     cell.advance(0)
-    assert not cell.registry.on["v3"]
+    assert not cell.index.on["v3"]
 
 
 def test_the_counts_of_a_sweep_say_who_is_to_move_and_who_has() -> None:
@@ -92,15 +92,15 @@ def test_a_paced_ramp_hands_over_its_share_a_second_and_is_overtaken_by_a_rollba
     cell = HandCell()
     connect_users(cell, 50)
     sweep = cell.apply(View(flag=flag(100)), per_second=100)
-    assert (sweep.to_move, len(cell.registry.on["v3"])) == (50, 10)
+    assert (sweep.to_move, len(cell.index.on["v3"])) == (50, 10)
     assert cell.moving() == 40
     cell.advance(0.1)
-    assert len(cell.registry.on["v3"]) == 20
+    assert len(cell.index.on["v3"]) == 20
     assert cell.connect("new")[0].path == "v3", "new sessions are never paced"
     cell.apply(LOCKED, rollback=True)
-    assert (len(cell.registry.on["v3"]), cell.moving()) == (0, 0)
+    assert (len(cell.index.on["v3"]), cell.moving()) == (0, 0)
     cell.advance(1)
-    assert len(cell.registry.on["v3"]) == 0
+    assert len(cell.index.on["v3"]) == 0
 
 
 @pytest.mark.parametrize("per_second", [1, 4, 9, 10, 12, 15, 19, 20, 333])
@@ -108,12 +108,12 @@ def test_a_paced_ramp_keeps_its_pace_to_the_session(per_second: int) -> None:
     cell = HandCell()
     connect_users(cell, 5 * per_second)
     cell.apply(View(flag=flag(100)), per_second=per_second)
-    first = len(cell.registry.on["v3"])
+    first = len(cell.index.on["v3"])
     assert first == max(1, per_second // 10)
     cell.advance(0.05)  # past the turn that falls on the second
     for second in (1, 2, 3):
         cell.advance(1)
-        assert abs(len(cell.registry.on["v3"]) - first - second * per_second) <= 1
+        assert abs(len(cell.index.on["v3"]) - first - second * per_second) <= 1
 
 
 def test_a_paced_ramp_makes_up_for_a_short_pause_and_not_for_a_long_one() -> None:
@@ -122,10 +122,10 @@ def test_a_paced_ramp_makes_up_for_a_short_pause_and_not_for_a_long_one() -> Non
     cell.apply(View(flag=flag(100)), per_second=10)
     cell.time.now += 0.5
     cell.time.turn()
-    assert len(cell.registry.on["v3"]) == 1 + 5
+    assert len(cell.index.on["v3"]) == 1 + 5
     cell.time.now += 60
     cell.time.turn()
-    assert len(cell.registry.on["v3"]) == 1 + 5 + 10
+    assert len(cell.index.on["v3"]) == 1 + 5 + 10
 
 
 def test_a_fast_ramp_leaves_room_for_messages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,10 +134,10 @@ def test_a_fast_ramp_leaves_room_for_messages(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sweep_module, "SLICE_S", -1.0)
     cell.apply(View(flag=flag(100)), per_second=1_000_000)
     for _ in range(1000 + 1000 // 32):
-        before = len(cell.registry.on["v3"])
+        before = len(cell.index.on["v3"])
         cell.time.turn()
-        assert len(cell.registry.on["v3"]) - before <= 1, "the slice was over after each session"
-    assert len(cell.registry.on["v3"]) == 1000
+        assert len(cell.index.on["v3"]) - before <= 1, "the slice was over after each session"
+    assert len(cell.index.on["v3"]) == 1000
 
 
 def test_a_paced_ramp_does_not_go_on_to_a_path_that_died() -> None:
@@ -158,7 +158,7 @@ def test_a_session_that_ends_before_its_turn_leaves_nothing_behind() -> None:
         session.on_detached()
     cell.advance(1)
     assert cell.moving() == 0
-    assert cell.registry.on == {"v2": set(), "v3": set()}
+    assert cell.index.on == {"v2": set(), "v3": set()}
 
 
 def test_new_connections_only_leaves_open_sessions_where_they_are_even_when_v3_restarts() -> None:
@@ -170,7 +170,7 @@ def test_new_connections_only_leaves_open_sessions_where_they_are_even_when_v3_r
     cell.bring_up("v3")
     assert old.path == "v2"
     cell.apply(LOCKED, rollback=True, move_existing=False)
-    assert not cell.registry.on["v3"]
+    assert not cell.index.on["v3"]
 
 
 def test_the_bucket_is_hashed_once_until_the_rule_changes() -> None:

@@ -394,7 +394,7 @@ async def test_a_reader_too_slow_for_its_session_is_closed_with_1013_and_may_com
         ready = await client.frame()
         client.send(text(frame("chat", "m1")))
         assert b'"ack"' in (await client.frame()).data
-        [session] = cell.registry
+        [session] = cell.index
         cell.v2.started()
         for _ in range(2000):
             cell.v2.event(pad="x" * 50_000)

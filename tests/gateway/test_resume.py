@@ -227,7 +227,7 @@ async def test_a_client_that_is_gone_before_it_is_seated_leaves_nothing() -> Non
     gone = Client()
     gone.gone = True
     await gateway.enter(client=gone)
-    assert len(gateway.cell.registry) == 0
+    assert len(gateway.cell.index) == 0
 
 
 async def test_a_client_that_is_gone_again_while_its_message_runs_may_come_back_again() -> None:

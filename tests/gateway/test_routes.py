@@ -39,7 +39,7 @@ class LiveCell(HandCell):
         return worker
 
     def sockets(self) -> int:
-        return len(self.registry)
+        return len(self.index)
 
 
 class Answering(HandWorker):

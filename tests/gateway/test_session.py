@@ -373,7 +373,7 @@ def test_a_socket_that_is_full_at_the_terminal_event_ends_its_session_once() -> 
     client.backlog = 1025
     cell.v2.done()
     assert cell.told.ended_keys == [session.key]
-    assert {path: len(sessions) for path, sessions in cell.registry.on.items()} == {"v2": 0, "v3": 0}
+    assert {path: len(sessions) for path, sessions in cell.index.on.items()} == {"v2": 0, "v3": 0}
 
 
 def test_an_interrupted_message_may_be_sent_again_even_when_telling_ended_the_session() -> None:

@@ -34,7 +34,7 @@ def test_the_state_of_a_path_does_not_walk_through_its_sessions() -> None:
     cell = HandCell()
     for number in range(3):
         cell.connect(f"u{number}")
-    cell.registry.on["v2"] = Counted(cell.registry.on["v2"])
+    cell.index.on["v2"] = Counted(cell.index.on["v2"])
     assert cell.path_state("v2").users == 3
 
 

@@ -239,7 +239,7 @@ def test_a_rollback_ends_what_still_runs_for_nobody(answered: bool) -> None:
         cell.advance(CANCEL_GRACE_S)
         assert Close([(session.key, run.epoch)]) in cell.v3.sent
     assert cell.told.ended_keys == [session.key]
-    assert (cell.registry.on["v3"], cell.registry.on["v2"], cell.v3.held) == (set(), set(), {})
+    assert (cell.index.on["v3"], cell.index.on["v2"], cell.v3.held) == (set(), set(), {})
 
 
 def test_a_ramp_decided_while_nobody_listened_is_carried_out_when_the_client_is_back() -> None:
@@ -257,7 +257,7 @@ def test_a_session_that_ended_is_not_indexed_again_by_a_late_decision() -> None:
     cell, session, _ = on_canary()
     session.on_detached()
     assert session.move("v2", "flag") is True
-    assert cell.registry.on == {"v2": set(), "v3": set()}
+    assert cell.index.on == {"v2": set(), "v3": set()}
 
 
 def test_every_dispatch_checks_the_lock_again() -> None:

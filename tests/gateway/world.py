@@ -256,10 +256,10 @@ class World:
         for index in range(self.read, len(self.client.frames)):
             self._read_event(index, json.loads(self.client.frames[index]))
         self.read = len(self.client.frames)
-        on = self.cell.registry.on
-        if self.session.key in self.cell.registry.by_key:
+        on = self.cell.index.on
+        if self.session.key in self.cell.index.by_key:
             expect(self.session in on[self.session.path], "a session is indexed on its path")
-        expect(len(on["v2"]) + len(on["v3"]) == len(self.cell.registry), "the index holds each session once")
+        expect(len(on["v2"]) + len(on["v3"]) == len(self.cell.index), "the index holds each session once")
         for path in ("v2", "v3"):
             users = {session.user_id for session in on[path]}
             expect(self.cell.users_on(path) == users, "the users of a path are those of its sessions")
