@@ -58,12 +58,12 @@ class Admission:
     def __init__(
         self,
         settings: Settings,
-        crowd: Occupancy,
+        occupancy: Occupancy,
         new_thread: Callable[[str], str],
         owns_thread: Callable[[str, str], bool],
     ) -> None:
         self._settings = settings
-        self._crowd = crowd
+        self._occupancy = occupancy
         self._new_thread = new_thread
         self._owns_thread = owns_thread
         self._proxies = parse_networks(settings.trusted_proxies)
@@ -79,10 +79,11 @@ class Admission:
         if not resuming:
             self._check_rate(caller)
         identity = await self._sign_in(caller)
-        if len(self._crowd) >= self._settings.max_sessions:
+        if len(self._occupancy) >= self._settings.max_sessions:
             raise AdmissionRefused(503, "the service is full; try again later")
-        if socket and not resuming and self._crowd.sockets_of(identity.user_id) >= self._settings.connections_per_user:
-            raise AdmissionRefused(429, f"at most {self._settings.connections_per_user} connections per user")
+        limit = self._settings.connections_per_user
+        if socket and not resuming and self._occupancy.sockets_of(identity.user_id) >= limit:
+            raise AdmissionRefused(429, f"at most {limit} connections per user")
         return identity
 
     def _check_origin(self, caller: Caller) -> None:

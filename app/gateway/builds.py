@@ -70,7 +70,7 @@ class CellBuilds:
         candidate = await self._preparing
         self._preparing = None
         begun_at = monotonic()
-        moved = len(self._cell.registry.on[CANARY])
+        moved = len(self._cell.index.on[CANARY])
         old = self._hosts[CANARY].adopt(candidate)
         if old is not None:
             while old.alive and self._cell.holds(old):  # noqa: ASYNC110 - as long as its longest message
@@ -120,7 +120,7 @@ class CellBuilds:
         # Samples, not a customer's document: a document is refused for anybody but its user.
         old, stable = self._hosts[CANARY].worker, self._hosts[STABLE].worker
         sample = (old.sample if old is not None else None) or (stable.sample if stable is not None else None)
-        if not candidate.exports_state and not self._cell.registry.on[CANARY]:
+        if not candidate.exports_state and not self._cell.index.on[CANARY]:
             sample = None  # nobody is there whose state it would have to take over
         await self._restores(candidate, sample, "the new build cannot restore the state of the sessions it would get")
         if stable is not None:

@@ -1,7 +1,6 @@
 """One cell: its sessions, the workers they run in, and the view by which they are assigned.
 
-It connects the session machines with the workers' links and the ledger and carries out sweeps; it parses no message,
-knows no web framework, and decides nothing about percentages: the view is given to it.
+It connects the sessions with the workers' links and the counters, and carries out sweeps. The view is given to it.
 """
 
 from __future__ import annotations
@@ -10,13 +9,24 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from time import monotonic, time
-from typing import Literal, Protocol
+from typing import Literal
 
 from app.errors import IllegalTransition
+from app.gateway.canary_watch import CanaryWatch
 from app.gateway.codec import JsonCodec
 from app.gateway.identity import Identity
 from app.gateway.message import AcceptedMessage
-from app.gateway.ports import BucketRow, Charge, HandoverOutcome, Socket, Timer, Worker
+from app.gateway.ports import (
+    BucketRow,
+    CellObserver,
+    Charge,
+    HandoverOutcome,
+    Lookout,
+    PathWorker,
+    Socket,
+    Timer,
+    Worker,
+)
 from app.gateway.rate_limits import Buckets
 from app.gateway.saved_session import SavedSession
 from app.gateway.session import ClientConnection, Session, SessionSetup, SessionState
@@ -34,23 +44,8 @@ from rollout.views import SessionView
 INPUT_FACTOR = 10
 """A client may send this many times the message rate of anything (pings, refused frames); beyond it, 1008."""
 
-LOOK_S = 0.2
-"""A loop that did not come by for so long may have missed a rollback."""
-BARRIER_TIMEOUT_S = 1.0
-BARRIER_AGAIN_S = 0.02
-"""A worker that still holds sessions, or does not answer, is asked again after this."""
-
-
-class BarrierWorker(Worker, Protocol):
-    """What the cell asks of a worker's handle."""
-
-    async def barrier(self, timeout_s: float) -> int: ...
-
-
-class PathStates(Protocol):
-    """What the cell asks of the host of its workers."""
-
-    def state_of(self, path: PathName) -> PathState: ...
+PAUSE_S = 0.2
+"""When this process stood still for so long, others may have rolled back meanwhile."""
 
 
 class Cell:
@@ -60,33 +55,38 @@ class Cell:
         self,
         name: str,
         settings: Settings,
-        ledger: Counters,
+        counters: Counters,
         owns_thread: Callable[[str, str], bool],
         hash_bucket: Callable[[str, str], int],
+        *,
+        observer: CellObserver[Session],
+        lookout: Lookout | None = None,
+        clock: Callable[[], float] = monotonic,
+        wall_clock: Callable[[], float] = time,
     ) -> None:
+        """`owns_thread(user, thread)`; `hash_bucket(group, user)` gives 1..100; without a `lookout` no other cell is
+        there to be heard. `clock` gives monotonic seconds, `wall_clock` Unix seconds.
+        """
         self.name = name
         self.settings = settings
-        self.ledger = ledger
-        self.registry = SessionIndex()
+        self.counters = counters
+        self.index = SessionIndex()
+        self._canary = CanaryWatch(self.index.on["v3"])
         self.codec = JsonCodec()
         self.limits = settings
-        self.workers: dict[PathName, Worker | None] = {"v2": None, "v3": None}
-        self.canary_workers: set[Worker] = set()
-        """Every worker of v3 that lives, also one that is being replaced."""
+        self.workers: dict[PathName, PathWorker | None] = {"v2": None, "v3": None}
         self.locked = False
-        self.clock = monotonic
-        self.wall_clock = time
+        self.clock = clock
+        self.wall_clock = wall_clock
         self.owns_thread = owns_thread
-        self.host: PathStates | None = None
-        self.on_available: Callable[[PathName, Death | None], None] = lambda path, death: None
-        """Told after a path came up (None) or went down."""
-        self.on_commit: Callable[[Session], None] = lambda session: None
-        self.on_end: Callable[[Session], None] = lambda session: None
-        self.look: Callable[[], None] | None = None
-        """Called before anybody is admitted to v3: hears what others said while this process did not run."""
+        self._observer = observer
+        self._lookout = lookout
+        """Asked before anybody is admitted to v3."""
+        self._unavailable: dict[PathName, tuple[str, int]] = {"v2": ("not started", 0), "v3": ("not started", 0)}
+        """Why nobody serves a path, for a person, and its restarts so far; holds while its worker is None."""
         self._hash_bucket = hash_bucket
-        self._given = View(forced=settings.forced)
-        self.view = self._given
+        self._given_view = View(forced=settings.forced)
+        self.view = self._given_view
         self._move_existing = True
         self._loop: asyncio.AbstractEventLoop | None = None
         per_second = settings.rate_messages_per_minute / 60
@@ -94,9 +94,7 @@ class Cell:
         self._input_rates = Buckets(per_second * INPUT_FACTOR, settings.rate_messages_burst * INPUT_FACTOR)
         self._sweep: RunningSweep | None = None
         self._sweeps = 0
-        self._last_canary_admission = 0.0
-        self._looked_at = 0.0
-        self._canary_left = asyncio.Event()
+        self._others_heard_at = 0.0
         self._unstarted: dict[PathName, dict[int, float]] = {"v2": {}, "v3": {}}
         self._when_finished: dict[int, Callable[[], None]] = {}
 
@@ -116,10 +114,10 @@ class Cell:
         view, flag = self.view, self.view.flag
         bucket = self._hash_bucket(flag.group_id if flag else self.settings.flag, identity.user_id)
         assignment = assign(identity.user_id, view, bucket)
-        if assignment.path == "v3" and self._look() is not view:
+        if assignment.path == "v3" and self._hear_others() is not view:
             assignment = assign(identity.user_id, self.view, bucket)
         setup = SessionSetup(
-            key=self.registry.new_key(),
+            key=self.index.new_key(),
             identity=identity,
             client=ClientConnection(socket, connection_id, self.wall_clock(), resume_token),
             assignment=assignment,
@@ -130,27 +128,27 @@ class Cell:
             transport=transport,
         )
         session = Session(setup, self) if saved is None else Session.resume(saved, setup, self)
-        self.registry.add(session)
+        self.index.add(session)
         if transport == "websocket":
             self._admitted(session)
         return session
 
     def __len__(self) -> int:
         """Live sessions."""
-        return len(self.registry)
+        return len(self.index)
 
     def sockets_of(self, user_id: str) -> int:
         """Open WebSockets of one user; messages over HTTP are not counted."""
-        sessions = self.registry.of_user(user_id)
+        sessions = self.index.of_user(user_id)
         return sum(1 for session in sessions if session.socket is not None and session.transport == "websocket")
 
     def ended(self, session: Session) -> None:
-        self.registry.remove(session)
+        self.index.remove(session)
         self._when_finished.pop(session.key, None)
         self._unstarted["v2"].pop(session.key, None)
         self._unstarted["v3"].pop(session.key, None)
-        self._note_canary_left()
-        self.on_end(session)
+        self._canary.note()
+        self._observer.session_ended(session)
 
     def when_finished(self, session: Session, call: Callable[[], None]) -> None:
         """Call this in the turn after the session's next terminal event."""
@@ -159,7 +157,7 @@ class Cell:
     def close_idle(self) -> None:
         """Close what has been silent too long (1001) or whose sign-in ended (1008); called every few seconds."""
         idle_before, now = self.clock() - self.settings.idle_s, self.wall_clock()
-        for session in list(self.registry):
+        for session in list(self.index):
             if session.socket is None or session.transport == "http":
                 continue
             if session.expires_at is not None and session.expires_at <= now:
@@ -175,7 +173,7 @@ class Cell:
         return self._loop.call_later(seconds, call)
 
     def rejected(self, session: Session) -> None:
-        self.ledger.message(session.path, session.transport, "rejected")
+        self.counters.message(session.path, session.transport, "rejected")
 
     def dispatched(self, session: Session) -> None:
         self._unstarted[session.path][session.key] = self.clock()
@@ -183,7 +181,7 @@ class Cell:
             self._admitted(session)
 
     def finished(self, session: Session, message: AcceptedMessage, charge: Charge, done: Done | None) -> None:
-        self.ledger.message(message.path, session.transport, charge, self.clock() - message.accepted_at)
+        self.counters.message(message.path, session.transport, charge, self.clock() - message.accepted_at)
         self._unstarted[message.path].pop(session.key, None)
         handed_over = session.target is not None and message.dispatched_at > 0.0
         # Cancelled at the deadline, or cut off because the worker died while the rollback waited for it.
@@ -192,31 +190,31 @@ class Cell:
             self._sweep.interrupted += 1
         if done is not None and done.error is not None:
             code, fingerprint, reference = done.error
-            self.ledger.error(message.path, code, fingerprint, reference, session.user_id, now=self.wall_clock())
+            self.counters.error(message.path, code, fingerprint, reference, session.user_id, now=self.wall_clock())
         elif charge == "error":
-            self.ledger.error(message.path, "interrupted", "path lost", "", session.user_id, now=self.wall_clock())
+            self.counters.error(message.path, "interrupted", "path lost", "", session.user_id, now=self.wall_clock())
         if (waiter := self._when_finished.pop(session.key, None)) is not None:
             self.later(0, waiter)
         if done is not None and not done.restored:
             other: PathName = "v2" if message.path == "v3" else "v3"
-            self.ledger.handover(other, message.path, "identity", 0.0)
+            self.counters.handover(other, message.path, "identity", 0.0)
 
     def committed(self, session: Session) -> None:
-        self.on_commit(session)
+        self._observer.session_committed(session)
 
     def rebound(self, session: Session, source: PathName, outcome: HandoverOutcome, waited_s: float) -> None:
-        self.ledger.handover(source, session.path, outcome, waited_s)
+        self.counters.handover(source, session.path, outcome, waited_s)
         self._unstarted[source].pop(session.key, None)
         if source == session.path:
             return  # to another worker of its path: nobody was admitted, no sweep asked for it
-        self.registry.moved(session, source)
+        self.index.moved(session, source)
         if self._sweep is not None:
             self._sweep.moved += 1
         if session.path == "v3":
-            self._last_canary_admission = self.clock()
-            self.ledger.admission("v3", session.reason)
+            self._canary.admitted(self.clock())
+            self.counters.admission("v3", session.reason)
         else:
-            self._note_canary_left()
+            self._canary.note()
 
     def rerun(self, session: Session) -> None:
         self._unstarted["v2"].pop(session.key, None)
@@ -228,22 +226,22 @@ class Cell:
             self._sweep.closed += 1
 
     def _admitted(self, session: Session) -> None:
-        self.ledger.admission(session.path, session.reason)
+        self.counters.admission(session.path, session.reason)
         if session.path == "v3":
-            self._last_canary_admission = self.clock()
+            self._canary.admitted(self.clock())
 
     # -- what workers say (PathEvents) --------------------------------------------------------------------------------
 
     def path_frames(self, path: PathName, frames: list[Traffic]) -> None:
         """Raises `IllegalTransition` when the worker broke the protocol, after every other frame was heard."""
-        if self.look is not None and self.clock() - self._looked_at > LOOK_S:
-            self._look()  # a message that ends now may take its session to v3
-        by_key, unstarted = self.registry.by_key, self._unstarted[path]
+        if self._lookout is not None and self.clock() - self._others_heard_at > PAUSE_S:
+            self._hear_others()  # a message that ends now may take its session to v3
+        by_key, unstarted = self.index.by_key, self._unstarted[path]
         broken: IllegalTransition | None = None
         for frame in frames:
             session = by_key.get(frame.session)
             if session is None or session.epoch != frame.epoch or session.worker is None:
-                self.ledger.stale_event()
+                self.counters.stale_event()
                 continue
             try:
                 if isinstance(frame, RunEvent):
@@ -258,42 +256,46 @@ class Cell:
         if broken is not None:
             raise broken
 
-    def path_up(self, path: PathName, worker: Worker) -> None:
+    def path_up(self, path: PathName, worker: PathWorker) -> None:
         before = self.workers[path]
         self.workers[path] = worker
         if path == "v3":
-            self.canary_workers.add(worker)
-        for session in list(self.registry.on[path]):
+            self._canary.worker_up(worker)
+        for session in list(self.index.on[path]):
             if session.state is SessionState.HELD:
                 session.release()
             elif before is not None and before is not worker and session.worker is before:
                 session.renew()
-        self.on_available(path, None)
+        self._observer.path_changed(path, None)
         if path == "v3":
             self._resweep()
 
-    def path_down(self, path: PathName, worker: Worker, death: Death) -> None:
+    def path_down(self, path: PathName, worker: PathWorker, death: Death) -> None:
         """The worker is gone: its sessions go on on v2, or hold until v2 is back."""
         serving = self.workers[path] is worker
-        self.canary_workers.discard(worker)
+        self._canary.worker_gone(worker)
         if serving:
             self.workers[path] = None
         if path == "v3" and serving:
-            self.view = self._effective()
-        for session in list(self.registry.on[path]):
+            self.view = self._effective_view()
+        for session in list(self.index.on[path]):
             if session.worker is worker or (serving and session.worker is None):
                 target: PathName | None = "v2" if path == "v3" and self.workers["v3"] is None else None
                 session.on_path_lost(target, "v3_unavailable")
         if path == "v3" and serving:
-            for session in list(self.registry):  # on their way there, or still in a worker that was being replaced
+            for session in list(self.index):  # on their way there, or still in a worker that was being replaced
                 if "v3" in (session.path, session.target):
                     session.move("v2", "v3_unavailable")
-        self.on_available(path, death)
-        self._note_canary_left()
+        self._observer.path_changed(path, death)
+        self._canary.note()
+
+    def path_unavailable(self, path: PathName, reason: str, restarts: int) -> None:
+        """Only the words: sessions are told by `path_down`."""
+        self._unavailable[path] = reason, restarts
 
     def holds(self, worker: Worker) -> bool:
         """Whether any session still runs in this worker."""
-        return any(session.worker is worker for session in self.registry)
+        return any(session.worker is worker for session in self.index)
 
     def oldest_unstarted_s(self, path: PathName) -> float:
         waiting = self._unstarted[path]
@@ -303,47 +305,48 @@ class Cell:
 
     def apply(self, view: View, *, rollback: bool = False, per_second: int = 0, move_existing: bool = True) -> Sweep:
         """View first, then sweep; see `app.control.ports.CellPort`."""
-        self._given = view
-        self.view = self._effective()
+        self._given_view = view
+        self.view = self._effective_view()
         self.locked = view.locked
         self._move_existing = move_existing
-        sessions: Iterable[Session] = list(self.registry)
+        sessions: Iterable[Session] = list(self.index)
         if not (move_existing or rollback or view.locked):
             sessions = []
         cancel_after_s = self.settings.drain_s if rollback or view.locked else None
         return self._start_sweep(sessions, cancel_after_s, per_second)
 
-    def _look(self) -> View:
+    def _hear_others(self) -> View:
         """The view, after whatever came while this process stood still."""
-        if self.look is not None:
-            self._looked_at = self.clock()
-            self.look()
+        if self._lookout is not None:
+            self._others_heard_at = self.clock()
+            self._lookout.look()
         return self.view
 
-    def _effective(self) -> View:
-        return replace(self._given, v3_available=self.workers["v3"] is not None)
+    def _effective_view(self) -> View:
+        return replace(self._given_view, v3_available=self.workers["v3"] is not None)
 
     def _resweep(self) -> None:
         """The canary came back: decide again, with what is in force; a rollback under way stays the same one."""
-        self.view = self._effective()
+        self.view = self._effective_view()
         if self._sweep is not None and self._sweep.rollback:
-            self._sweep.add(list(self.registry))
+            self._sweep.add(list(self.index))
         elif self._move_existing:
-            self._start_sweep(list(self.registry), None, 0)
+            self._start_sweep(list(self.index), None, 0)
 
     def _start_sweep(self, sessions: Iterable[Session], cancel_after_s: float | None, per_second: int) -> Sweep:
         if self._sweep is not None:
             self._sweep.overtake()
-            self._canary_left.set()
+            self._canary.note()
         self._sweeps += 1
         sweep = self._sweep = RunningSweep(
             self._sweeps,
             sessions,
             self._decide,
+            self,
             cancel_after_s=cancel_after_s,
             per_second=per_second,
-            done=self._note_canary_left,
-            look=self._look,
+            done=self._canary.note,
+            hear_others=self._hear_others,
         )
         sweep.run_slice()
         return sweep.snapshot()
@@ -361,56 +364,45 @@ class Cell:
         running = self._sweep
         if running is None or running.number != sweep.id:
             return SweepReport(0.0, 0.0, 0, 0, 0, verified=False)
-        while not running.overtaken.is_set():
-            self._canary_left.clear()
-            if self.registry.on["v3"] or running.waiting:
-                await self._canary_left.wait()
-            elif not await self._canary_worker_empty():
-                await asyncio.sleep(BARRIER_AGAIN_S)
-            elif not (self.registry.on["v3"] or running.overtaken.is_set()):
-                return running.report(last_admission_at=self._last_canary_admission, verified=True)
-        return running.report(last_admission_at=self._last_canary_admission, verified=False)
-
-    async def _canary_worker_empty(self) -> bool:
-        """Every living worker of v3 was asked just now and holds nothing; a dead one holds nothing either."""
-        for worker in list(self.canary_workers):
-            asked: BarrierWorker = worker  # type: ignore[assignment]  # the host gives whole handles
-            try:
-                if await asked.barrier(BARRIER_TIMEOUT_S) != 0:
-                    return False
-            except (TimeoutError, ConnectionError):
-                if worker in self.canary_workers:
-                    return False
-        return True
-
-    def _note_canary_left(self) -> None:
-        if not self.registry.on["v3"]:
-            self._canary_left.set()
+        return await self._canary.verify(running)
 
     def moving(self) -> int:
         waiting = self._sweep.waiting if self._sweep is not None else 0
-        return waiting + sum(1 for session in self.registry if session.target is not None)
+        return waiting + sum(1 for session in self.index if session.target is not None)
 
     # -- what pages and calls ask -------------------------------------------------------------------------------------
 
     def sessions(self) -> Iterator[SessionView]:
-        return (self._session_view(session) for session in list(self.registry))
+        return (self._session_view(session) for session in list(self.index))
 
     def sessions_of(self, user_id: str) -> list[SessionView]:
-        return [self._session_view(session) for session in self.registry.of_user(user_id)]
+        return [self._session_view(session) for session in self.index.of_user(user_id)]
 
     def buckets(self) -> Iterator[BucketRow]:
-        for user_id, sessions in self.registry.users():
+        for user_id, sessions in self.index.users():
             yield BucketRow(user_id, sessions[0].bucket, sessions[0].path, len(sessions))
 
     def users_on(self, path: PathName) -> set[str]:
-        return self.registry.users_on(path)
+        return self.index.users_on(path)
 
     def path_state(self, path: PathName) -> PathState:
-        count, users = len(self.registry.on[path]), len(self.users_on(path))
-        if self.host is None:
-            return PathState(self.workers[path] is not None, None, None, count, users, None, None, 0, None)
-        return replace(self.host.state_of(path), sessions=count, users=users)
+        sessions, users = len(self.index.on[path]), self.index.user_count(path)
+        worker = self.workers[path]
+        if worker is None:
+            reason, restarts = self._unavailable[path]
+            return PathState(False, reason, None, sessions, users, None, None, restarts, None)
+        return PathState(
+            available=True,
+            reason=None,
+            build=worker.build,
+            sessions=sessions,
+            users=users,
+            memory_bytes=worker.memory_bytes,
+            session_memory_bytes=worker.session_memory_bytes,
+            restarts=worker.restarts,
+            uptime_s=worker.uptime_s,
+            exports_state=worker.exports_state,
+        )
 
     def _session_view(self, session: Session) -> SessionView:
         return SessionView(

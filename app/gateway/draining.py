@@ -15,7 +15,7 @@ TURN_S = 0.05
 async def drain(cell: Cell, seconds: float) -> None:
     """Close every socket with 1012 within `seconds`; a message still running at the end is interrupted first."""
     deadline = monotonic() + seconds
-    while waiting := [session for session in cell.registry if session.socket is not None]:
+    while waiting := [session for session in cell.index if session.socket is not None]:
         left_s = deadline - monotonic()
         if left_s <= 0:
             for session in waiting:
@@ -28,7 +28,7 @@ async def drain(cell: Cell, seconds: float) -> None:
             session.close(1012, "restart")
         if len(idle) < len(waiting) or len(idle) > share:
             await asyncio.sleep(TURN_S)
-    while cell.registry.by_key and monotonic() < deadline:  # noqa: ASYNC110 - their messages end by themselves
+    while cell.index.by_key and monotonic() < deadline:  # noqa: ASYNC110 - their messages end by themselves
         await asyncio.sleep(TURN_S)
-    for session in list(cell.registry):
+    for session in list(cell.index):
         session.end()

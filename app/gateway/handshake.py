@@ -1,11 +1,6 @@
-"""`GET /ws`: Litestar's handshake, the door, and then a session on the framed socket.
-
-Knows the web framework; the rules of the session are elsewhere.
-"""
+"""`GET /ws`: Litestar's handshake, admission, and then a session on the framed socket."""
 
 from __future__ import annotations
-
-import secrets
 
 from litestar import WebSocket, websocket
 from litestar.connection.base import empty_receive, empty_send
@@ -15,18 +10,18 @@ from app.gateway.admission import SUBPROTOCOL, AdmissionRefused
 from app.gateway.caller import caller_of, refusal_of
 from app.gateway.connection import EXTENSION
 from app.gateway.framed_socket import FramedSocket
-from app.gateway.resume import Entrance
+from app.gateway.session_opener import SessionOpener
 
 
 @websocket("/ws", opt={"exclude_from_csrf": True})
 async def open_websocket(socket: WebSocket[object, object, State]) -> None:
     """Let a client in or refuse it before the upgrade; afterwards its messages bypass the framework."""
-    entrance: Entrance = socket.app.state.entrance
+    opener: SessionOpener = socket.app.state.session_opener
     await socket.receive()  # websocket.connect
     caller = caller_of(socket)
     resume = caller.query.get("resume")
     try:
-        identity = await entrance.door.admit(caller, socket=True, resuming=entrance.knows(resume))
+        identity = await opener.admit(caller, socket=True, resume_token=resume)
     except AdmissionRefused as refused:
         await _refuse(socket, refused)
         _let_go(socket)
@@ -36,7 +31,7 @@ async def open_websocket(socket: WebSocket[object, object, State]) -> None:
     await socket.send(accept)  # type: ignore[arg-type]
     framed: FramedSocket = socket.scope["extensions"][EXTENSION]  # type: ignore[index, assignment]
     _let_go(socket)
-    await entrance.welcome(identity, framed, "c-" + secrets.token_hex(8), resume)
+    await opener.open_websocket(identity, framed, resume)
 
 
 def _let_go(socket: WebSocket[object, object, State]) -> None:

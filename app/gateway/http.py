@@ -1,13 +1,12 @@
 """`POST /api/messages`: one message as a session of one message, answered as JSON or as server-sent events.
 
-Same door, decision, limits, fence and ledger as a socket; knows the web framework, no rules of its own.
+Admission, decision, limits, fence and counters are those of a socket.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,8 +16,8 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from app.gateway.admission import AdmissionRefused
 from app.gateway.caller import caller_of, refusal_of
-from app.gateway.resume import Entrance
 from app.gateway.session import Session
+from app.gateway.session_opener import SessionOpener
 
 STATUS_OF_REFUSAL = {
     "invalid_json": 400,
@@ -66,15 +65,15 @@ class EventCollector:
 @post("/api/messages", status_code=200, opt={"exclude_from_csrf": True})
 async def post_message(request: Request[Any, Any, State]) -> Response[Any]:
     """Run one message and answer with its events. The client going away cancels it."""
-    entrance: Entrance = request.app.state.entrance
+    opener: SessionOpener = request.app.state.session_opener
     try:
-        identity = await entrance.door.admit(caller_of(request), socket=False)
+        identity = await opener.admit(caller_of(request), socket=False)
     except AdmissionRefused as refused:
         return _refusal(refused)
-    body = await _bounded_body(request, entrance.cell.settings.message_bytes)
+    body = await _bounded_body(request, opener.cell.settings.message_bytes)
     collector = EventCollector()
-    session = entrance.cell.open(identity, collector, "h-" + secrets.token_hex(8), "http")
-    entrance.cell.when_finished(session, collector.finish)
+    session = opener.open_http(identity, collector)
+    opener.cell.when_finished(session, collector.finish)
     session.receive(body)
     if session.running is None and not session.queue:
         collector.finish()  # refused, or a ping: answered already

@@ -5,12 +5,14 @@ Protocols and words only; nothing here does anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from app.gateway.message import AcceptedMessage
+from app.gateway.saved_session import SavedSession
 from app.link.frames import Done, ToWorker
 from app.message_types import ErrorCode, Inbound, Refusal
+from app.pool.death import Death
 from rollout.names import PathName
 
 SessionT_contra = TypeVar("SessionT_contra", contravariant=True)
@@ -101,13 +103,39 @@ class Worker(Protocol):
     def send(self, frame: ToWorker) -> None: ...
 
 
+class PathWorker(Worker, Protocol):
+    """A worker as its cell sees it; `app.pool.handle.WorkerHandle` is one."""
+
+    @property
+    def build(self) -> str: ...
+    @property
+    def exports_state(self) -> bool: ...
+    @property
+    def restarts(self) -> int:
+        """How many workers of its path were started after a death, this one included."""
+        ...
+
+    @property
+    def uptime_s(self) -> float: ...
+    @property
+    def memory_bytes(self) -> int | None: ...
+    @property
+    def session_memory_bytes(self) -> float | None: ...
+    async def barrier(self, timeout_s: float) -> int:
+        """Sessions it still held after all that was sent before. Raises `TimeoutError`, `ConnectionError`."""
+        ...
+
+
 class SessionContext(Protocol[SessionT_contra]):
     """What a session needs of its cell."""
 
     locked: bool
     """A rollback is in force: nothing may be dispatched to v3."""
-    workers: dict[PathName, Worker | None]
-    """Where each path is served now; None: it is down."""
+
+    @property
+    def workers(self) -> Mapping[PathName, Worker | None]:
+        """Where each path is served now; None: it is down."""
+        ...
 
     @property
     def codec(self) -> Codec[SessionT_contra]: ...
@@ -146,6 +174,32 @@ class SessionLimits(Protocol):
     def stop_s(self) -> float: ...
     @property
     def hold_s(self) -> float: ...
+
+
+class CellObserver(Protocol[SessionT_contra]):
+    """What a cell tells while it happens. The calls are made in its event loop and must not wait for anything."""
+
+    def session_ended(self, session: SessionT_contra) -> None: ...
+    def session_committed(self, session: SessionT_contra) -> None:
+        """It has a new state document."""
+        ...
+
+    def path_changed(self, path: PathName, death: Death | None) -> None:
+        """A worker serves the path from now on (None), or one of its workers is gone."""
+        ...
+
+
+class SavedSessions(Protocol):
+    """Where ended sessions are kept beyond this cell. While it is down only resumes in other cells are lost."""
+
+    def save(self, token: str, saved: SavedSession) -> None: ...
+    def forget(self, token: str) -> None:
+        """The token was used: nobody may use it again."""
+        ...
+
+    async def load(self, token: str) -> SavedSession | None:
+        """Take out what is kept for a token; None: nothing, or it cannot be read now."""
+        ...
 
 
 class Lookout(Protocol):

@@ -1,21 +1,19 @@
-"""Write-behind of departed (and, once a second, of living) sessions to the store, so that a resume works in any cell.
-
-Knows the store's port and what a departure is; a store that is down costs resumes elsewhere and nothing else.
-"""
+"""Write-behind of ended and, once a second, of living sessions to the store, so that a resume works in any cell."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 from hashlib import sha256
 from time import time
+from typing import Protocol
 
 import msgspec
 import structlog
 
 from app.errors import StoreUnavailable
 from app.gateway.saved_session import SavedSession
-from app.store.port import Store, StoredResume
+from app.store.port import StoredResume
 
 WRITE_BEHIND_S = 1.0
 BATCH = 500
@@ -23,24 +21,36 @@ BATCH = 500
 log = structlog.get_logger()
 
 
-class StoredDepartures:
-    """See `app.gateway.resume.Departures`; `run` writes what waits, at most once a second."""
+class ResumeRows(Protocol):
+    """What is asked of the store. Both calls raise `StoreUnavailable`."""
 
-    def __init__(self, store: Store) -> None:
+    async def save_resumes(self, resumes: Sequence[StoredResume]) -> None: ...
+    async def take_resume(self, digest: str, now: float) -> StoredResume | None: ...
+
+
+class LivingSessions(Protocol):
+    """Where the sessions that have changed are asked for; `ResumeIndex` is one."""
+
+    def changed(self, most: int) -> list[tuple[str, SavedSession]]:
+        """Token and state of up to `most` living sessions that have changed since the last call."""
+        ...
+
+
+class ResumeStore:
+    """Implements `app.gateway.ports.SavedSessions`; `run` writes what waits, once a second."""
+
+    def __init__(self, store: ResumeRows) -> None:
         self._store = store
         self._waiting: dict[str, SavedSession] = {}
         self._used: list[str] = []
         self._failing = False
-        self.living: Callable[[int], list[tuple[str, SavedSession]]] = lambda most: []
-        """Hands over up to so many living sessions that have changed; the entrance sets it."""
 
-    def save(self, token: str, departed: SavedSession) -> None:
-        self._waiting[token] = departed
+    def save(self, token: str, saved: SavedSession) -> None:
+        self._waiting[token] = saved
 
     def forget(self, token: str) -> None:
-        """The token was used: nobody shall use it again."""
-        if self._waiting.pop(token, None) is None:
-            self._used.append(token)
+        self._waiting.pop(token, None)
+        self._used.append(token)  # an earlier state of it may be in the store
 
     async def load(self, token: str) -> SavedSession | None:
         waiting = self._waiting.pop(token, None)
@@ -52,38 +62,40 @@ class StoredDepartures:
             return None
         if resume is None:
             return None
-        departed = msgspec.msgpack.decode(resume.outcomes, type=SavedSession)
-        return msgspec.structs.replace(departed, document=resume.document)
+        saved = msgspec.msgpack.decode(resume.outcomes, type=SavedSession)
+        return msgspec.structs.replace(saved, document=resume.document)
 
-    async def run(self) -> None:
+    async def run(self, living: LivingSessions) -> None:
         """Write behind until cancelled."""
         while True:
             await asyncio.sleep(WRITE_BEHIND_S)
-            await self.write()
+            await self.write(living)
 
-    async def write(self) -> None:
-        """Everything that waits; kept for the next time when the store does not answer."""
-        while changed := self.living(BATCH):
+    async def write(self, living: LivingSessions) -> None:
+        """Write everything that waits; kept for the next time when the store does not answer."""
+        while changed := living.changed(BATCH):
             self._waiting.update(changed)
             await asyncio.sleep(0)
         batch, self._waiting = self._waiting, {}
         used, self._used = self._used, []
         try:
             if batch:
-                await self._store.save_resumes([_resume(token, departed) for token, departed in batch.items()])
+                await self._store.save_resumes([_resume(token, saved) for token, saved in batch.items()])
             for token in used:
                 await self._store.take_resume(digest(token), time())
             self._failing = False
         except StoreUnavailable:
-            self._waiting = batch | self._waiting
+            now = time()
+            self._waiting = {token: saved for token, saved in batch.items() if saved.expires_at > now} | self._waiting
+            self._used = used + self._used
             if not self._failing:
                 log.warning("resume documents are not stored", waiting=len(self._waiting))
             self._failing = True
 
 
-def _resume(token: str, departed: SavedSession) -> StoredResume:
-    rest = msgspec.msgpack.encode(msgspec.structs.replace(departed, document=None))
-    return StoredResume(digest(token), departed.document, rest, departed.expires_at)
+def _resume(token: str, saved: SavedSession) -> StoredResume:
+    rest = msgspec.msgpack.encode(msgspec.structs.replace(saved, document=None))
+    return StoredResume(digest(token), saved.document, rest, saved.expires_at)
 
 
 def digest(token: str) -> str:

@@ -224,7 +224,7 @@ class Session:
         self.queued_bytes += len(body)
         self._acknowledge(message)
         if self.state is SessionState.ACTIVE:
-            self.pump()
+            self._dispatch_next()
         elif self.state is SessionState.HELD and self.timer is None:
             self._hold()
         return None
@@ -483,8 +483,8 @@ class Session:
     def take_up(self, client: ClientConnection, expires_at: float | None) -> None:
         """The client of this living session has come back on a new socket. `seq` begins again at 1.
 
-        What still runs goes on and is heard on the new socket; `pump` starts what waits after `connection_ready`. An
-        old socket that still looks open is closed, and nothing is interrupted. `expires_at`: of the new sign-in.
+        What still runs goes on and is heard on the new socket. An old socket that still looks open is closed, and
+        nothing is interrupted. `expires_at`: of the new sign-in.
         """
         if self.socket is not None:
             self._release_socket(self.socket)
@@ -529,7 +529,7 @@ class Session:
             self.seq += 1
             socket.hold(self.codec.stamp(self.seq, self.codec.ack(self, message)))
 
-    def pump(self) -> None:
+    def _dispatch_next(self) -> None:
         """Dispatch the next message if one waits and may run."""
         if self.running is not None or self.state is not SessionState.ACTIVE or not self.queue:
             return
@@ -664,7 +664,7 @@ class Session:
                 self.timer.cancel()
                 self.timer = None
             self.state = SessionState.ACTIVE
-            self.pump()
+            self._dispatch_next()
         else:
             self._hold()
 

@@ -1,18 +1,18 @@
 """Sweeps: after a change of the view every live session is decided again and handed over where it differs.
 
 A sweep runs in slices of a few milliseconds so that no message waits for it; nothing slips in between, because new
-sessions follow the new view already and every dispatch re-checks the lock. It knows no workers and no sockets.
+sessions follow the new view already and every dispatch re-checks the lock.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from time import monotonic
+from typing import Protocol
 
+from app.gateway.ports import Timer
 from app.gateway.session import Session
 from rollout.names import PathName
 
@@ -53,8 +53,22 @@ class SweepReport:
 
 SLICE_S = 0.005
 """Longest work in one turn of the loop; the promise is 10 ms."""
+PACE_S = 0.1
+"""A paced sweep hands over this often."""
+CATCH_UP_S = 1.0
+"""After a pause of the process, a paced sweep makes up for this much of it at most."""
 
 Decide = Callable[[Session], tuple[PathName, str]]
+
+
+class SweepClock(Protocol):
+    """Time, as the sweep's cell has it."""
+
+    def clock(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+    def later(self, seconds: float, call: Callable[[], None]) -> Timer: ...
 
 
 class RunningSweep:
@@ -65,13 +79,17 @@ class RunningSweep:
         number: int,
         sessions: Iterable[Session],
         decide: Decide,
+        time: SweepClock,
         *,
         cancel_after_s: float | None,
         per_second: int,
         done: Callable[[], None],
-        look: Callable[[], object] = lambda: None,
+        hear_others: Callable[[], object] = lambda: None,
     ) -> None:
-        self.at = monotonic()
+        """`cancel_after_s` is a rollback's; `per_second`: handovers, 0 for all at once; `hear_others` is called before
+        each slice of anything but a rollback, and may overtake this sweep.
+        """
+        self.at = time.clock()
         self.number = number
         self.rollback = cancel_after_s is not None
         self.decided = 0
@@ -79,17 +97,19 @@ class RunningSweep:
         self.moved = 0
         self.interrupted = 0
         self.closed = 0
-        self.overtaken = asyncio.Event()
-        self.emptied_ms: float | None = None
+        self.overtaken = False
         self._todo = deque(sessions)
         self._paced: deque[Session] = deque()
         self._decide = decide
+        self._time = time
         self._cancel_after_s = cancel_after_s
         self._per_second = 0 if self.rollback else per_second
+        self._share = max(1.0, per_second * PACE_S)
+        """Sessions that may be handed over now; what is left of a whole one counts in the next turn."""
+        self._shared_at = self.at
         self._done = done
-        self._look = look
-        """Called before a slice; it may overtake this sweep."""
-        self._timer: asyncio.Handle | None = None
+        self._hear_others = hear_others
+        self._timer: Timer | None = None
 
     def add(self, sessions: Iterable[Session]) -> None:
         """Decide these (again) under the same sweep: what is in force has not changed, a worker came or went."""
@@ -101,8 +121,9 @@ class RunningSweep:
         """Decide and move until the slice is over; go on in a later turn."""
         self._timer = None
         if not self.rollback:
-            self._look()
-        deadline = monotonic() + SLICE_S
+            self._hear_others()
+        clock = self._time.clock
+        deadline = clock() + SLICE_S
         todo, decide, cancel_after_s = self._todo, self._decide, self._cancel_after_s
         for count in itertools.count(1):
             if not todo:
@@ -111,7 +132,8 @@ class RunningSweep:
             path, reason = decide(session)
             self.decided += 1
             if path == session.path and session.target is None:
-                session.stay(reason)
+                if reason != session.reason:
+                    session.stay(reason)
             else:
                 if path != session.path:
                     self.to_move += 1
@@ -119,8 +141,8 @@ class RunningSweep:
                     self._paced.append(session)
                 else:
                     session.move(path, reason, cancel_after_s)
-            if count % 32 == 0 and monotonic() > deadline:
-                self._timer = asyncio.get_running_loop().call_soon(self.run_slice)
+            if count % 32 == 0 and clock() > deadline:
+                self._timer = self._time.later(0.0, self.run_slice)
                 return
         if self._paced:
             self._run_paced()
@@ -128,17 +150,21 @@ class RunningSweep:
             self._done()
 
     def _run_paced(self) -> None:
-        """A tenth of a second's share, ten times a second."""
+        """Hand over as many sessions as the time that has passed allows."""
         self._timer = None
-        self._look()
-        for _ in range(max(1, self._per_second // 10)):
-            if not self._paced:
-                break
+        self._hear_others()
+        now = self._time.clock()
+        self._share += min(now - self._shared_at, CATCH_UP_S) * self._per_second
+        self._shared_at = now
+        while self._paced and self._share > 1 - 1e-6:  # sums of fractions come out a little less than whole
             session = self._paced.popleft()
             session.move(*self._decide(session))  # again: a path may have gone down meanwhile
+            self._share -= 1
+            if self._time.clock() > now + SLICE_S:
+                break
         if self._paced:
-            delay = 0.1 if self._per_second >= 10 else 1 / self._per_second
-            self._timer = asyncio.get_running_loop().call_later(delay, self._run_paced)
+            wait_s = 0.0 if self._share >= 1 else max(PACE_S, (1 - self._share) / self._per_second)
+            self._timer = self._time.later(wait_s, self._run_paced)
         else:
             self._done()
 
@@ -154,7 +180,7 @@ class RunningSweep:
             self._timer = None
         self._todo.clear()
         self._paced.clear()
-        self.overtaken.set()
+        self.overtaken = True
 
     def snapshot(self) -> Sweep:
         return Sweep(
@@ -169,7 +195,7 @@ class RunningSweep:
     def report(self, *, last_admission_at: float, verified: bool) -> SweepReport:
         return SweepReport(
             new_stopped_ms=max(0.0, last_admission_at - self.at) * 1000,
-            existing_moved_ms=(monotonic() - self.at) * 1000,
+            existing_moved_ms=(self._time.clock() - self.at) * 1000,
             sessions_moved=self.moved,
             closed=self.closed,
             interrupted=self.interrupted,

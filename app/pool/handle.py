@@ -115,6 +115,16 @@ class WorkerHandle:
         return self._told.sample if self._told else None
 
     @property
+    def memory_bytes(self) -> int | None:
+        """Its proportional share of memory, or the resident size until that was measured."""
+        return self.memory.share.pss_bytes if self.memory.share else self.memory.rss_bytes
+
+    @property
+    def session_memory_bytes(self) -> float | None:
+        """Memory above what it had before its first session, per session; None: unknown, or no session."""
+        return self.memory.session_bytes(self.sessions)
+
+    @property
     def alive(self) -> bool:
         return not self._gone.is_set()
 
@@ -122,6 +132,10 @@ class WorkerHandle:
     def uptime_s(self) -> float:
         """Seconds since it was ready; 0 before."""
         return 0.0 if self._ready_at is None else self._loop.time() - self._ready_at
+
+    def serve(self, restarts: int) -> None:
+        """It serves its path from now on; `restarts`: workers of the path that were started after a death so far."""
+        self.restarts = restarts
 
     async def ready(self) -> None:
         """Wait until it serves. Raises `FactoryError` with the reason when it does not in time; it is gone then."""

@@ -42,8 +42,6 @@ class WorkerPool:
         self.path = config.path
         self.restarts = 0
         """Workers started after a death."""
-        self.unavailable: str | None = "not started"
-        """Why nobody serves this path now, for a person; None: somebody does."""
         self._config = config
         self._python = python
         self._limits = limits
@@ -73,14 +71,13 @@ class WorkerPool:
         try:
             worker = await self._start(self._config, self._python)
         except FactoryError as error:
-            self.unavailable = str(error)
+            self._events.path_unavailable(self.path, str(error), self.restarts)
             raise
         self._serve(worker)
 
     async def stop(self, grace_s: float = STOP_S) -> None:
         """End all workers of the path: SIGTERM, and SIGKILL after the grace. `events` hears nothing of it."""
         self._stopping = True
-        self.unavailable = "stopped"
         if self._restarting is not None:
             self._restarting.cancel()
         await asyncio.gather(*(worker.stop(grace_s) for worker in list(self._handles)))
@@ -152,10 +149,9 @@ class WorkerPool:
         return self._events.oldest_unstarted_s(self.path) if worker is self._serving else 0.0
 
     def _serve(self, worker: WorkerHandle) -> None:
-        worker.restarts = self.restarts
+        worker.serve(self.restarts)
         self._serving = worker
         self._up.add(worker)
-        self.unavailable = None
         self._events.path_up(self.path, worker)
 
     def _gone(self, worker: WorkerHandle, death: Death) -> None:
@@ -165,19 +161,20 @@ class WorkerPool:
         self._up.discard(worker)
         if worker is self._serving:
             self._serving = None
-            wait_s = self._judge(death, worker.uptime_s)
+            wait_s = self._next_start_s(death, worker.uptime_s)
             if wait_s is not None:
                 self._restart_after(wait_s)
         _log.warning("worker gone: %s %s pid=%d: %s", self.path, death.reason, worker.pid, death.detail)
         self._events.path_down(self.path, worker, death)
 
-    def _judge(self, death: Death, uptime_s: float) -> float | None:
-        """Seconds until the next start; None: it stays down, and `unavailable` says why."""
-        self.unavailable = death.detail
+    def _next_start_s(self, death: Death, uptime_s: float) -> float | None:
+        """Seconds until the next start; None: the path stays down until it is reset. The gateway is told why."""
+        reason = death.detail
         wait_s = self._restart_rule.died(self._loop.time(), uptime_s)
         if wait_s is None:
             limit, window_s = self._rules.crash_limit, self._rules.crash_window_s
-            self.unavailable = f"died {limit} times in {window_s:g} s, the last time: {death.detail}"
+            reason = f"died {limit} times in {window_s:g} s, the last time: {reason}"
+        self._events.path_unavailable(self.path, reason, self.restarts)
         return wait_s
 
     def _restart_after(self, wait_s: float) -> None:
@@ -193,7 +190,7 @@ class WorkerPool:
                 worker = await self._start(self._config, self._python)
             except FactoryError as error:
                 _log.warning("worker not restarted: %s", error)
-                wait_s = self._judge(Death("start_failed", str(error)), 0.0)
+                wait_s = self._next_start_s(Death("start_failed", str(error)), 0.0)
             else:
                 self.restarts += 1
                 self._serve(worker)

@@ -14,10 +14,9 @@ import msgspec
 
 from app.errors import FactoryError
 from app.link.config import WorkerConfig
-from app.pool.handle import WorkerHandle, WorkerLimits
+from app.pool.handle import WorkerLimits
 from app.pool.pool import STOP_S, RestartRules, WorkerPool
 from app.pool.ports import PathEvents
-from app.pool.state import PathState
 from app.settings import Settings
 from app.supervisor.faults import plans_of_setting
 from rollout.builds import Served
@@ -53,30 +52,6 @@ class WorkerPools:
     async def stop(self, grace_s: float = STOP_S) -> None:
         """End all workers."""
         await asyncio.gather(*(host.stop(grace_s) for host in self._hosts.values()))
-
-    def state_of(self, path: PathName) -> PathState:
-        """A path as its host sees it; `sessions` as the worker counted them last, `users` are not known here."""
-        host = self._hosts[path]
-        worker = host.worker
-        if worker is None:
-            return PathState(False, host.unavailable, None, 0, 0, None, None, host.restarts, None)
-        return _state_of(host, worker)
-
-
-def _state_of(host: WorkerPool, worker: WorkerHandle) -> PathState:
-    share = worker.memory.share
-    return PathState(
-        available=True,
-        reason=None,
-        build=worker.build,
-        sessions=worker.sessions,
-        users=0,
-        memory_bytes=share.pss_bytes if share else worker.memory.rss_bytes,
-        session_memory_bytes=worker.memory.session_bytes(worker.sessions),
-        restarts=host.restarts,
-        uptime_s=worker.uptime_s,
-        exports_state=worker.exports_state,
-    )
 
 
 def _host_of(

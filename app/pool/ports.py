@@ -22,6 +22,13 @@ class PathEvents(Protocol):
         """This worker serves the path from now on: the first, a restarted, or an adopted one."""
         ...
 
+    def path_unavailable(self, path: PathName, reason: str, restarts: int) -> None:
+        """Nobody serves this path until the next `path_up`; `reason` is for a person. Said again when it changes.
+
+        After a death it comes before the `path_down` of the worker that served.
+        """
+        ...
+
     def path_frames(self, path: PathName, frames: list[Traffic]) -> None:
         """All frames of one read, in the order in which the worker sent them; never empty."""
         ...

@@ -36,7 +36,7 @@ def create_app(service: Service) -> Litestar:
         logging_config=None,  # `app.logs.configure_logging` has done it, for our log and the libraries
     )
     app.asgi_handler = keep_slashes(app.asgi_handler)
-    app.state.entrance = service.entrance
+    app.state.session_opener = service.session_opener
     app.state[STATE] = Services(service.controller, service.access, service.metrics, service.history)
     app.state[SOURCE] = service.page_source
     return app

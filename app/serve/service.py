@@ -27,8 +27,10 @@ from app.fleet.lease import Lease, holder_of
 from app.gateway.admission import Admission
 from app.gateway.builds import CellBuilds
 from app.gateway.cell import Cell
-from app.gateway.resume import Entrance
-from app.gateway.resume_store import StoredDepartures
+from app.gateway.resume_index import ResumeIndex
+from app.gateway.resume_store import ResumeStore
+from app.gateway.session import Session
+from app.gateway.session_opener import SessionOpener
 from app.metrics.counters import Counters
 from app.metrics.crashes import Crashes
 from app.metrics.prometheus import Metrics, ScrapedCell
@@ -93,15 +95,12 @@ class Service:
         lookout = Lookout(host_bus, host_lock) if several else None
         owns = partial(_owns_thread, self.secret)
         self.store = make_store(settings)
-        self.cell = Cell(name, settings, self.counters, owns, bucket_of)
-        self.cell.look = lookout.look if lookout is not None else None
-        self.cell.on_available = self._on_available
+        self.resume_store = ResumeStore(self.store)
+        self.resumes = ResumeIndex(self.resume_store, settings.resume_s)
+        self.cell = Cell(name, settings, self.counters, owns, bucket_of, observer=self, lookout=lookout)
         self.admission = Admission(settings, self.cell, partial(_new_thread, self.secret), owns)
-        self.departures = StoredDepartures(self.store)
-        self.entrance = Entrance(self.cell, self.admission, self.departures)
-        self.departures.living = self.entrance.changed
+        self.session_opener = SessionOpener(self.cell, self.admission, self.resumes, self.resume_store)
         self.pools = WorkerPools(settings, self.secret, self.cell, build or None)
-        self.cell.host = self.pools
         self.flags = make_flags(settings)
         self.controller = Controller(
             cell=self.cell,
@@ -127,7 +126,7 @@ class Service:
         await self._open_store()
         await self.controller.loop.open()
         self.spawn(self.controller.loop.run())
-        self.spawn(self.departures.run())
+        self.spawn(self.resume_store.run(self.resumes))
         self.spawn(self.history.run())
         self.spawn(self._close_idle())
         if self._hears_store:
@@ -138,7 +137,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.departures.write()
+        await self.resume_store.write(self.resumes)
         await self.history.save()
         await self.controller.loop.close()
         await self.pools.stop()
@@ -164,7 +163,16 @@ class Service:
         except StoreUnavailable as error:
             log.error("the store does not answer; v2 is served until it does", error=str(error))
 
-    def _on_available(self, path: PathName, death: Death | None) -> None:
+    # -- what the cell tells (CellObserver) ---------------------------------------------------------------------------
+
+    def session_ended(self, session: Session) -> None:
+        self.resumes.session_ended(session)
+
+    def session_committed(self, session: Session) -> None:
+        self.resumes.session_committed(session)
+
+    def path_changed(self, path: PathName, death: Death | None) -> None:
+        """Deaths of v3 count towards its guardrail, and make the control loop look at once."""
         if path != CANARY:
             return
         if death is not None and death.reason != "replaced":

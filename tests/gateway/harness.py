@@ -14,14 +14,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from app.gateway.admission import Admission
+from app.gateway.admission import Admission, Occupancy
 from app.gateway.cell import Cell
 from app.gateway.identity import Identity
 from app.gateway.message import AcceptedMessage
-from app.gateway.ports import Charge, Receiver, Socket
-from app.gateway.resume import Departures, Entrance, NoDepartures
+from app.gateway.ports import Charge, Lookout, Receiver, SavedSessions, Socket, Timer
+from app.gateway.resume_index import ResumeIndex
 from app.gateway.saved_session import SavedSession
 from app.gateway.session import Session
+from app.gateway.session_opener import SessionOpener
 from app.link.frames import Cancel, Close, Done, Open, Run, RunEvent, Started, ToWorker, Traffic
 from app.messages import render
 from app.metrics.counters import MESSAGES, Counters
@@ -58,6 +59,88 @@ class HandTimer:
 
     def cancel(self) -> None:
         self.cancelled = True
+
+
+class HandTime:
+    """Clocks that stand still and timers that fire when time is said to pass."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._timers: list[tuple[float, int, HandTimer]] = []
+        self._order = itertools.count()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.now + 1e9
+
+    def later(self, seconds: float, call: Callable[[], None]) -> HandTimer:
+        timer = HandTimer(self.now + seconds, call)
+        heapq.heappush(self._timers, (timer.at, next(self._order), timer))
+        return timer
+
+    def pending(self) -> list[float]:
+        """In how many seconds the timers fire that still would."""
+        return sorted(at - self.now for at, _, timer in self._timers if not timer.cancelled)
+
+    def turn(self) -> None:
+        """One turn of the loop: what is due by now, without what it makes due."""
+        due = sorted(timer for timer in self._timers if timer[0] <= self.now)
+        self._timers = [timer for timer in self._timers if timer not in due]
+        heapq.heapify(self._timers)
+        for _, _, timer in due:
+            if not timer.cancelled:
+                timer.call()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; timers fire in order, each at its time."""
+        until = self.now + seconds
+        while self._timers and self._timers[0][0] <= until:
+            at, _, timer = heapq.heappop(self._timers)
+            self.now = max(self.now, at)
+            if not timer.cancelled:
+                timer.call()
+        self.now = until
+
+
+class Storage:
+    """Saved sessions kept where another cell finds them."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, SavedSession] = {}
+        self.forgotten: list[str] = []
+
+    def save(self, token: str, saved: SavedSession) -> None:
+        self.kept[token] = saved
+
+    def forget(self, token: str) -> None:
+        self.forgotten.append(token)
+        self.kept.pop(token, None)
+
+    async def load(self, token: str) -> SavedSession | None:
+        return self.kept.pop(token, None)
+
+
+class Observer:
+    """What a cell told, kept for the test and passed on to the index of resumes, as a service does."""
+
+    def __init__(self, resumes: ResumeIndex) -> None:
+        self.ended_keys: list[int] = []
+        self.commits: list[bytes | None] = []
+        self.path_changes: list[tuple[PathName, DownReason | None]] = []
+        self._resumes = resumes
+
+    def session_ended(self, session: Session) -> None:
+        self.ended_keys.append(session.key)
+        self._resumes.session_ended(session)
+
+    def session_committed(self, session: Session) -> None:
+        self.commits.append(session.document)
+        self._resumes.session_committed(session)
+
+    def path_changed(self, path: PathName, death: Death | None) -> None:
+        self.path_changes.append((path, None if death is None else death.reason))
 
 
 class Client:
@@ -113,6 +196,13 @@ def _name(event: Json) -> str:
 
 class HandWorker:
     """A worker's handle: keeps what it was sent, says what the test wants, answers barriers with what it holds."""
+
+    build = "b-1"
+    exports_state = True
+    restarts = 0
+    uptime_s = 5.0
+    memory_bytes: int | None = 1_000_000
+    session_memory_bytes: float | None = 2_000.0
 
     def __init__(self, cell: HandCell, path: PathName) -> None:
         self.cell = cell
@@ -200,7 +290,7 @@ def body(type: str, run: Run, payload: object) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What the ledger was told of one message."""
+    """What the cell was told of one message."""
 
     key: int
     number: int
@@ -223,23 +313,25 @@ class HandCell(Cell):
         percentage: int = 0,
         bucket_of: Callable[[str], int] = lambda user_id: 50,
         up: tuple[PathName, ...] = ("v2", "v3"),
+        storage: SavedSessions | None = None,
+        lookout: Lookout | None = None,
     ) -> None:
+        self.time = HandTime()
+        self.storage = storage or Storage()
+        self.resumes = ResumeIndex(self.storage, settings.resume_s, self.time.wall)
+        self.told = Observer(self.resumes)
+        self.done_with: list[Finished] = []
         super().__init__(
             "cell",
             settings,
             Counters(),
             lambda user, thread: thread.startswith("t"),
             lambda group, user: bucket_of(user),
+            observer=self.told,
+            lookout=lookout,
+            clock=self.time.monotonic,
+            wall_clock=self.time.wall,
         )
-        self.now = 1000.0
-        self.clock = lambda: self.now
-        self.wall_clock = lambda: self.now + 1e9
-        self.timers: list[tuple[float, int, HandTimer]] = []
-        self.order = itertools.count()
-        self.done_with: list[Finished] = []
-        self.ended_keys: list[int] = []
-        self.commits: list[bytes | None] = []
-        self.on_commit = lambda session: self.commits.append(session.document)
         for path in up:
             self.bring_up(path)
         self.apply(View(flag=flag(percentage)))
@@ -258,33 +350,23 @@ class HandCell(Cell):
         session.__class__ = self.session_class
         return session
 
-    def later(self, seconds: float, call: Callable[[], None]) -> HandTimer:
-        timer = HandTimer(self.now + seconds, call)
-        heapq.heappush(self.timers, (timer.at, next(self.order), timer))
-        return timer
+    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        return self.time.later(seconds, call)
 
     def finished(self, session: Session, message: AcceptedMessage, charge: Charge, done: Done | None) -> None:
         super().finished(session, message, charge, done)
         heard = session.socket is not None
         self.done_with.append(Finished(session.key, message.number, message.message_id, message.path, charge, heard))
 
-    def ended(self, session: Session) -> None:
-        super().ended(session)
-        self.ended_keys.append(session.key)
+    @property
+    def now(self) -> float:
+        return self.time.now
 
     def pending(self) -> list[float]:
-        """In how many seconds the timers fire that still would."""
-        return sorted(at - self.now for at, _, timer in self.timers if not timer.cancelled)
+        return self.time.pending()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; timers fire in order, each at its time."""
-        until = self.now + seconds
-        while self.timers and self.timers[0][0] <= until:
-            at, _, timer = heapq.heappop(self.timers)
-            self.now = max(self.now, at)
-            if not timer.cancelled:
-                timer.call()
-        self.now = until
+        self.time.advance(seconds)
 
     def bring_up(self, path: PathName) -> HandWorker:
         worker = HandWorker(self, path)
@@ -316,12 +398,12 @@ class HandCell(Cell):
         return session, client
 
     def count(self, path: PathName, outcome: str, transport: str = "websocket") -> int:
-        """What the ledger has counted."""
-        return self.ledger.slots[MESSAGES[path, transport, outcome]]
+        """What was counted."""
+        return self.counters.slots[MESSAGES[path, transport, outcome]]
 
 
 @dataclass
-class Crowd:
+class FixedOccupancy:
     """How full a cell is, as a test says."""
 
     size: int = 0
@@ -334,9 +416,11 @@ class Crowd:
         return self.size
 
 
-def entrance_of(cell: HandCell, departures: Departures | None = None) -> Entrance:
-    door = Admission(cell.settings, Crowd(), lambda user: f"t-{user}", cell.owns_thread)
-    return Entrance(cell, door, departures or NoDepartures())
+def opener_of(cell: HandCell, occupancy: Occupancy | None = None) -> SessionOpener:
+    if occupancy is None:
+        occupancy = FixedOccupancy()
+    admission = Admission(cell.settings, occupancy, lambda user: f"t-{user}", cell.owns_thread)
+    return SessionOpener(cell, admission, cell.resumes, cell.storage)
 
 
 def with_settings(**changes: object) -> Settings:

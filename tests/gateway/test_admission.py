@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from app.gateway import admission as door_module
 from app.gateway.admission import Admission, AdmissionRefused, Caller
 from app.settings import Settings
-from tests.gateway.harness import Crowd
+from tests.gateway.harness import FixedOccupancy
 
 KEY = "a key of these tests, long enough for every one of the HMAC algorithms they use"
 LATER = 4_102_444_800
@@ -23,10 +23,10 @@ UNSIGNED = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJhbm4ifQ."
 """The header says `"alg": "none"`, and nothing is signed."""
 
 
-def door_of(settings: Settings = SIGNED, crowd: Crowd | None = None) -> Admission:
+def admission_of(settings: Settings = SIGNED, occupancy: FixedOccupancy | None = None) -> Admission:
     return Admission(
         settings,
-        Crowd() if crowd is None else crowd,
+        FixedOccupancy() if occupancy is None else occupancy,
         lambda user: f"t-{user}",
         lambda user, thread: thread == f"t-{user}",
     )
@@ -52,10 +52,10 @@ def caller(
     return Caller(peer, named, forwarded, query or {}, subprotocols)
 
 
-async def refusal(door: Admission, who: Caller, *, socket: bool = True, resuming: bool = False) -> int | None:
+async def refusal(admission: Admission, who: Caller, *, socket: bool = True, resuming: bool = False) -> int | None:
     """The status it is refused with; None: let in."""
     try:
-        await door.admit(who, socket=socket, resuming=resuming)
+        await admission.admit(who, socket=socket, resuming=resuming)
     except AdmissionRefused as refused:
         return refused.status
     return None
@@ -67,13 +67,13 @@ async def refusal(door: Admission, who: Caller, *, socket: bool = True, resuming
 async def test_the_order_is_origin_rate_sign_in_full() -> None:
     settings = settings_of(rate_connections_per_second=1, rate_connections_burst=1, max_sessions=1)
     wrong, good = caller("bad", origin="https://evil.example"), caller("bad")
-    full = Crowd(size=1, of_user=9)
-    door = door_of(settings, full)
-    assert [await refusal(door, wrong) for _ in range(3)] == [403] * 3, "an origin costs no attempt"
-    assert await refusal(door, good) == 401, "a full house tells nobody but the signed in"
-    assert await refusal(door, good) == 429
-    assert await refusal(door_of(settings, full), caller(token())) == 503, "full is said before too many of one user"
-    assert await refusal(door_of(settings_of(), full), caller(token())) == 429
+    full = FixedOccupancy(size=1, of_user=9)
+    admission = admission_of(settings, full)
+    assert [await refusal(admission, wrong) for _ in range(3)] == [403] * 3, "an origin costs no attempt"
+    assert await refusal(admission, good) == 401, "a full cell tells nobody but the signed in"
+    assert await refusal(admission, good) == 429
+    assert await refusal(admission_of(settings, full), caller(token())) == 503, "full comes before too many of one user"
+    assert await refusal(admission_of(settings_of(), full), caller(token())) == 429
 
 
 # -- origin -----------------------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ async def test_the_order_is_origin_rate_sign_in_full() -> None:
     ],
 )
 async def test_an_origin_is_listed_or_the_same_host(origins: str, headers: dict[str, Any], status: int | None) -> None:
-    assert await refusal(door_of(settings_of(origins=origins)), caller(token(), **headers)) == status
+    assert await refusal(admission_of(settings_of(origins=origins)), caller(token(), **headers)) == status
 
 
 # -- rate -------------------------------------------------------------------------------------------------------------
@@ -102,33 +102,33 @@ async def test_an_origin_is_listed_or_the_same_host(origins: str, headers: dict[
 async def test_attempts_are_counted_by_address_and_come_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(door_module, "monotonic", lambda: now)
-    door = door_of(settings_of(rate_connections_per_second=2, rate_connections_burst=2))
-    assert [await refusal(door, caller(token())) for _ in range(3)] == [None, None, 429]
-    assert await refusal(door, caller(token(), peer="192.0.2.2")) is None
-    assert await refusal(door, caller(token()), resuming=True) is None
+    admission = admission_of(settings_of(rate_connections_per_second=2, rate_connections_burst=2))
+    assert [await refusal(admission, caller(token())) for _ in range(3)] == [None, None, 429]
+    assert await refusal(admission, caller(token(), peer="192.0.2.2")) is None
+    assert await refusal(admission, caller(token()), resuming=True) is None
     now += 0.5
-    assert [await refusal(door, caller(token())) for _ in range(2)] == [None, 429]
+    assert [await refusal(admission, caller(token())) for _ in range(2)] == [None, 429]
 
 
 @pytest.mark.parametrize(("per_second", "status"), [(None, None), (1.0, 429)])
 async def test_loopback_is_exempt_unless_a_rate_is_set(per_second: float | None, status: int | None) -> None:
-    door = door_of(settings_of(rate_connections_per_second=per_second, rate_connections_burst=1))
+    admission = admission_of(settings_of(rate_connections_per_second=per_second, rate_connections_burst=1))
     for address in ("127.0.0.1", "::1"):
-        assert await refusal(door, caller(token(), peer=address)) is None
-        assert await refusal(door, caller(token(), peer=address)) == status
+        assert await refusal(admission, caller(token(), peer=address)) is None
+        assert await refusal(admission, caller(token(), peer=address)) == status
 
 
 @pytest.mark.parametrize(("trusted", "believed"), [("", False), ("10.0.0.0/8", True), ("192.168.0.0/16", False)])
 async def test_a_forwarded_address_is_believed_only_from_a_trusted_proxy(trusted: str, believed: bool) -> None:
     settings = settings_of(trusted_proxies=trusted, rate_connections_per_second=1, rate_connections_burst=1)
-    door = door_of(settings)
+    admission = admission_of(settings)
     one = caller(token(), peer="10.0.0.1", forwarded=("198.51.100.1",))
     two = caller(token(), peer="10.0.0.1", forwarded=("198.51.100.2",))
-    assert await refusal(door, one) is None
-    assert await refusal(door, two) == (None if believed else 429)
-    assert await refusal(door, one) == 429
+    assert await refusal(admission, one) is None
+    assert await refusal(admission, two) == (None if believed else 429)
+    assert await refusal(admission, one) == 429
     invented = caller(token(), peer="10.0.0.1", forwarded=("203.0.113.9, 198.51.100.1",))
-    assert await refusal(door, invented) == 429, "what the client wrote before the proxy is not believed"
+    assert await refusal(admission, invented) == 429, "what the client wrote before the proxy is not believed"
 
 
 # -- sign-in ----------------------------------------------------------------------------------------------------------
@@ -160,21 +160,21 @@ async def test_a_forwarded_address_is_believed_only_from_a_trusted_proxy(trusted
     ],
 )
 async def test_a_token_is_checked(settings: Settings, bearer: str | None, status: int | None) -> None:
-    assert await refusal(door_of(settings), caller(bearer)) == status
+    assert await refusal(admission_of(settings), caller(bearer)) == status
 
 
 async def test_a_token_says_who_it_is_and_until_when() -> None:
-    identity = await door_of().admit(caller(token()), socket=True)
+    identity = await admission_of().admit(caller(token()), socket=True)
     assert (identity.user_id, identity.thread_id, identity.expires_at) == ("ann", "t-ann", float(LATER))
 
 
 async def test_a_browser_brings_its_token_as_a_subprotocol() -> None:
     encoded = base64.urlsafe_b64encode(token().encode()).decode().rstrip("=")
-    identity = await door_of().admit(caller(subprotocols=("chat", f"jwt.{encoded}")), socket=True)
+    identity = await admission_of().admit(caller(subprotocols=("chat", f"jwt.{encoded}")), socket=True)
     assert identity.user_id == "ann"
-    assert await refusal(door_of(), caller(subprotocols=("jwt.%%%",))) == 401
-    assert await refusal(door_of(), caller(subprotocols=("jwt.w7w",))) == 401
-    assert await refusal(door_of(), caller(subprotocols=("chat",))) == 401
+    assert await refusal(admission_of(), caller(subprotocols=("jwt.%%%",))) == 401
+    assert await refusal(admission_of(), caller(subprotocols=("jwt.w7w",))) == 401
+    assert await refusal(admission_of(), caller(subprotocols=("chat",))) == 401
 
 
 @pytest.mark.parametrize(
@@ -182,16 +182,16 @@ async def test_a_browser_brings_its_token_as_a_subprotocol() -> None:
     [({"user": "ann"}, None), ({}, 401), ({"user": ""}, 401), ({"user": "a\x00b"}, 401), ({"user": "ä" * 257}, 401)],
 )
 async def test_without_sign_in_the_query_says_who_it_is(query: dict[str, str], status: int | None) -> None:
-    assert await refusal(door_of(Settings()), caller(query=query)) == status
+    assert await refusal(admission_of(Settings()), caller(query=query)) == status
 
 
 async def test_the_query_does_not_sign_anybody_in_when_tokens_do() -> None:
-    assert await refusal(door_of(), caller(query={"user": "ann"})) == 401
+    assert await refusal(admission_of(), caller(query={"user": "ann"})) == 401
 
 
 async def test_a_thread_must_be_its_owner_s() -> None:
-    assert await refusal(door_of(), caller(token(), query={"thread": "t-ann"})) is None
-    assert await refusal(door_of(), caller(token(), query={"thread": "t-bob"})) == 403
+    assert await refusal(admission_of(), caller(token(), query={"thread": "t-ann"})) is None
+    assert await refusal(admission_of(), caller(token(), query={"thread": "t-bob"})) == 403
 
 
 # -- full -------------------------------------------------------------------------------------------------------------
@@ -202,13 +202,13 @@ async def test_a_thread_must_be_its_owner_s() -> None:
     [(2, True, False, None), (3, True, False, 429), (3, False, False, None), (3, True, True, None)],
 )
 async def test_a_user_has_so_many_sockets(of_user: int, socket: bool, resuming: bool, status: int | None) -> None:
-    door = door_of(crowd=Crowd(of_user=of_user))
-    assert await refusal(door, caller(token()), socket=socket, resuming=resuming) == status
+    admission = admission_of(occupancy=FixedOccupancy(of_user=of_user))
+    assert await refusal(admission, caller(token()), socket=socket, resuming=resuming) == status
 
 
 async def test_a_refusal_has_words_for_the_client_and_no_secret_in_them() -> None:
     with pytest.raises(AdmissionRefused) as caught:
-        await door_of().admit(caller(token(exp=1)), socket=True)
+        await admission_of().admit(caller(token(exp=1)), socket=True)
     assert caught.value.words == "the token has expired"
 
 
@@ -222,18 +222,18 @@ def key_pair() -> tuple[str, str]:
 
 async def test_a_public_key_verifies_what_its_private_half_signed(key_pair: tuple[str, str]) -> None:
     private, public = key_pair
-    door = door_of(settings_of(jwt_key=public))
-    assert await refusal(door, caller(bearer=token(private, "RS256"))) is None
+    admission = admission_of(settings_of(jwt_key=public))
+    assert await refusal(admission, caller(bearer=token(private, "RS256"))) is None
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    assert await refusal(door, caller(bearer=token(pem, "RS256"))) == 401
+    assert await refusal(admission, caller(bearer=token(pem, "RS256"))) == 401
 
 
 async def test_a_public_key_is_never_taken_for_an_hmac_secret(key_pair: tuple[str, str]) -> None:
     """The classic confusion: everybody knows the public key, so nobody may sign with it as a secret."""
     _, public = key_pair
     forged = _hmac_token(public)
-    assert await refusal(door_of(settings_of(jwt_key=public)), caller(bearer=forged)) == 401
+    assert await refusal(admission_of(settings_of(jwt_key=public)), caller(bearer=forged)) == 401
 
 
 def _hmac_token(secret: str) -> str:

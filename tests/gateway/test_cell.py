@@ -11,60 +11,50 @@ from app.gateway import sweep as sweep_module
 from app.gateway.session import CANCEL_GRACE_S, Session, SessionState
 from app.gateway.sweep import SLICE_S, SweepReport
 from app.metrics.counters import ADMISSIONS
-from rollout.assign import View
+from app.pool.state import PathState
+from rollout.assign import FlagRule, View
 from tests.gateway.harness import HandCell, flag, frame, with_settings
 
 LOCKED = View(locked=True, flag=flag(100))
 SESSION_COST_S = 10e-6
 
 
-def crowd(cell: HandCell, size: int) -> list[Session]:
+def connect_users(cell: HandCell, size: int) -> list[Session]:
     return [cell.connect(f"u{number}")[0] for number in range(1, size + 1)]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - the loop's own turns and timers are what is awaited
-        await asyncio.sleep(0)
 
 
 # -- sweeps -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_sweep_of_ten_thousand_never_holds_the_loop_longer_than_its_slice(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cell = HandCell(percentage=100)
-    crowd(cell, 10_000)
-    turn, now, longest = 0, 0.0, 0.0
-    turns: list[float] = [0.0]
+def test_a_sweep_of_ten_thousand_never_holds_the_loop_longer_than_its_slice() -> None:
+    hashed = 0
 
-    def decided(session: Session) -> tuple[str, str]:
-        nonlocal now
-        now += SESSION_COST_S
-        turns[-1] += SESSION_COST_S
-        return decide(session)
+    def slow_hash(user: str) -> int:
+        nonlocal hashed
+        hashed += 1
+        cell.time.now += SESSION_COST_S
+        return 50
 
-    decide = cell._decide
-    monkeypatch.setattr(sweep_module, "monotonic", lambda: now)
-    monkeypatch.setattr(cell, "_decide", decided)
-    sweep = cell.apply(LOCKED, rollback=True)
+    cell = HandCell(bucket_of=slow_hash)
+    connect_users(cell, 10_000)
+    hashed, began = 0, cell.now
+    sweep = cell.apply(View(flag=FlagRule("other", 100, True, True, key=("other",))))
+    turns = [cell.now - began]
     assert 0 < sweep.decided < 10_000
-    while cell.registry.on["v3"]:
-        turns.append(0.0)
-        turn += 1
-        await asyncio.sleep(0)
-    longest = max(turns)
-    assert longest <= SLICE_S + 32 * SESSION_COST_S
-    assert turn >= 10_000 * SESSION_COST_S / SLICE_S - 1
-    assert len(cell.registry.on["v2"]) == 10_000
-    assert cell.moving() == 0
+    while cell.moving():
+        began = cell.now
+        cell.time.turn()
+        turns.append(cell.now - began)
+    assert hashed == len(cell.index.on["v3"]) == 10_000
+    assert max(turns) <= SLICE_S + 32 * SESSION_COST_S
+    assert len(turns) >= 10_000 * SESSION_COST_S / SLICE_S - 1
 
 
-async def test_new_sessions_and_messages_follow_the_new_view_before_the_sweep_reaches_them(
+def test_new_sessions_and_messages_follow_the_new_view_before_the_sweep_reaches_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cell = HandCell(percentage=100)
-    sessions = crowd(cell, 1000)
+    sessions = connect_users(cell, 1000)
     monkeypatch.setattr(sweep_module, "SLICE_S", -1.0)
     cell.apply(LOCKED, rollback=True)
     last = sessions[-1]
@@ -72,12 +62,13 @@ async def test_new_sessions_and_messages_follow_the_new_view_before_the_sweep_re
     last.receive(frame())
     assert (cell.v3.runs, cell.v2.run.session) == ([], last.key)
     assert cell.connect("new")[0].path == "v2"
-    await until(lambda: not cell.registry.on["v3"])
+    cell.advance(0)
+    assert not cell.index.on["v3"]
 
 
 def test_the_counts_of_a_sweep_say_who_is_to_move_and_who_has() -> None:
     cell = HandCell(bucket_of=lambda user: int(user.removeprefix("u")))
-    sessions = crowd(cell, 100)
+    sessions = connect_users(cell, 100)
     sessions[10].receive(frame())
     sweep = cell.apply(View(flag=flag(30)))
     assert (sweep.decided, sweep.to_move, sweep.moved) == (100, 30, 29)
@@ -89,7 +80,7 @@ def test_the_counts_of_a_sweep_say_who_is_to_move_and_who_has() -> None:
 
 def test_a_user_s_sessions_move_alike_and_every_one_has_its_reason() -> None:
     cell = HandCell(percentage=0)
-    crowd(cell, 3)
+    connect_users(cell, 3)
     cell.connect("u1")
     cell.apply(View(flag=flag(0), pins={"u1": "v3"}))
     assert [(view.path, view.reason) for view in cell.sessions_of("u1")] == [("v3", "pinned")] * 2
@@ -97,35 +88,77 @@ def test_a_user_s_sessions_move_alike_and_every_one_has_its_reason() -> None:
     assert [view.reason for view in cell.sessions() if view.user_id != "u1"] == ["flag", "flag"]
 
 
-async def test_a_paced_ramp_hands_over_its_share_a_second_and_is_overtaken_by_a_rollback() -> None:
+def test_a_paced_ramp_hands_over_its_share_a_second_and_is_overtaken_by_a_rollback() -> None:
     cell = HandCell()
-    crowd(cell, 50)
+    connect_users(cell, 50)
     sweep = cell.apply(View(flag=flag(100)), per_second=100)
-    assert (sweep.to_move, len(cell.registry.on["v3"])) == (50, 10)
+    assert (sweep.to_move, len(cell.index.on["v3"])) == (50, 10)
     assert cell.moving() == 40
-    await until(lambda: len(cell.registry.on["v3"]) == 20)
+    cell.advance(0.1)
+    assert len(cell.index.on["v3"]) == 20
     assert cell.connect("new")[0].path == "v3", "new sessions are never paced"
     cell.apply(LOCKED, rollback=True)
-    assert (len(cell.registry.on["v3"]), cell.moving()) == (0, 0)
+    assert (len(cell.index.on["v3"]), cell.moving()) == (0, 0)
+    cell.advance(1)
+    assert len(cell.index.on["v3"]) == 0
 
 
-async def test_a_paced_ramp_does_not_go_on_to_a_path_that_died() -> None:
+@pytest.mark.parametrize("per_second", [1, 4, 9, 10, 12, 15, 19, 20, 333])
+def test_a_paced_ramp_keeps_its_pace_to_the_session(per_second: int) -> None:
     cell = HandCell()
-    sessions = crowd(cell, 20)
+    connect_users(cell, 5 * per_second)
+    cell.apply(View(flag=flag(100)), per_second=per_second)
+    first = len(cell.index.on["v3"])
+    assert first == max(1, per_second // 10)
+    cell.advance(0.05)  # past the turn that falls on the second
+    for second in (1, 2, 3):
+        cell.advance(1)
+        assert abs(len(cell.index.on["v3"]) - first - second * per_second) <= 1
+
+
+def test_a_paced_ramp_makes_up_for_a_short_pause_and_not_for_a_long_one() -> None:
+    cell = HandCell()
+    connect_users(cell, 100)
+    cell.apply(View(flag=flag(100)), per_second=10)
+    cell.time.now += 0.5
+    cell.time.turn()
+    assert len(cell.index.on["v3"]) == 1 + 5
+    cell.time.now += 60
+    cell.time.turn()
+    assert len(cell.index.on["v3"]) == 1 + 5 + 10
+
+
+def test_a_fast_ramp_leaves_room_for_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = HandCell()
+    connect_users(cell, 1000)
+    monkeypatch.setattr(sweep_module, "SLICE_S", -1.0)
+    cell.apply(View(flag=flag(100)), per_second=1_000_000)
+    for _ in range(1000 + 1000 // 32):
+        before = len(cell.index.on["v3"])
+        cell.time.turn()
+        assert len(cell.index.on["v3"]) - before <= 1, "the slice was over after each session"
+    assert len(cell.index.on["v3"]) == 1000
+
+
+def test_a_paced_ramp_does_not_go_on_to_a_path_that_died() -> None:
+    cell = HandCell()
+    sessions = connect_users(cell, 20)
     cell.apply(View(flag=flag(100)), per_second=100)
     cell.v3.die()
-    await until(lambda: cell.moving() == 0)
+    cell.advance(1)
+    assert cell.moving() == 0
     assert {(session.path, session.state) for session in sessions} == {("v2", SessionState.ACTIVE)}
 
 
-async def test_a_session_that_ends_before_its_turn_leaves_nothing_behind() -> None:
+def test_a_session_that_ends_before_its_turn_leaves_nothing_behind() -> None:
     cell = HandCell()
-    sessions = crowd(cell, 20)
+    sessions = connect_users(cell, 20)
     cell.apply(View(flag=flag(100)), per_second=100)
     for session in sessions:
         session.on_detached()
-    await until(lambda: cell.moving() == 0)
-    assert cell.registry.on == {"v2": set(), "v3": set()}
+    cell.advance(1)
+    assert cell.moving() == 0
+    assert cell.index.on == {"v2": set(), "v3": set()}
 
 
 def test_new_connections_only_leaves_open_sessions_where_they_are_even_when_v3_restarts() -> None:
@@ -137,7 +170,7 @@ def test_new_connections_only_leaves_open_sessions_where_they_are_even_when_v3_r
     cell.bring_up("v3")
     assert old.path == "v2"
     cell.apply(LOCKED, rollback=True, move_existing=False)
-    assert not cell.registry.on["v3"]
+    assert not cell.index.on["v3"]
 
 
 def test_the_bucket_is_hashed_once_until_the_rule_changes() -> None:
@@ -161,11 +194,11 @@ def test_an_http_message_is_admitted_where_it_is_dispatched() -> None:
     cell = HandCell(percentage=100)
     session, client = cell.connect("u", "http")
     admitted = ADMISSIONS["v3", "flag"]
-    assert cell.ledger.slots[admitted] == 0
+    assert cell.counters.slots[admitted] == 0
     finished: list[bool] = []
     cell.when_finished(session, lambda: finished.append(True))
     session.receive(frame())
-    assert cell.ledger.slots[admitted] == 1
+    assert cell.counters.slots[admitted] == 1
     cell.v3.work()
     cell.advance(0)
     assert finished == [True]
@@ -209,10 +242,75 @@ def test_an_event_of_nobody_is_counted_and_thrown_away() -> None:
     session.receive(frame())
     run = cell.v2.run
     session.end()
-    before = sum(cell.ledger.slots)
+    before = sum(cell.counters.slots)
     cell.v2.event(run)
-    assert sum(cell.ledger.slots) == before + 1
+    assert sum(cell.counters.slots) == before + 1
     assert client.told == [("ack", 1)]
+
+
+def test_a_path_that_nobody_serves_says_why() -> None:
+    cell = HandCell(up=())
+    assert cell.path_state("v3").reason == "not started"
+    cell.path_unavailable("v3", "no module 'acme'", 0)
+    assert cell.path_state("v3") == PathState(False, "no module 'acme'", None, 0, 0, None, None, 0, None)
+
+
+def test_a_path_shows_what_its_worker_says_of_itself_and_the_cell_s_own_sessions() -> None:
+    cell = HandCell(percentage=100)
+    for user in ("ann", "ann", "bob"):
+        cell.connect(user)
+    cell.v3.restarts = 2
+    state = cell.path_state("v3")
+    assert (state.available, state.reason, state.build, state.restarts) == (True, None, "b-1", 2)
+    assert (state.sessions, state.users) == (3, 2)
+    assert (state.memory_bytes, state.session_memory_bytes, state.uptime_s) == (1_000_000, 2_000.0, 5.0)
+    cell.path_unavailable("v3", "ended by SIGKILL", 2)
+    assert cell.path_state("v3").available, "its worker still serves: the words alone take nobody away"
+    cell.v3.die()
+    state = cell.path_state("v3")
+    assert (state.available, state.reason, state.restarts, state.sessions) == (False, "ended by SIGKILL", 2, 0)
+
+
+class Overheard:
+    """A lookout that finds what a test puts there, once."""
+
+    def __init__(self) -> None:
+        self.act: Callable[[], object] = lambda: None
+
+    def look(self) -> None:
+        act, self.act = self.act, lambda: None
+        act()
+
+
+def test_what_others_said_is_heard_before_anybody_is_admitted_to_v3() -> None:
+    overheard = Overheard()
+    cell = HandCell(percentage=100, lookout=overheard)
+    overheard.act = lambda: cell.apply(LOCKED, rollback=True)
+    session, _ = cell.connect()
+    assert (session.path, session.reason) == ("v2", "rolled_back")
+    assert cell.counters.slots[ADMISSIONS["v3", "flag"]] == 0
+
+
+def test_what_others_said_is_heard_before_a_session_moves_to_v3() -> None:
+    overheard = Overheard()
+    cell = HandCell(lookout=overheard)
+    session, _ = cell.connect()
+    overheard.act = lambda: cell.apply(LOCKED, rollback=True)
+    cell.apply(View(flag=flag(100)))
+    assert (session.path, session.reason) == ("v2", "rolled_back")
+
+
+def test_after_a_pause_it_is_heard_before_a_message_that_ends_takes_its_session_to_v3() -> None:
+    overheard = Overheard()
+    cell = HandCell(lookout=overheard)
+    session, _ = cell.connect()
+    session.receive(frame())
+    cell.v2.started()
+    cell.apply(View(flag=flag(100)))
+    overheard.act = lambda: cell.apply(LOCKED, rollback=True)
+    cell.advance(1.0)
+    cell.v2.done()
+    assert (session.path, session.reason) == ("v2", "rolled_back")
 
 
 # -- verified ---------------------------------------------------------------------------------------------------------
@@ -228,7 +326,7 @@ async def verified(cell: HandCell, coroutine: Coroutine[None, None, SweepReport]
 
 async def test_an_empty_canary_is_verified_by_its_barrier() -> None:
     cell = HandCell(percentage=100)
-    for session in crowd(cell, 20):
+    for session in connect_users(cell, 20):
         session.receive(frame())
         cell.v3.work(cell.v3.run)
     sweep = cell.apply(LOCKED, rollback=True)
@@ -319,7 +417,7 @@ async def test_a_session_that_slips_in_while_the_barrier_is_awaited_verifies_not
     task = asyncio.create_task(cell.verify(cell.apply(LOCKED, rollback=True)))
     await asked.wait()
     slipped, _ = cell.connect("u2")
-    slipped._bind("v3", "flag", "moved")
+    slipped.move("v3", "flag")
     answer.set()
     for _ in range(5):
         await asyncio.sleep(0)
@@ -342,7 +440,7 @@ async def test_a_sweep_that_is_overtaken_is_not_verified() -> None:
 
 async def test_v3_coming_back_during_a_rollback_gets_nobody_and_the_rollback_is_verified() -> None:
     cell = HandCell(percentage=100)
-    crowd(cell, 5)
+    connect_users(cell, 5)
     cell.v3.die()
     sweep = cell.apply(LOCKED, rollback=True)
     cell.bring_up("v3")
@@ -355,10 +453,9 @@ async def test_v3_coming_back_during_a_rollback_gets_nobody_and_the_rollback_is_
 def test_v3_coming_back_takes_up_the_percentage_again() -> None:
     cell = HandCell(percentage=100)
     session, _ = cell.connect()
-    told: list[object] = []
-    cell.on_available = lambda path, death: told.append((path, death and death.reason))
+    cell.told.path_changes.clear()
     cell.v3.die("hung")
     assert (session.path, session.reason) == ("v2", "v3_unavailable")
     cell.bring_up("v3")
     assert (session.path, session.reason) == ("v3", "flag")
-    assert told == [("v3", "hung"), ("v3", None)]
+    assert cell.told.path_changes == [("v3", "hung"), ("v3", None)]

@@ -16,8 +16,8 @@ from websockets.frames import Frame, Opcode
 
 from app.gateway.connection import EXTENSION, Connection
 from app.gateway.framed_socket import DelayedFlush, FramedSocket
-from app.gateway.resume import Entrance
-from tests.gateway.harness import HandCell, entrance_of, frame, with_settings
+from app.gateway.session_opener import SessionOpener
+from tests.gateway.harness import HandCell, frame, opener_of, with_settings
 from tests.gateway.serving import PATIENCE_S, Serving, raw, serve, text
 from tests.gateway.test_resume import ANN
 
@@ -91,7 +91,7 @@ class Counting:
 
 @dataclass
 class Room:
-    """A server whose handler attaches an `Inbox` as soon as the door is open."""
+    """A server whose handler attaches an `Inbox` as soon as the test lets it."""
 
     server: Serving
     open: asyncio.Event
@@ -389,12 +389,12 @@ async def test_a_stopping_server_says_1012() -> None:
 
 async def test_a_reader_too_slow_for_its_session_is_closed_with_1013_and_may_come_back() -> None:
     cell = HandCell(with_settings(send_buffer_bytes=65_536))
-    entrance = entrance_of(cell)
-    async with serve(seating(entrance)) as server, raw(server) as client:
+    opener = opener_of(cell)
+    async with serve(serving_sessions(opener)) as server, raw(server) as client:
         ready = await client.frame()
         client.send(text(frame("chat", "m1")))
         assert b'"ack"' in (await client.frame()).data
-        [session] = cell.registry
+        [session] = cell.index
         cell.v2.started()
         for _ in range(2000):
             cell.v2.event(pad="x" * 50_000)
@@ -405,19 +405,19 @@ async def test_a_reader_too_slow_for_its_session_is_closed_with_1013_and_may_com
         assert await client.closed_with() == 1013
     token = session.resume_token
     assert token.encode() in ready.data
-    async with serve(seating(entrance, token)) as server, raw(server) as client:
+    async with serve(serving_sessions(opener, token)) as server, raw(server) as client:
         assert b'"recovered":true' in (await client.frame()).data
         cell.v2.done()
         assert b'"agent_completed"' in (await client.frame()).data
 
 
-def seating(entrance: Entrance, token: str | None = None) -> Litestar:
+def serving_sessions(opener: SessionOpener, token: str | None = None) -> Litestar:
     @websocket("/ws")
     async def handler(socket: WebSocket[Any, Any, State]) -> None:
         await socket.receive()
         accept: Any = {"type": "websocket.accept", "subprotocol": None, "headers": []}
         await socket.send(accept)
         extensions: Any = socket.scope["extensions"]
-        await entrance.welcome(ANN, extensions[EXTENSION], "c", token)
+        await opener.open_websocket(ANN, extensions[EXTENSION], token)
 
     return Litestar([handler], openapi_config=None)

@@ -7,56 +7,37 @@ from typing import Any
 import msgspec
 
 from app.gateway.identity import Identity
-from app.gateway.resume import Entrance
 from app.gateway.saved_session import SavedSession
 from app.gateway.session import Session
 from rollout.assign import View
-from tests.gateway.harness import Client, HandCell, entrance_of, flag, frame, numbers, with_settings
+from tests.gateway.harness import Client, HandCell, Storage, flag, frame, numbers, opener_of, with_settings
 
 ANN = Identity("ann", "t-ann")
 
 
-class Shelf:
-    """Departures kept where another cell finds them."""
+class Gateway:
+    """A cell with its opener; `enter` opens a session and gives what `connection_ready` said."""
 
-    def __init__(self) -> None:
-        self.kept: dict[str, SavedSession] = {}
-        self.forgotten: list[str] = []
-
-    def save(self, token: str, departed: SavedSession) -> None:
-        self.kept[token] = departed
-
-    def forget(self, token: str) -> None:
-        self.forgotten.append(token)
-        self.kept.pop(token, None)
-
-    async def load(self, token: str) -> SavedSession | None:
-        return self.kept.pop(token, None)
-
-
-class House:
-    """A cell with its entrance; `enter` seats a client and gives what `connection_ready` said."""
-
-    def __init__(self, shelf: Shelf | None = None, percentage: int = 0, **settings: object) -> None:
-        self.cell = HandCell(with_settings(**settings), percentage=percentage)
-        self.shelf = shelf or Shelf()
-        self.entrance: Entrance = entrance_of(self.cell, self.shelf)
+    def __init__(self, storage: Storage | None = None, percentage: int = 0, **settings: object) -> None:
+        self.storage = storage or Storage()
+        self.cell = HandCell(with_settings(**settings), percentage=percentage, storage=self.storage)
+        self.opener = opener_of(self.cell)
 
     async def enter(
         self, token: str | None = None, identity: Identity = ANN, client: Client | None = None
     ) -> tuple[Session, Client, dict[str, Any]]:
         client = client or Client()
-        session = await self.entrance.welcome(identity, client, "c", token)
+        session = await self.opener.open_websocket(identity, client, token)
         ready = client.events[0]
         assert (ready["type"], ready["seq"]) == ("connection_ready", 1)
         return session, client, ready["payload"]
 
 
 async def test_the_first_event_says_how_to_come_back() -> None:
-    house = House()
-    session, client, ready = await house.enter()
+    gateway = Gateway()
+    session, client, ready = await gateway.enter()
     assert ready == {
-        "connection_id": "c",
+        "connection_id": session.connection_id,
         "resume_token": session.resume_token,
         "heartbeat_s": 25,
         "recovered": False,
@@ -67,16 +48,16 @@ async def test_the_first_event_says_how_to_come_back() -> None:
 
 
 async def test_who_comes_back_is_told_what_became_of_its_messages_and_goes_on_from_its_document() -> None:
-    house = House()
-    session, _, ready = await house.enter()
+    gateway = Gateway()
+    session, _, ready = await gateway.enter()
     session.receive(frame("chat", "m1"))
-    house.cell.v2.work(document=b"one", terminal="error")
+    gateway.cell.v2.work(document=b"one", terminal="error")
     session.receive(frame("chat", "m2"))
     session.receive(frame("chat", "m3"))
-    house.cell.v2.started()
+    gateway.cell.v2.started()
     session.on_detached()
-    house.cell.v2.done(document=b"two")
-    again, client, back = await house.enter(ready["resume_token"], Identity("ann", "t-another"))
+    gateway.cell.v2.done(document=b"two")
+    again, client, back = await gateway.enter(ready["resume_token"], Identity("ann", "t-another"))
     assert back["recovered"] is True
     assert back["outcomes"] == [["m1", "error"], ["m2", "agent_completed"], ["m3", "interrupted"]]
     assert again.thread_id == "t-ann"
@@ -84,86 +65,99 @@ async def test_who_comes_back_is_told_what_became_of_its_messages_and_goes_on_fr
     for name in ("m1", "m3", "m2"):
         again.receive(frame("chat", name))
     assert client.told[1:] == [("duplicate", None), ("ack", 4), ("duplicate", None)]
-    assert house.cell.v2.opens[-1].document == b"two"
+    assert gateway.cell.v2.opens[-1].document == b"two"
 
 
 async def test_the_running_message_goes_on_on_the_new_socket() -> None:
-    house = House()
-    session, _, ready = await house.enter()
+    gateway = Gateway()
+    session, _, ready = await gateway.enter()
     session.receive(frame("chat", "m1"))
-    house.cell.v2.started()
-    house.cell.v2.event()
+    gateway.cell.v2.started()
+    gateway.cell.v2.event()
     session.on_detached()
-    again, client, back = await house.enter(ready["resume_token"])
+    again, client, back = await gateway.enter(ready["resume_token"])
     assert (again, back["recovered"], back["outcomes"]) == (session, True, [])
-    house.cell.v2.event()
-    house.cell.v2.done()
+    gateway.cell.v2.event()
+    gateway.cell.v2.done()
     assert client.told[1:] == [("agent_thinking", 1), ("agent_completed", 1)]
     assert list(numbers(client.events)) == [1, 2, 3]
 
 
 async def test_a_half_open_socket_gives_way_and_nothing_is_interrupted() -> None:
-    house = House()
-    session, old, ready = await house.enter()
+    gateway = Gateway()
+    session, old, ready = await gateway.enter()
     session.receive(frame("chat", "m1"))
     session.receive(frame("chat", "m2"))
-    house.cell.v2.started()
-    again, client, _ = await house.enter(ready["resume_token"])
+    gateway.cell.v2.started()
+    again, client, _ = await gateway.enter(ready["resume_token"])
     assert again is session
     assert old.closed == (1008, "resumed elsewhere")
-    house.cell.v2.done()
-    house.cell.v2.work()
+    gateway.cell.v2.done()
+    gateway.cell.v2.work()
     assert [name for name, _ in client.told[1:]] == ["agent_completed", "agent_thinking", "agent_completed"]
     assert old.told[1:] == [("ack", 1), ("ack", 2)]
-    assert house.cell.ended_keys == []
+    assert gateway.cell.told.ended_keys == []
 
 
 async def test_a_token_is_good_once() -> None:
-    house = House()
-    first, _, ready = await house.enter()
-    second, _, _ = await house.enter(ready["resume_token"])
-    third, _, back = await house.enter(ready["resume_token"])
+    gateway = Gateway()
+    first, _, ready = await gateway.enter()
+    second, _, _ = await gateway.enter(ready["resume_token"])
+    third, _, back = await gateway.enter(ready["resume_token"])
     assert second is first
     assert third is not first
     assert back["recovered"] is False
     assert first.socket is not None, "who uses an old token takes nobody's place"
-    assert ready["resume_token"] in house.shelf.forgotten
+    assert ready["resume_token"] in gateway.storage.forgotten
+    third.on_detached()
+    assert [(await gateway.enter(back["resume_token"]))[2]["recovered"] for _ in range(2)] == [True, False]
 
 
 async def test_somebody_else_s_token_opens_nothing_and_stays_good_for_its_owner() -> None:
-    house = House()
-    session, client, ready = await house.enter()
+    gateway = Gateway()
+    session, client, ready = await gateway.enter()
     session.receive(frame("chat", "m1"))
-    house.cell.v2.work(document=b"secret")
-    other, _, taken = await house.enter(ready["resume_token"], Identity("bob", "t-bob"))
+    gateway.cell.v2.work(document=b"secret")
+    other, _, taken = await gateway.enter(ready["resume_token"], Identity("bob", "t-bob"))
     assert (taken["recovered"], taken["outcomes"], other.document) == (False, [], None)
     assert client.closed is None
     session.on_detached()
-    _, _, taken = await house.enter(ready["resume_token"], Identity("bob", "t-bob"))
+    _, _, taken = await gateway.enter(ready["resume_token"], Identity("bob", "t-bob"))
     assert (taken["recovered"], taken["outcomes"]) == (False, [])
-    _, _, back = await house.enter(ready["resume_token"])
+    _, _, back = await gateway.enter(ready["resume_token"])
+    assert back["recovered"] is True
+
+
+async def test_somebody_else_s_token_of_another_cell_stays_good_for_its_owner() -> None:
+    storage = Storage()
+    one, two = Gateway(storage), Gateway(storage)
+    session, _, ready = await one.enter()
+    session.on_detached()
+    _, _, taken = await two.enter(ready["resume_token"], Identity("bob", "t-bob"))
+    assert taken["recovered"] is False
+    _, _, back = await two.enter(ready["resume_token"])
     assert back["recovered"] is True
 
 
 async def test_an_expired_token_begins_anew_and_what_departed_is_forgotten() -> None:
-    house = House(resume_s=120)
-    session, _, ready = await house.enter()
+    gateway = Gateway(resume_s=120)
+    session, _, ready = await gateway.enter()
     session.receive(frame("chat", "m1"))
-    house.cell.v2.work()
+    gateway.cell.v2.work()
     session.on_detached()
-    kept = house.shelf.kept[ready["resume_token"]]
-    house.cell.advance(119)
-    assert house.entrance.knows(ready["resume_token"])
-    house.cell.advance(1)
-    assert not house.entrance.knows(ready["resume_token"])
-    house.shelf.kept[ready["resume_token"]] = kept
-    _, _, back = await house.enter(ready["resume_token"])
+    kept = gateway.storage.kept[ready["resume_token"]]
+    gateway.cell.advance(119)
+    assert gateway.cell.resumes.knows(ready["resume_token"])
+    gateway.cell.advance(1)
+    assert not gateway.cell.resumes.knows(ready["resume_token"])
+    gateway.storage.kept[ready["resume_token"]] = kept
+    _, _, back = await gateway.enter(ready["resume_token"])
     assert back["recovered"] is False
 
 
 async def test_any_cell_takes_up_a_session_that_departed_from_another() -> None:
-    shelf = Shelf()
-    one, two = House(shelf), House(shelf, percentage=100)
+    storage = Storage()
+    one, two = Gateway(storage), Gateway(storage, percentage=100)
     session, _, ready = await one.enter()
     for number in range(70):
         session.receive(frame("chat", f"m{number}"))
@@ -180,74 +174,84 @@ async def test_any_cell_takes_up_a_session_that_departed_from_another() -> None:
 
 
 async def test_what_a_dead_cell_had_written_down_is_stale() -> None:
-    shelf = Shelf()
-    one, two = House(shelf), House(shelf)
+    storage = Storage()
+    one, two = Gateway(storage), Gateway(storage)
     session, _, ready = await one.enter()
     session.receive(frame("chat", "m1"))
     one.cell.v2.work(document=b"one")
-    shelf.kept.update(one.entrance.changed(10))
+    storage.kept.update(one.cell.resumes.changed(10))
     session.receive(frame("chat", "m2"))
     _, _, back = await two.enter(ready["resume_token"])
     assert (back["recovered"], back["outcomes"]) == ("stale", [["m1", "agent_completed"]])
 
 
 async def test_living_sessions_are_written_down_when_their_document_changed() -> None:
-    house = House()
-    session, _, _ = await house.enter()
-    assert house.entrance.changed(10) == []
+    gateway = Gateway()
+    session, _, _ = await gateway.enter()
+    assert gateway.cell.resumes.changed(10) == []
     session.receive(frame("chat", "m1"))
-    house.cell.v2.work(document=b"one")
-    [(token, departed)] = house.entrance.changed(10)
+    gateway.cell.v2.work(document=b"one")
+    [(token, departed)] = gateway.cell.resumes.changed(10)
     assert token == session.resume_token
     assert (departed.document, departed.complete, departed.outcomes) == (b"one", False, {"m1": "agent_completed"})
-    assert house.entrance.changed(10) == []
+    assert gateway.cell.resumes.changed(10) == []
     decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(departed), type=SavedSession)
     assert decoded == departed
 
 
-async def test_a_sign_in_that_is_renewed_with_the_resume_lasts_as_long_as_the_new_one() -> None:
-    house = House()
-    until = house.cell.wall_clock() + 60
-    session, _, ready = await house.enter(identity=Identity("ann", "t-ann", until))
+async def test_a_message_over_http_leaves_nothing_to_come_back_to() -> None:
+    gateway = Gateway()
+    session, _ = gateway.cell.connect("ann", "http")
     session.receive(frame())
-    house.cell.v2.started()
+    gateway.cell.v2.work(document=b"one")
+    assert gateway.cell.resumes.changed(10) == []
+    session.end()
+    assert gateway.storage.kept == {}
+
+
+async def test_a_sign_in_that_is_renewed_with_the_resume_lasts_as_long_as_the_new_one() -> None:
+    gateway = Gateway()
+    until = gateway.cell.wall_clock() + 60
+    session, _, ready = await gateway.enter(identity=Identity("ann", "t-ann", until))
+    session.receive(frame())
+    gateway.cell.v2.started()
     session.on_detached()
-    _, client, _ = await house.enter(ready["resume_token"], Identity("ann", "t-ann", until + 600))
-    house.cell.advance(61)
-    house.cell.close_idle()
+    _, client, _ = await gateway.enter(ready["resume_token"], Identity("ann", "t-ann", until + 600))
+    gateway.cell.advance(61)
+    gateway.cell.close_idle()
     assert client.closed is None
 
 
 async def test_a_client_that_is_gone_before_it_is_seated_leaves_nothing() -> None:
-    house = House()
+    gateway = Gateway()
     gone = Client()
     gone.gone = True
-    await house.enter(client=gone)
-    assert len(house.cell.registry) == 0
+    await gateway.enter(client=gone)
+    assert len(gateway.cell.index) == 0
 
 
 async def test_a_client_that_is_gone_again_while_its_message_runs_may_come_back_again() -> None:
-    house = House()
-    session, _, ready = await house.enter()
+    gateway = Gateway()
+    session, _, ready = await gateway.enter()
     session.receive(frame("chat", "m1"))
-    house.cell.v2.started()
+    gateway.cell.v2.started()
     session.on_detached()
     gone = Client()
     gone.gone = True
-    await house.enter(ready["resume_token"], client=gone)
-    house.cell.v2.done()
+    await gateway.enter(ready["resume_token"], client=gone)
+    gateway.cell.v2.done()
     assert session.recent.outcomes() == [("m1", "agent_completed")]
-    assert house.entrance.knows(session.resume_token)
+    assert gateway.cell.resumes.knows(session.resume_token)
 
 
 async def test_a_session_taken_up_follows_what_was_decided_meanwhile() -> None:
-    house = House(percentage=100)
-    session, _, ready = await house.enter()
+    gateway = Gateway(percentage=100)
+    session, _, ready = await gateway.enter()
     session.receive(frame())
-    house.cell.v3.started()
+    gateway.cell.v3.started()
     session.on_detached()
-    house.cell.apply(View(flag=flag(0)))
-    again, _, _ = await house.enter(ready["resume_token"])
-    house.cell.v3.done()
+    gateway.cell.apply(View(flag=flag(0)))
+    again, _, _ = await gateway.enter(ready["resume_token"])
+    gateway.cell.v3.done()
     again.receive(frame())
-    assert house.cell.v2.run.number == 2
+    assert gateway.cell.v2.run.number == 2

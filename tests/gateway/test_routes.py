@@ -16,23 +16,21 @@ import websockets
 from litestar import Litestar
 from websockets.asyncio.client import connect
 
-from app.gateway.admission import Admission
 from app.gateway.connection import Connection, Upgradable
 from app.gateway.handshake import open_websocket
 from app.gateway.http import post_message
 from app.gateway.ports import Timer
-from app.gateway.resume import Entrance, NoDepartures
 from app.link.frames import Run, ToWorker
 from app.metrics.counters import ADMISSIONS
 from rollout.names import PathName
-from tests.gateway.harness import HandCell, HandWorker, frame, with_settings
+from tests.gateway.harness import HandCell, HandWorker, frame, opener_of, with_settings
 from tests.gateway.serving import PATIENCE_S, serve
 
 
 class LiveCell(HandCell):
     """A cell whose timers are the loop's."""
 
-    def later(self, seconds: float, call: Callable[[], None]) -> Timer:  # type: ignore[override]
+    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, call)
 
     def bring_up(self, path: PathName) -> HandWorker:
@@ -41,7 +39,7 @@ class LiveCell(HandCell):
         return worker
 
     def sockets(self) -> int:
-        return len(self.registry)
+        return len(self.index)
 
 
 class Answering(HandWorker):
@@ -91,9 +89,8 @@ class Service:
 async def service() -> AsyncIterator[Service]:
     settings = with_settings(max_sessions=5, rate_messages_per_minute=60, rate_messages_burst=4)
     cell = LiveCell(settings, percentage=100)
-    door = Admission(settings, cell, lambda user: f"t-{user}", cell.owns_thread)
     app = Litestar([open_websocket, post_message], openapi_config=None)
-    app.state.entrance = Entrance(cell, door, NoDepartures())
+    app.state.session_opener = opener_of(cell, occupancy=cell)
     async with serve(app, Framed, http=Http) as server:
         yield Service(cell, server.port)
 
@@ -169,6 +166,16 @@ async def test_too_many_sockets_of_a_user_and_a_full_cell_say_when_to_try_again(
         await socket.close()
 
 
+async def test_who_comes_back_needs_no_free_connection(service: Service) -> None:
+    """The half-open socket of a client that comes back still counts as one of its connections."""
+    sockets = [await connect(f"{service.ws}?user=ann") for _ in range(3)]
+    token = json.loads(await sockets[0].recv())["payload"]["resume_token"]
+    async with connect(f"{service.ws}?user=ann&resume={token}") as again:
+        assert json.loads(await again.recv())["payload"]["recovered"] is True
+    for socket in sockets:
+        await socket.close()
+
+
 async def test_nothing_of_a_connection_is_left_for_the_collector(service: Service) -> None:
     gc.collect()
     gc.disable()
@@ -196,7 +203,7 @@ async def test_a_message_is_answered_with_its_events(service: Service, client: h
     assert [event["type"] for event in answer["events"]] == ["ack", "agent_thinking", "agent_completed"]
     assert [event["seq"] for event in answer["events"]] == [1, 2, 3]
     assert service.cell.count("v3", "ok", "http") == 1
-    assert service.cell.ledger.slots[ADMISSIONS["v3", "flag"]] == 1
+    assert service.cell.counters.slots[ADMISSIONS["v3", "flag"]] == 1
     assert service.cell.sockets() == 0
     assert service.cell.v3.held == {}
 
@@ -245,8 +252,6 @@ async def test_the_limits_are_those_of_a_socket(service: Service, client: httpx.
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
 async def test_a_client_that_goes_away_cancels_its_message(service: Service, accept: str) -> None:
-    ended = asyncio.Event()
-    service.cell.on_end = lambda session: ended.set()
     worker = service.cell.v3
     async with httpx.AsyncClient(trust_env=False) as client:
         request = asyncio.create_task(
@@ -258,6 +263,8 @@ async def test_a_client_that_goes_away_cancels_its_message(service: Service, acc
         worker.started()
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
-    await asyncio.wait_for(ended.wait(), PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S):
+        while not service.cell.told.ended_keys:  # noqa: ASYNC110 - the server's turns are what is awaited
+            await asyncio.sleep(0)
     assert worker.held == {}
     assert [done.charge for done in service.cell.done_with] == ["interrupted"]

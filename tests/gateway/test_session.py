@@ -325,7 +325,7 @@ def test_when_the_socket_dies_the_running_message_finishes_and_the_queued_ones_a
     assert [(done.number, done.charge) for done in cell.done_with] == [(2, "interrupted"), (1, "ok")]
     assert session.recent.outcomes() == [("m1", "agent_completed"), ("m2", "interrupted")]
     assert (session.document, session.state, len(client.told)) == (b"kept", SessionState.ENDED, told)
-    assert cell.ended_keys == [session.key]
+    assert cell.told.ended_keys == [session.key]
     assert cell.v2.held == {}
 
 
@@ -342,7 +342,7 @@ def test_a_client_that_comes_back_hears_the_rest_with_a_seq_of_its_own(cell: Han
     session.receive(frame())
     assert again.told == [("agent_thinking", 1), ("agent_completed", 1), ("ack", 2)]
     assert list(numbers(again.events)) == [1, 2, 3]
-    assert cell.ended_keys == []
+    assert cell.told.ended_keys == []
 
 
 def test_taking_up_a_session_that_has_ended_names_what_was_expected(cell: HandCell) -> None:
@@ -372,8 +372,8 @@ def test_a_socket_that_is_full_at_the_terminal_event_ends_its_session_once() -> 
     session.move("v3", "flag")
     client.backlog = 1025
     cell.v2.done()
-    assert cell.ended_keys == [session.key]
-    assert {path: len(sessions) for path, sessions in cell.registry.on.items()} == {"v2": 0, "v3": 0}
+    assert cell.told.ended_keys == [session.key]
+    assert {path: len(sessions) for path, sessions in cell.index.on.items()} == {"v2": 0, "v3": 0}
 
 
 def test_an_interrupted_message_may_be_sent_again_even_when_telling_ended_the_session() -> None:
@@ -396,7 +396,7 @@ def test_closing_from_this_side_is_the_same_as_the_client_going_away(cell: HandC
     assert client.closed == (1012, "restart")
     assert client.told == [("ack", 1)]
     cell.v2.done()
-    assert cell.ended_keys == [session.key]
+    assert cell.told.ended_keys == [session.key]
 
 
 def test_ending_a_session_fences_what_runs_and_leaves_nothing_waiting(cell: HandCell) -> None:
@@ -407,11 +407,11 @@ def test_ending_a_session_fences_what_runs_and_leaves_nothing_waiting(cell: Hand
     session.end()
     session.end()
     assert [(done.number, done.charge) for done in cell.done_with] == [(1, "interrupted"), (2, "interrupted")]
-    assert cell.ended_keys == [session.key]
+    assert cell.told.ended_keys == [session.key]
     assert len(client.told) == 2
-    before = cell.ledger.slots.copy()
+    before = cell.counters.slots.copy()
     cell.v2.done()
-    assert cell.ledger.slots != before, "the late event is counted"
+    assert cell.counters.slots != before, "the late event is counted"
     assert len(cell.done_with) == 2
 
 

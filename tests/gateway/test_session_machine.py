@@ -210,9 +210,9 @@ class RunsTwoAtOnce(Session):
 
     __slots__ = ()
 
-    def pump(self) -> None:
+    def _dispatch_next(self) -> None:
         self.running = None
-        super().pump()
+        super()._dispatch_next()
 
 
 class EndsTwice(Session):

@@ -238,8 +238,8 @@ def test_a_rollback_ends_what_still_runs_for_nobody(answered: bool) -> None:
     else:
         cell.advance(CANCEL_GRACE_S)
         assert Close([(session.key, run.epoch)]) in cell.v3.sent
-    assert cell.ended_keys == [session.key]
-    assert (cell.registry.on["v3"], cell.registry.on["v2"], cell.v3.held) == (set(), set(), {})
+    assert cell.told.ended_keys == [session.key]
+    assert (cell.index.on["v3"], cell.index.on["v2"], cell.v3.held) == (set(), set(), {})
 
 
 def test_a_ramp_decided_while_nobody_listened_is_carried_out_when_the_client_is_back() -> None:
@@ -257,7 +257,7 @@ def test_a_session_that_ended_is_not_indexed_again_by_a_late_decision() -> None:
     cell, session, _ = on_canary()
     session.on_detached()
     assert session.move("v2", "flag") is True
-    assert cell.registry.on == {"v2": set(), "v3": set()}
+    assert cell.index.on == {"v2": set(), "v3": set()}
 
 
 def test_every_dispatch_checks_the_lock_again() -> None:
@@ -376,7 +376,7 @@ def test_when_its_path_dies_a_session_without_a_socket_ends() -> None:
     session.on_detached()
     cell.v3.die()
     assert session.recent.outcomes()[0][1] == "interrupted"
-    assert cell.ended_keys == [session.key]
+    assert cell.told.ended_keys == [session.key]
 
 
 def test_a_session_of_a_path_that_is_down_waits_from_its_first_message() -> None:
@@ -470,5 +470,5 @@ def test_the_way_of_a_handover_is_counted() -> None:
     cell.apply(View(flag=flag(0), locked=True), rollback=True)
     cell.advance(DRAIN_S)
     cell.v3.done(terminal="agent_stopped")
-    assert cell.ledger.slots[HANDOVERS["v3", "v2", "interrupted"]] == 1
-    assert cell.ledger.slots[HANDOVERS["v3", "v2", "moved"]] == 0
+    assert cell.counters.slots[HANDOVERS["v3", "v2", "interrupted"]] == 1
+    assert cell.counters.slots[HANDOVERS["v3", "v2", "moved"]] == 0

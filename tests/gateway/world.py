@@ -15,7 +15,7 @@ from app.link.frames import Cancel, Open, Run, ToWorker
 from app.loadtest.history import TERMINAL
 from rollout.assign import View
 from rollout.names import PathName
-from tests.gateway.harness import Client, HandCell, HandWorker, entrance_of, flag, frame, with_settings
+from tests.gateway.harness import Client, HandCell, HandWorker, flag, frame, opener_of, with_settings
 
 SETTINGS = with_settings(queue_messages=3, resume_s=1e9, drain_s=2.0, hold_s=10.0, stop_s=2.0)
 IDENTITY = Identity("u", "t")
@@ -76,7 +76,7 @@ class World:
     def __post_init__(self) -> None:
         self.cell = HandCell(SETTINGS, up=())
         self.cell.session_class = self.session_class
-        self.entrance = entrance_of(self.cell)
+        self.opener = opener_of(self.cell)
         self.workers: list[Simulated] = []
         self.old: list[Simulated] = []
         self.locked_at: float | None = None
@@ -125,7 +125,7 @@ class World:
 
     def sit_down(self) -> None:
         self.client, self.read = Client(), 0
-        self.session = self.entrance.seat(IDENTITY, self.client, "c", self.token, None)
+        self.session = self.opener.open_or_resume(IDENTITY, self.client, self.token, None)
         self.token = self.session.resume_token
         ready = json.loads(self.client.frames[0])
         expect(ready["type"] == "connection_ready", "connection_ready is first")
@@ -256,11 +256,15 @@ class World:
         for index in range(self.read, len(self.client.frames)):
             self._read_event(index, json.loads(self.client.frames[index]))
         self.read = len(self.client.frames)
-        on = self.cell.registry.on
-        if self.session.key in self.cell.registry.by_key:
+        on = self.cell.index.on
+        if self.session.key in self.cell.index.by_key:
             expect(self.session in on[self.session.path], "a session is indexed on its path")
-        expect(len(on["v2"]) + len(on["v3"]) == len(self.cell.registry), "the index holds each session once")
-        expect(len(set(self.cell.ended_keys)) == len(self.cell.ended_keys), "a session ends once")
+        expect(len(on["v2"]) + len(on["v3"]) == len(self.cell.index), "the index holds each session once")
+        for path in ("v2", "v3"):
+            users = {session.user_id for session in on[path]}
+            expect(self.cell.users_on(path) == users, "the users of a path are those of its sessions")
+            expect(self.cell.path_state(path).users == len(users), "each user is counted once")
+        expect(len(set(self.cell.told.ended_keys)) == len(self.cell.told.ended_keys), "a session ends once")
         if self.locked_at is not None and self.cell.now > self.locked_at + SETTINGS.drain_s + CANCEL_GRACE_S:
             expect(not on["v3"], "a rollback leaves nobody on v3 after its deadline")
             held = [worker for worker in self.workers if worker.path == "v3" and worker.held]

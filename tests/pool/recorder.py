@@ -28,6 +28,8 @@ class Recorder:
         self.reads: list[int] = []
         self.ups: list[WorkerHandle] = []
         self.downs: list[tuple[WorkerHandle, Death]] = []
+        self.unavailable: list[tuple[str, int]] = []
+        """Reason and restarts, each time that nobody served."""
         self.order: list[str] = []
         self.unstarted_s = 0.0
         self._told = asyncio.Event()
@@ -46,6 +48,11 @@ class Recorder:
     def path_down(self, path: PathName, worker: WorkerHandle, death: Death) -> None:
         self.downs.append((worker, death))
         self.order.append("down")
+        self._told.set()
+
+    def path_unavailable(self, path: PathName, reason: str, restarts: int) -> None:
+        self.unavailable.append((reason, restarts))
+        self.order.append("unavailable")
         self._told.set()
 
     def oldest_unstarted_s(self, path: PathName) -> float:

@@ -37,7 +37,7 @@ def test_a_worker_is_ready_and_runs_a_message(runner: Callable[[Coroutine[None, 
         async with hosting(recorder, build="b-7") as host:
             worker = serving(host)
             assert recorder.ups == [worker]
-            assert (worker.build, worker.exports_state, host.unavailable) == ("b-7", True, None)
+            assert (worker.build, worker.exports_state, recorder.unavailable) == ("b-7", True, [])
             assert worker.sample is not None
             assert b"hello" in worker.sample
             worker.send(opened())
@@ -48,6 +48,8 @@ def test_a_worker_is_ready_and_runs_a_message(runner: Callable[[Coroutine[None, 
             os.kill(worker.pid, signal.SIGKILL)
             await recorder.until(lambda: recorder.downs)
             assert recorder.downs[0][1].reason == "killed"
+            assert recorder.unavailable == [("ended by SIGKILL", 0)]
+            assert recorder.order[-2:] == ["unavailable", "down"]
         assert not worker.alive
 
     runner(scenario())
@@ -273,18 +275,21 @@ async def test_a_crash_loop_stays_down_with_a_reason_until_it_is_reset() -> None
             os.kill(serving(host).pid, signal.SIGKILL)
             await recorder.until(_count(recorder.downs, count))
         assert host.worker is None
-        assert host.unavailable == "died 2 times in 600 s, the last time: ended by SIGKILL"
+        assert recorder.unavailable == [
+            ("ended by SIGKILL", 0),
+            ("died 2 times in 600 s, the last time: ended by SIGKILL", 1),
+        ]
         host.reset()
         await recorder.until(lambda: len(recorder.ups) == 3)
-        assert host.unavailable is None
 
 
 @pytest.mark.usefixtures("at_people_s")
 async def test_a_slow_start_is_called_off() -> None:
-    async with hosting(Recorder(), limits_of(start_s=0.3), start=False, factory="acme.never_loads:create") as host:
+    recorder = Recorder()
+    async with hosting(recorder, limits_of(start_s=0.3), start=False, factory="acme.never_loads:create") as host:
         with pytest.raises(FactoryError, match=r"v3: not ready within 0\.3 s"):
             await host.start()
-        assert host.unavailable == "v3: not ready within 0.3 s"
+        assert recorder.unavailable == [("v3: not ready within 0.3 s", 0)]
         assert host._handles == set()
 
 

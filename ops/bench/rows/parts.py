@@ -14,7 +14,9 @@ from app.flags.document import render
 from app.flags.embedded import EmbeddedEngine, EmbeddedFlags
 from app.gateway.cell import Cell
 from app.gateway.identity import Identity
+from app.gateway.session import Session
 from app.metrics.counters import Counters
+from app.pool.death import Death
 from app.serve.service import bucket_of
 from app.settings import Settings
 from app.supervisor.contract import Opening
@@ -34,6 +36,14 @@ ROLLOUT = Rollout(phase="progressing", percentage=0, stage=1)
 
 Step = Callable[[], Awaitable[float]]
 """Does it many times; microseconds of one."""
+
+
+class Deaf:
+    """Observes a cell and does nothing."""
+
+    def session_ended(self, session: Session) -> None: ...
+    def session_committed(self, session: Session) -> None: ...
+    def path_changed(self, path: PathName, death: Death | None) -> None: ...
 
 
 class Nobody:
@@ -66,7 +76,7 @@ async def sweeping() -> Step:
     """A sweep over all sessions of a cell, in which none has to move."""
     flags = EmbeddedFlags(Settings().flag)
     await flags.apply(ROLLOUT)
-    cell = Cell("bench", Settings(), Counters(), lambda user, thread: True, bucket_of)
+    cell = Cell("bench", Settings(), Counters(), lambda user, thread: True, bucket_of, observer=Deaf())
     view = View(flag=flags.rule(), v3_available=True)
     for number in range(SESSIONS):
         cell.open(Identity(f"user-{number}", "t"), Nobody(), f"c-{number}")
