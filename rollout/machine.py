@@ -1,7 +1,7 @@
 """What each event does to a rollout: one pure function from record, event and time to record and effects.
 
-What a command does stands in transitions.py, what time does by itself in ticks.py, a rollback in rollback.py, and who may
-do what in permissions.py. A rollback wins over everything: no phase and no revision refuse it.
+What a command does stands in transitions.py, what time does in ticks.py, a rollback in rollback.py, who may do what in
+permissions.py. A rollback wins over everything: no phase and no revision refuse it.
 """
 
 from __future__ import annotations

@@ -74,8 +74,9 @@ async def test_a_folder_called_app_where_the_service_is_started_does_not_hide_ou
 ) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "__init__.py").write_text("")
-    async with hosting(Recorder()) as host:
-        assert host.unavailable is None
+    recorder = Recorder()
+    async with hosting(recorder):
+        assert recorder.unavailable == []
 
 
 @pytest.mark.slow
