@@ -88,11 +88,11 @@ def test_sessions_are_searched_and_each_says_why(desk: Desk) -> None:
     page = desk.get("/sessions?q=bob&path=v3").text
     assert 'href="/users/bob%2F2"' in page
     assert "pinned by a person" in page
-    assert "1 of 2 open sessions fit" in page
+    assert "1 of 2 open sessions match" in page
     assert "/users/ada" not in page
     assert 'value="bob"' in page
     assert 'hx-sse:connect="/stream/sessions?q=bob&amp;path=v3"' in page
-    assert "None of the 2 open sessions fits." in desk.get("/sessions?q=nobody").text
+    assert "None of the 2 open sessions matches." in desk.get("/sessions?q=nobody").text
 
 
 def test_more_sessions_than_a_page_are_gone_through_and_counted(desk: Desk) -> None:
@@ -108,7 +108,7 @@ def test_more_sessions_than_a_page_are_gone_through_and_counted(desk: Desk) -> N
     assert 'href="/sessions">First page' in second
     assert f'hx-sse:connect="/stream{address}"' in second
     last = desk.get("/sessions?q=user&after=c199+user+199").text
-    assert "250 of 250 open sessions fit; showing 201 to 250, search to narrow" in last
+    assert "250 of 250 open sessions match; showing 201 to 250, search to narrow" in last
     assert "Next page" not in last
     assert 'href="/sessions?q=user">First page' in last
     assert "showing none" in desk.get("/sessions?after=c999+zzz").text
@@ -118,10 +118,10 @@ def test_more_sessions_than_a_page_are_gone_through_and_counted(desk: Desk) -> N
 def test_whom_a_page_does_not_speak_of_is_named(desk: Desk) -> None:
     desk.source.missing = ["c", "d"]
     for address in ("/sessions", "/users/ada", "/users/carol", "/errors"):
-        assert "Not heard, so not among these: cell c, d." in desk.get(address).text
+        assert "Not included, because not heard from: cell c, d." in desk.get(address).text
     desk.source.people = []
     page = desk.get("/sessions").text
-    assert "Not heard, so not among these: cell c, d." in page
+    assert "Not included, because not heard from: cell c, d." in page
     assert "crossfade loadtest" not in page, "others may be connected there"
 
 
@@ -153,7 +153,7 @@ def test_a_user_is_pinned_from_the_list_too(desk: Desk) -> None:
     assert re.search(r'<input id="user_id" name="user_id" value=""', desk.get("/sessions").text)
     answer = desk.send("/pins", user_id="", path="v2", reason="")
     assert answer.status_code == 422
-    assert 'role="alert">Refused: say which user' in answer.text
+    assert 'role="alert">Refused: name a user' in answer.text
     assert desk.source.pins == []
 
 
@@ -163,7 +163,7 @@ def test_an_empty_page_says_what_a_newcomer_may_do(desk: Desk) -> None:
     assert "Nobody is connected." in sessions
     assert "crossfade loadtest" in sessions
     assert "No errors since the service started." in desk.get("/errors").text
-    assert "Nothing was done yet." in desk.get("/history").text
+    assert "Nothing has been done yet." in desk.get("/history").text
 
 
 def test_a_user_is_explained_and_pinned(desk: Desk) -> None:
@@ -185,7 +185,7 @@ def test_a_user_is_explained_and_pinned(desk: Desk) -> None:
         (user_view(bucket=10), ("bucket 10 ≤ 10 %: v3", "v2 below 10 %, v3 from 10 % on")),
         (user_view(bucket=1, percentage=0), ("bucket 1 &gt; 0 %: v2", "v2 below 1 %, v3 from 1 % on")),
         (user_view(path="v2"), ("bucket 7 ≤ 10 %, but the flag&#39;s other conditions keep this user on v2",)),
-        (user_view(reason="environment"), ("none changes this while the environment decides; without it v2 below",)),
+        (user_view(reason="environment"), ("no percentage changes this while the environment decides; without it",)),
         (
             user_view(path="v2", reason="rolled_back", percentage=0),
             ("Why: a rollback is in force.", "bucket 7 &gt; 0 %"),
@@ -246,7 +246,7 @@ def test_history_is_filtered_and_keeps_its_filter_on_the_way(desk: Desk) -> None
     older = desk.get("/history?q=note&before=71").text
     assert "note 70." in older
     assert "hx-sse:connect" not in older, "an older page does not change by itself"
-    assert "Nothing here is what you search for." in desk.get("/history?q=zebra").text
+    assert "No entry matches your search." in desk.get("/history?q=zebra").text
 
 
 @pytest.mark.parametrize("address", ["/history", "/history.csv", "/history.jsonl"])
@@ -262,11 +262,11 @@ def test_every_field_of_the_filter_counts_on_the_page_and_in_its_files(desk: Des
 
 def test_a_day_that_is_none_is_said_and_nothing_is_shown_in_its_place(desk: Desk) -> None:
     page = desk.get("/history?since=31.1.2026").text
-    assert "&#39;31.1.2026&#39; is no day; a day is written like 2026-01-31." in page
+    assert "&#39;31.1.2026&#39; is not a day; write one like 2026-01-31." in page
     assert "<li>" not in page.partition('id="history"')[2]
     refused = desk.get("/history.csv?until=yesterday")
     assert refused.status_code == 422
-    assert "'yesterday' is no day" in refused.text
+    assert "'yesterday' is not a day" in refused.text
 
 
 def test_a_file_does_not_pretend_to_be_all_while_the_store_is_down(desk: Desk) -> None:
@@ -357,8 +357,8 @@ def test_health_says_in_words_which_part_is_not_there(desk: Desk) -> None:
         worker("b", "v3", available=False, reason="killed by SIGKILL", build=None, memory_bytes=None, uptime_s=None),
     ]
     broken = desk.get("/health").text
-    assert "silent for 12 s; what is said of it is so old" in broken
-    assert "not known: its cell is silent for 12 s" in broken
+    assert "silent for 12 s; its figures are that old" in broken
+    assert "not known: its cell has been silent for 12 s" in broken
     assert "not available: killed by SIGKILL" in broken
     assert "cell a, which is silent" in broken
     desk.source.leader = ""

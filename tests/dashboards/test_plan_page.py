@@ -45,7 +45,7 @@ def plan_of(*stages: Stage, **more: Any) -> Plan:
             plan_of(FIRST, TENTH, Stage(50, 60.0, ()), ALL),
             ["Stage 50 % is new: bakes 1m, a person advances it, watched by no guardrail."],
         ),
-        (plan_of(FIRST, ALL), ["Stage 10 % is left out (it bakes 7d)."]),
+        (plan_of(FIRST, ALL), ["Stage 10 % is removed (it bakes 7d)."]),
         (
             plan_of(holdback=7, ramp_per_second=20, start_at=1_798_070_400.0),
             [
@@ -77,9 +77,9 @@ def test_the_way_back_is_said_too() -> None:
     rich = plan_of(holdback=7, ramp_per_second=20, start_at=NOW, freezes=(CHRISTMAS,))
     assert plan_text.changes(rich, DEFAULT_PLAN) == [
         "A person starts it.",
-        "At 100 % nobody is held back, but for 5 % where evidence decides.",
+        "At 100 % nobody is held back, except 5 % where evidence decides.",
         "A ramp moves open sessions too, all at once.",
-        "Freeze is left out: from 2026-12-24T00:00:00Z until 2027-01-02T00:00:00Z.",
+        "Freeze is removed: from 2026-12-24T00:00:00Z until 2027-01-02T00:00:00Z.",
     ]
 
 
@@ -167,7 +167,7 @@ def test_without_a_file_the_text_of_the_same_form_counts(desk: Desk) -> None:
 
 
 def test_what_is_no_text_is_said(desk: Desk) -> None:
-    assert "this file is no text in UTF-8" in desk.upload(b"\xff\xfe\x00", "").text
+    assert "this file is not UTF-8 text" in desk.upload(b"\xff\xfe\x00", "").text
     assert "at most 100,000 characters; this text has 100,001" in desk.send("/plan/check", toml="#" * 100_001).text
 
 
