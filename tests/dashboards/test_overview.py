@@ -110,8 +110,9 @@ def test_a_refused_rollback_says_so_beside_its_button(pages: Pages) -> None:
     assert place < page.index("Refused: the disk is full") < page.index('id="message-controls"')
 
 
-def test_an_unknown_verb_is_no_command(pages: Pages) -> None:
-    assert pages.click("destroy").status_code in (400, 404)
+@pytest.mark.parametrize("verb", ["destroy", "plan"])
+def test_what_has_no_button_is_no_command(pages: Pages, verb: str) -> None:
+    assert pages.click(verb).status_code in (400, 404)
     assert pages.source.commands == []
 
 
