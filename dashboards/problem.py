@@ -32,7 +32,7 @@ def tell_unavailable(request: PageRequest, _: Exception) -> Response[Any]:
 
 def tell_reload(request: PageRequest, _: Exception) -> Response[Any]:
     """A form that is not of this page, or older than the sign-in."""
-    text = "This form is too old or was not made by this service. Reload the page and try again."
+    text = "This form is too old or not from here. Reload the page and try again."
     return _problem(request, "Not done", text, 403)
 
 
