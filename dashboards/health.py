@@ -104,7 +104,7 @@ def _leader(view: RolloutView, health: HealthView) -> Fact:
 def _cell(cell: CellState, leader: str) -> CellRow:
     ago = formats.duration(cell.silent_s)
     if cell.silent:
-        heard = Fact("heard", f"silent for {ago}; what is said of it is so old", "bad")
+        heard = Fact("heard", f"silent for {ago}; its figures are that old", "bad")
     else:
         heard = Fact("heard", f"heard {ago} ago" if cell.silent_s else "answers", "good")
     return CellRow(
@@ -119,7 +119,7 @@ def _cell(cell: CellState, leader: str) -> CellRow:
 
 def _worker(worker: WorkerView) -> WorkerRow:
     if worker.silent:
-        state = Fact("worker", f"not known: its cell is silent for {formats.duration(worker.silent_s)}", "bad")
+        state = Fact("worker", f"not known: its cell has been silent for {formats.duration(worker.silent_s)}", "bad")
     elif worker.available:
         state = Fact("worker", "serves", "good")
     else:

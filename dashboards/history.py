@@ -71,7 +71,7 @@ def _midnight(day: str) -> datetime | None:
     try:
         return datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
-        raise ValueError(f"{day!r} is no day; a day is written like 2026-01-31") from None
+        raise ValueError(f"{day!r} is not a day; write one like 2026-01-31") from None
 
 
 class Entry(Struct, frozen=True):
@@ -139,7 +139,7 @@ def note_form(person: Person) -> NoteForm:
 
 def history(audit: AuditPage, now: float, search: Search = NO_SEARCH) -> HistorySection:
     older = "" if audit.next is None else f"/history{search.query(audit.next)}"
-    empty = "Nothing here is what you search for." if search else "Nothing was done yet."
+    empty = "No entry matches your search." if search else "Nothing has been done yet."
     return HistorySection([entry_of(entry, now) for entry in audit.items], older, empty)
 
 
@@ -191,7 +191,7 @@ async def get_export(visit: TheVisit) -> Response[Any]:
 @post("/notes")
 async def post_note(visit: TheVisit, data: Form) -> Response[Any]:
     text = data.get("text", "").strip()
-    refusal = (await visit.source.note(text, visit.person)).refusal if text else "a note needs words"
+    refusal = (await visit.source.note(text, visit.person)).refusal if text else "a note needs some text"
     if not refusal:
         return Redirect("/" if data.get("back") == "overview" else "/history", status_code=303)
     message = ClickResult("note", "bad", f"Refused: {refusal}")

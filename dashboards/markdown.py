@@ -74,7 +74,7 @@ def _timeline(receipt: ReceiptView) -> Iterator[str]:
         reason = f": {_text(entry.reason)}" if entry.reason else ""
         yield f"- {formats.timestamp(entry.at)} {_text(entry.who)} {_text(entry.what)}{reason}"
     if not receipt.timeline:
-        yield "nothing is known of it"
+        yield "no entries"
 
 
 def _figure(figure: Figure) -> str:
@@ -93,4 +93,4 @@ def _text(words: str) -> str:
 def _ms(back: RollbackView, value: float | None) -> str:
     if value is None:
         return "not measured" if back.verified_at else "not yet known"
-    return f"{value:.1f} ms"
+    return formats.milliseconds(value)

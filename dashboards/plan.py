@@ -112,7 +112,7 @@ def _in_force(view: RolloutView, plan: Plan) -> PlanSection:
 
 def _changed(view: RolloutView) -> str:
     if not view.changed_at:
-        return "Nothing was changed yet."
+        return "Nothing has been changed yet."
     reason = f": {view.reason}" if view.reason else ""
     return f"Revision {view.revision}, last changed by {view.changed_by} at {formats.clock(view.changed_at)}{reason}"
 
@@ -135,7 +135,7 @@ def _compared(view: RolloutView, old: Plan, new: Plan, text: str, person: Person
         return found
     return structs.replace(
         found,
-        headline=f"Plan {new.name} has no mistakes; nothing was changed yet.",
+        headline=f"Plan {new.name} has no mistakes; nothing has been changed yet.",
         changes=changes,
         effect=_effect(view, new),
         toml=text,
@@ -196,7 +196,7 @@ async def post_check(visit: TheVisit) -> Response[str]:
     try:
         typed = await _text_of_form(visit)
     except UnicodeDecodeError:
-        return answer(await show_plan(visit, "", unreadable="this file is no text in UTF-8"))
+        return answer(await show_plan(visit, "", unreadable="this file is not UTF-8 text"))
     return answer(await show_plan(visit, typed))
 
 

@@ -56,7 +56,7 @@ def _stages(old: Plan, new: Plan) -> Iterator[str]:
     after = {stage.percentage: stage for stage in new.stages}
     for percentage in sorted(before.keys() | after.keys()):
         if percentage not in after:
-            yield f"stage {percentage} % is left out (it bakes {formats.plan_duration(before[percentage].bake_s)})"
+            yield f"stage {percentage} % is removed (it bakes {formats.plan_duration(before[percentage].bake_s)})"
         elif percentage not in before:
             yield f"stage {percentage} % is new: {', '.join(_stage(after[percentage]))}"
         elif found := list(_differences(before[percentage], after[percentage])):
@@ -94,7 +94,7 @@ def _rest(old: Plan, new: Plan) -> Iterator[str]:
         yield f"its name is {new.name} instead of {old.name}"
     for say, otherwise in (
         (_start, "a person starts it"),
-        (_holdback, "at 100 % nobody is held back, but for 5 % where evidence decides"),
+        (_holdback, "at 100 % nobody is held back, except 5 % where evidence decides"),
         (_ramp, "a ramp moves open sessions too, all at once"),
     ):
         if say(old) != say(new):
@@ -107,7 +107,7 @@ def _rest(old: Plan, new: Plan) -> Iterator[str]:
 
 def _list_changes(what: str, old: list[str], new: list[str]) -> Iterator[str]:
     yield from (f"{what} is new: {each}" for each in new if each not in old)
-    yield from (f"{what} is left out: {each}" for each in old if each not in new)
+    yield from (f"{what} is removed: {each}" for each in old if each not in new)
 
 
 def _start(plan: Plan) -> str:

@@ -22,17 +22,18 @@ class ProblemPage(Page, frozen=True, kw_only=True):
 
 
 def tell_not_there(request: PageRequest, error: Exception) -> Response[Any]:
-    return _problem(request, "Not there", str(error), 404)
+    return _problem(request, "Not found", str(error), 404)
 
 
 def tell_unavailable(request: PageRequest, _: Exception) -> Response[Any]:
-    text = "The store does not answer, so this cannot be shown now. The overview and its rollback button work without."
+    text = "The store does not answer, so this cannot be shown now. The overview and its rollback button still work."
     return _problem(request, "Not now", text, 503)
 
 
 def tell_reload(request: PageRequest, _: Exception) -> Response[Any]:
     """A form that is not of this page, or older than the sign-in."""
-    return _problem(request, "Not done", "This form is too old or not from here. Reload the page and try again.", 403)
+    text = "This form is too old or not from here. Reload the page and try again."
+    return _problem(request, "Not done", text, 403)
 
 
 def _problem(request: PageRequest, headline: str, text: str, status: int) -> Response[Any]:

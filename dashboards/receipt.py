@@ -57,7 +57,7 @@ def receipt_page(
         figures=FiguresSection("when the command came", figures_then(done), [], judged=False),
         errors=structs.replace(errors(done.errors_only_on_v3, view.now), title="Errors only on v3", empty="None."),
         charts=charts,
-        history=HistorySection([entry_of(entry, view.now) for entry in done.timeline], "", "Nothing is known of it."),
+        history=HistorySection([entry_of(entry, view.now) for entry in done.timeline], "", "No entries."),
     )
 
 

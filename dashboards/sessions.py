@@ -129,12 +129,12 @@ def key_of(cursor: str) -> SessionKey | None:
 
 def sessions(found: SessionsView, now: float, *, filtered: bool) -> SessionsSection:
     missing = not_heard(found.missing_cells)
+    many = formats.plural(found.total, "open session")
     if not found.total:
         return SessionsSection([], "Nobody is connected.", hint=not missing, missing=missing)
     if not found.matching:
-        return SessionsSection([], f"None of the {formats.plural(found.total, 'open session')} fits.", missing=missing)
-    many = formats.plural(found.total, "open session")
-    summary = f"{formats.count(found.matching)} of {many} fit" if filtered else many
+        return SessionsSection([], f"None of the {many} matches.", missing=missing)
+    summary = f"{formats.count(found.matching)} of {many} match" if filtered else many
     if len(found.items) < found.matching:
         last = found.before + len(found.items)
         shown = f"{formats.count(found.before + 1)} to {formats.count(last)}" if found.items else "none"

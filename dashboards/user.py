@@ -83,7 +83,7 @@ def _at_others(user: UserView) -> str:
     if user.pin is not None:
         return f"{user.pin} as long as it is pinned; without the pin {alone}"
     if user.reason == "environment":
-        return f"none changes this while the environment decides; without it {alone}"
+        return f"no percentage changes this while the environment decides; without it {alone}"
     return alone
 
 
@@ -105,7 +105,7 @@ async def post_pin(visit: TheVisit, data: Form) -> Response[Any]:
     """Pin a user to a path, or with an empty path let the hash decide again."""
     user_id, path = data.get("user_id", ""), path_of(data.get("path", ""))
     if not user_id:
-        nobody = ClickResult("controls", "bad", "Refused: say which user")
+        nobody = ClickResult("controls", "bad", "Refused: name a user")
         return answer(await show_sessions(visit, nobody), 422)
     done = await visit.source.pin(user_id, path, data.get("reason", "").strip(), visit.person)
     if done.ok:

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from rollout.formats import timestamp
 from rollout.names import Phase
 
 
@@ -69,8 +69,7 @@ class StaleRevision(Refused):
     def __init__(self, expected: int, actual: int, who: str, what: str, at: float) -> None:
         """`who` did `what` `at` this time (Unix seconds) and made the revision `actual`; nobody: there is none yet."""
         self.expected, self.actual, self.who, self.what, self.at = expected, actual, who, what, at
-        moment = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        happened = f"changed meanwhile: {who} did {what} at {moment}" if who else "was never changed"
+        happened = f"changed meanwhile: {who} did {what} at {timestamp(at)}" if who else "was never changed"
         super().__init__(
             f"the rollout {happened} (revision {actual}, the command is based on {expected}); "
             "look at it again, then repeat the command"

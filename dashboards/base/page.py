@@ -127,4 +127,4 @@ def moment(at: float) -> Moment:
 
 def not_heard(cells: Sequence[str]) -> str:
     """Whose share of a list is missing; empty: nobody's."""
-    return f"Not heard, so not among these: cell {', '.join(cells)}." if cells else ""
+    return f"Not included, because not heard from: cell {', '.join(cells)}." if cells else ""

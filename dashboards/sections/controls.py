@@ -173,5 +173,5 @@ def _promote_note(view: RolloutView) -> str:
 
 def _undo_note(view: RolloutView) -> str:
     left = None if view.undo_until is None else view.undo_until - view.now
-    ending = "" if left is None else f"; {formats.countdown(left)} left to do so"
+    ending = "" if left is None else f"; {formats.countdown(left)} left to undo"
     return f"back to where it was{ending}"

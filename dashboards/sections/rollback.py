@@ -12,7 +12,7 @@ from msgspec import Struct
 from dashboards.base.page import Fact, Tone, unverified
 from dashboards.sections.figures import figures_of
 from rollout import formats
-from rollout.views import RollbackView, RolloutView
+from rollout.views import PathFigures, RollbackView, RolloutView
 
 IN_FORCE = "In force, not verified yet"
 
@@ -44,18 +44,23 @@ class RollbackSection(Struct, frozen=True):
 def rollback(view: RolloutView, why_not: str) -> RollbackSection:
     """The button's panel. `why_not` is empty when this person may roll back now."""
     last, rolled_back = view.last_rollback, view.phase == "rolled_back"
-    canary = figures_of(view, "v3")
     if rolled_back and not unverified(view):
         label, why_not, enabled = "Rolled back", "", False
     else:
         label, enabled = "Roll back again" if rolled_back else "Roll back", not why_not
-    effect = ""
-    if not rolled_back:
-        sessions = "no open session" if canary is None else formats.plural(canary.sessions, "open session")
-        effect = f"Everyone on v2 at once, {sessions} of v3 too; no socket is closed."
-        if canary is not None and canary.sessions and canary.exports_state is False:
-            effect += f" {formats.plural(canary.sessions, 'session')} cannot take the state along: v3 exports none."
+    effect = "" if rolled_back else _effect(figures_of(view, "v3"))
     return RollbackSection(label, enabled, why_not, effect, None if last is None else observed(view, last))
+
+
+def _effect(canary: PathFigures | None) -> str:
+    """What a click would do."""
+    if canary is None or not canary.sessions:
+        return "Puts everyone on v2 at once; no open session is on v3."
+    sessions = formats.plural(canary.sessions, "open session")
+    effect = f"Moves everyone to v2 at once, including {sessions} on v3; no socket is closed."
+    if canary.exports_state is False:
+        effect += f" {formats.plural(canary.sessions, 'session')} cannot take the state along: v3 exports none."
+    return effect
 
 
 def receipt_address(id: str) -> str:
@@ -127,7 +132,7 @@ def rollback_sentence(view: RolloutView) -> str:
     """What the last rollback did, as the sentence under the headline."""
     done = view.last_rollback
     if done is None:
-        return "The lock is set. No report of the rollback is known here, so nothing is verified."
+        return "The lock is set. There is no report of the rollback here, so nothing is verified."
     moved = f"{formats.count(done.sessions_moved)} of {formats.plural(done.sessions_to_move, 'session')} moved"
     if done.verified_at is None:
         silence = _silence(view, done)

@@ -110,7 +110,7 @@ def _first_stage(view: RolloutView) -> str:
     if stage is None:
         return "Nothing is planned."
     return (
-        f"Next: a person starts plan {view.plan.name}, whose first users on v3 are {stage.percentage} %, "
+        f"Next: a person starts plan {view.plan.name}; it first puts {stage.percentage} % of users on v3, "
         f"for {formats.duration(stage.bake_s)}."
     )
 
@@ -142,15 +142,15 @@ def _notes(view: RolloutView) -> list[Fact]:
         notes.append(Fact("Locked", f"by {view.lock.by} at {formats.clock(view.lock.since)}{reason}", "bad"))
         notes.append(Fact("Next", "nothing advances until a manager unlocks, with a reason", "plain"))
     if view.forced is not None:
-        value = "true" if view.forced else "false"
-        notes.append(Fact("Forced", f"{view.flag}={value} is set where the service runs; the percentage waits", "warn"))
+        setting = f"{view.flag}={'true' if view.forced else 'false'} is set where the service runs"
+        notes.append(Fact("Forced", f"{setting}; until it is removed, the percentage has no effect", "warn"))
     for path in view.paths:
         if not path.available:
             notes.append(Fact(f"{path.path} is unavailable", path.unavailable_reason or "no reason is known", "bad"))
     notes += _strays(view)
     if view.moving:
         moving = formats.plural(view.moving, "session")
-        notes.append(Fact("Moving", f"{moving} at the end of the message that is running", "plain"))
+        notes.append(Fact("Moving", f"{moving}, as soon as the running message ends", "plain"))
     return notes
 
 
@@ -186,6 +186,6 @@ def _share(label: str, stable: int | None, canary: int | None) -> PathShare:
 
 def _changed(view: RolloutView) -> str:
     if not view.changed_at:
-        return "Nothing was changed yet."
+        return "Nothing has been changed yet."
     reason = f": {view.reason}" if view.reason else ""
     return f"Last change by {view.changed_by} at {formats.clock(view.changed_at)}, revision {view.revision}{reason}"
