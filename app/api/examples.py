@@ -142,7 +142,7 @@ ROLLOUT: Final = [
                     words="no harm found",
                     evidence=0.0,
                     limit=2.0,
-                    detail="0 deaths of v3's worker in 10 min, 2 roll back",
+                    detail="0 deaths of v3's workers in 10 min; 2 roll back",
                 )
             ],
             cells=[CellState(name="a", revision=7, sessions=1860, silent_s=0.0, silent=False, has_lock=False)],

@@ -385,7 +385,7 @@ async def test_a_worker_that_breaks_the_link_is_ended() -> None:
         serving(host).send(chat("x"))
         await recorder.until(lambda: recorder.downs)
         assert recorder.downs[0][1].reason == "crashed"
-        assert "cannot be read" in recorder.downs[0][1].detail or "a batch of" in recorder.downs[0][1].detail
+        assert "cannot be read" in recorder.downs[0][1].detail or "a batch has" in recorder.downs[0][1].detail
 
 
 async def test_memory_figures_come_with_a_baseline() -> None:
