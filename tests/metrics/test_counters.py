@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 import timeit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from app.metrics import counters as slots
 from app.metrics import error_groups
@@ -151,7 +153,18 @@ def test_errors_only_on_v3_come_first_and_users_are_bounded() -> None:
     assert rest[0].users == USERS
 
 
-def test_a_message_costs_less_than_a_microsecond() -> None:
-    ledger = Counters()
-    best = min(timeit.repeat(lambda: ledger.message("v2", "websocket", "ok", 0.0123), number=50_000, repeat=15))
-    assert best / 50_000 < 1e-6
+def test_a_message_costs_a_third_of_labelled_prometheus_metrics_at_most() -> None:
+    """Compared side by side, because the time alone depends on what else the machine does."""
+    counters, registry = Counters(), CollectorRegistry()
+    total = Counter("messages", "compared with", ["path", "transport", "outcome"], registry=registry)
+    duration = Histogram("seconds", "compared with", ["path"], registry=registry)
+
+    def labelled() -> None:
+        total.labels("v2", "websocket", "ok").inc()
+        duration.labels("v2").observe(0.0123)
+
+    def ours() -> None:
+        counters.message("v2", "websocket", "ok", 0.0123)
+
+    ratios = [timeit.timeit(labelled, number=2000) / timeit.timeit(ours, number=2000) for _ in range(25)]
+    assert statistics.median(ratios) > 3
