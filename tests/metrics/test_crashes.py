@@ -1,4 +1,4 @@
-"""The guardrail `crashes`: two deaths of v3's workers within ten minutes fail it, and it begins anew with a new build."""
+"""The guardrail `crashes`: two deaths of v3's workers within ten minutes fail it; a new build starts from none."""
 
 from __future__ import annotations
 
