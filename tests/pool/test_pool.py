@@ -295,7 +295,7 @@ async def test_a_slow_start_is_called_off() -> None:
         ("no_such_package:create", "no module 'no_such_package'"),
         ("app.supervisor.core:create_supervisor_core", "app"),
         ("acme:raises", "not today"),
-        ("not a factory", "names no factory"),
+        ("not a factory", "is not a factory"),
     ],
 )
 @pytest.mark.usefixtures("at_people_s")
