@@ -1,7 +1,4 @@
-"""`crossfade plan`: shows the plan in force, checks a plan's file without a service, and puts a file's plan in force.
-
-It must not know the format; `rollout` reads it.
-"""
+"""`crossfade plan`: shows the plan in force, checks a file without a service, or puts a file's plan in force."""
 
 from __future__ import annotations
 
@@ -24,29 +21,29 @@ file_argument = click.argument("file", type=click.Path(path_type=Path))
 
 
 class PlanText(msgspec.Struct, frozen=True):
-    """The part of `GET /api/rollout/plan` that is a file for git."""
+    """The part of `GET /api/rollout/plan` that is the plan as a file."""
 
     toml: str
 
 
 @click.group()
 def plan() -> None:
-    """Stages, guardrails, schedule and freeze windows, kept in git like code."""
+    """Show, check and apply plans: stages, schedule and freeze windows, in a file that can be kept in git."""
 
 
 @plan.command()
 @speaks_to_service
-def show(desk: Invocation) -> None:
-    """Print the plan in force, as a file for `apply`."""
-    body = desk.service.read(PLAN)
-    desk.say(desk.service.decode(body, PlanText).toml.rstrip("\n"), body)
+def show(invocation: Invocation) -> None:
+    """Print the plan in force as a file, as `apply` takes it."""
+    body = invocation.service.read(PLAN)
+    invocation.say(invocation.service.decode(body, PlanText).toml.rstrip("\n"), body)
 
 
 @plan.command()
 @file_argument
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def check(file: Path, as_json: bool) -> None:
-    """Check FILE; asks no service. Exit 1 with every mistake, by line and field."""
+    """Check FILE without a service. Exit 1 and every mistake, by line and field."""
     from rollout.errors import InvalidPlan
     from rollout.plan_reader import parse_toml
 
@@ -74,19 +71,19 @@ def check(file: Path, as_json: bool) -> None:
 @reason_option
 @revision_option
 @speaks_to_service
-def apply(desk: Invocation, file: Path, reason: str, revision: int | None) -> None:
+def apply(invocation: Invocation, file: Path, reason: str, revision: int | None) -> None:
     """Put the plan of FILE in force."""
     text = read_file(file)
     if revision is None:
-        revision = desk.service.rollout().revision
-    answer = desk.service.change("PUT", PLAN, {"toml": text, "reason": reason_or_command(reason)}, revision)
-    desk.say(f"the plan of {file} is in force", answer or {"applied": str(file)})
+        revision = invocation.service.rollout().revision
+    answer = invocation.service.change("PUT", PLAN, {"toml": text, "reason": reason_or_command(reason)}, revision)
+    invocation.say(f"the plan of {file} is in force", answer or {"applied": str(file)})
 
 
 def schedule_lines(found: Plan, now: float) -> Iterator[str]:
-    """When the plan starts by itself and when it stands still, in words; a start that is over is said to be."""
+    """When the plan starts by itself and when it is frozen, as text; says if the time of the start is over."""
     if found.start_at is not None:
-        over = ", which is over: a person has to start it" if found.start_at <= now else ""
+        over = ", which is past: a person has to start it" if found.start_at <= now else ""
         yield f"starts by itself at {formats.timestamp(found.start_at)}{over}"
     for window in found.freezes:
         if isinstance(window, FreezeOnce):
@@ -97,7 +94,7 @@ def schedule_lines(found: Plan, now: float) -> Iterator[str]:
 
 
 def read_file(file: Path) -> str:
-    """The text of a plan's file. Raises `Misused` when it cannot be read."""
+    """The text of a plan's file. Raises `Misused` if it cannot be read."""
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
