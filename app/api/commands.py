@@ -25,7 +25,7 @@ Flag = Annotated[bool, Meta(description="true or false")]
 _REVISION = re.compile(r'"(\d{1,15})"')
 
 
-class Words(Struct, frozen=True, forbid_unknown_fields=True):
+class ReasonBody(Struct, frozen=True, forbid_unknown_fields=True):
     """Body of a command that needs nothing else."""
 
     reason: Reason = ""

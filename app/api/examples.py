@@ -22,8 +22,8 @@ from app.api.commands import (
     PinBody,
     PlanBody,
     PromoteBody,
+    ReasonBody,
     StartBody,
-    Words,
 )
 from app.problem import encode_problem, problem_of
 from rollout.plan import QUICK_PLAN
@@ -57,7 +57,7 @@ PROMOTE: Final = [
     _example("The next stage", PromoteBody(reason="a week without harm")),
     _example("Everybody", PromoteBody(full=True, reason="decided in the review")),
 ]
-REASON: Final = [_example("With a reason", Words(reason="support reports lost threads"))]
+REASON: Final = [_example("With a reason", ReasonBody(reason="support reports lost threads"))]
 NOTE: Final = [_example("A remark", NoteBody(text="support hears nothing bad"))]
 PIN: Final = [_example("A tester", PinBody(path="v3", reason="tests the new agent"))]
 PLAN: Final = [_example("The seed `quick`", PlanBody(toml=dump_toml(QUICK_PLAN), reason="a rehearsal"))]

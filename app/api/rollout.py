@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import Controller, Response, get, post, put
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 from litestar.params import Body, HeaderParameter, QueryParameter
 from msgspec import Struct
@@ -19,8 +20,8 @@ from app.api.commands import (
     PercentageBody,
     PlanBody,
     PromoteBody,
+    ReasonBody,
     StartBody,
-    Words,
     command_of,
     revision_of,
 )
@@ -29,6 +30,7 @@ from app.api.services import Services, TheServices, VisitorRequest, actor_of
 from app.control.change import Change
 from app.control.views import plan_view, rollout_view
 from rollout.events import ApplyPlan, Rollback
+from rollout.names import Verb
 from rollout.plan_reader import parse_toml
 from rollout.plan_writer import dump_toml
 from rollout.views import Preview, RolloutView, StageView
@@ -53,6 +55,25 @@ class PlanDocument(Struct, frozen=True):
     stages: list[StageView]
     revision: int
     toml: str
+
+
+def reason_only(verb: Verb, summary: str) -> HTTPRouteHandler:
+    """The handler of a verb whose body has nothing but a reason."""
+    operation = (
+        f"ApiRollout{verb.title()}{verb.title()}"  # as Litestar names the handlers that have a name of their own
+    )
+
+    @post(f"/{verb}", guards=may(verb), responses=CHANGED, status_code=200, summary=summary, operation_id=operation)
+    async def command(
+        self: RolloutApi,
+        request: VisitorRequest,
+        services: TheServices,
+        data: Annotated[ReasonBody | None, Body(examples=examples.REASON)] = None,
+        if_match: IfMatch = None,
+    ) -> Response[RolloutView]:
+        return await commanded(verb, request, services, data or ReasonBody(), if_match)
+
+    return command
 
 
 class RolloutApi(Controller):
@@ -107,63 +128,10 @@ class RolloutApi(Controller):
         body = data or PromoteBody()
         return await commanded("promote", request, services, body, if_match, full=body.full)
 
-    @post("/pause", guards=may("pause"), responses=CHANGED, status_code=200, summary="Hold; the percentage stays")
-    async def pause(
-        self,
-        request: VisitorRequest,
-        services: TheServices,
-        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
-        if_match: IfMatch = None,
-    ) -> Response[RolloutView]:
-        return await commanded("pause", request, services, data or Words(), if_match)
-
-    @post(
-        "/resume",
-        guards=may("resume"),
-        responses=CHANGED,
-        status_code=200,
-        summary="Go on after a pause or a percentage set by hand",
-    )
-    async def resume(
-        self,
-        request: VisitorRequest,
-        services: TheServices,
-        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
-        if_match: IfMatch = None,
-    ) -> Response[RolloutView]:
-        return await commanded("resume", request, services, data or Words(), if_match)
-
-    @post(
-        "/undo",
-        guards=may("undo"),
-        responses=CHANGED,
-        status_code=200,
-        summary="Back to where a person's rollback left off",
-    )
-    async def undo(
-        self,
-        request: VisitorRequest,
-        services: TheServices,
-        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
-        if_match: IfMatch = None,
-    ) -> Response[RolloutView]:
-        return await commanded("undo", request, services, data or Words(), if_match)
-
-    @post(
-        "/unlock",
-        guards=may("unlock"),
-        responses=CHANGED,
-        status_code=200,
-        summary="Lift the lock, with a reason; idle at 0 %",
-    )
-    async def unlock(
-        self,
-        request: VisitorRequest,
-        services: TheServices,
-        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
-        if_match: IfMatch = None,
-    ) -> Response[RolloutView]:
-        return await commanded("unlock", request, services, data or Words(), if_match)
+    pause = reason_only("pause", "Stop the plan's clock; the percentage stays")
+    resume = reason_only("resume", "Continue after a pause or a percentage set by hand")
+    undo = reason_only("undo", "Take back a rollback that a person made")
+    unlock = reason_only("unlock", "Lift the lock, with a reason; idle at 0 %")
 
     @post(
         "/rollback",
@@ -176,9 +144,9 @@ class RolloutApi(Controller):
         self,
         request: VisitorRequest,
         services: TheServices,
-        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
+        data: Annotated[ReasonBody | None, Body(examples=examples.REASON)] = None,
     ) -> Response[RolloutView]:
-        return await commanded("rollback", request, services, data or Words(), None)
+        return await commanded("rollback", request, services, data or ReasonBody(), None)
 
     @get("/plan", guards=may("look"), responses=LOOKED, summary="The plan in force, as TOML and as it was understood")
     async def plan(self, services: TheServices) -> Response[PlanDocument]:
@@ -225,10 +193,10 @@ class RolloutApi(Controller):
 
 
 async def commanded(
-    verb: str,
+    verb: Verb,
     request: VisitorRequest,
     services: Services,
-    body: StartBody | PercentageBody | PromoteBody | Words,
+    body: StartBody | PercentageBody | PromoteBody | ReasonBody,
     if_match: str | None,
     *,
     percentage: int | None = None,
