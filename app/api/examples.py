@@ -1,7 +1,4 @@
-"""What calls and answers look like, for the schema; made of the types of the real ones, so that they stay true.
-
-Values only; a test compares them with what the service answers.
-"""
+"""Examples of calls and answers for the schema, made from the real types; a test compares them with real answers."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ NOW: Final = 1_790_000_000.0
 
 
 class _Null(Enum):
-    """Litestar leaves None out of examples; the value of an Enum it leaves in."""
+    """Stands for None, which Litestar would leave out of an example; the value of an Enum it keeps."""
 
     NULL = None
 
@@ -162,9 +159,9 @@ def _refusal(status: int, detail: str, kind: str = "", title: str = "", **member
 
 _BAD_VALUE: Final = 'percentage is "10"; allowed: a whole number, 0 to 100'
 PROBLEMS: Final[Mapping[int, Sequence[Example]]] = {
-    400: _refusal(400, "If-Match is a revision in quotes, such as \"7\", not '7'"),
+    400: _refusal(400, "If-Match must be a revision in quotes, such as \"7\", not '7'"),
     401: _refusal(401, "sign in: send `Authorization: Bearer TOKEN`, or open the pages and sign in there"),
-    403: _refusal(403, "eve is viewer; this needs the role oncall"),
+    403: _refusal(403, "eve has the role viewer; this needs the role oncall"),
     404: _refusal(404, "there was no rollback '9-0'"),
     409: _refusal(
         409,

@@ -1,7 +1,4 @@
-"""`/api/rollout`: look at the rollout and command it.
-
-Every handler turns a request into a command or a view, and nothing else.
-"""
+"""`/api/rollout`: shows the rollout and takes commands. Every handler turns a request into a view or a command."""
 
 from __future__ import annotations
 
@@ -42,14 +39,14 @@ IfMatch = Annotated[
     ),
 ]
 _ROLLOUT = ResponseSpec(
-    RolloutView, description="The rollout, after it", generate_examples=False, examples=examples.ROLLOUT
+    RolloutView, description="The rollout after the command", generate_examples=False, examples=examples.ROLLOUT
 )
 SHOWN = {200: _ROLLOUT, **LOOKED}
 CHANGED = {200: _ROLLOUT, **COMMANDED}
 
 
 class PlanDocument(Struct, frozen=True):
-    """`GET /api/rollout/plan`: as a file for git, and as it was understood."""
+    """`GET /api/rollout/plan`: the plan as a file for git, and its stages."""
 
     name: str
     stages: list[StageView]
@@ -58,7 +55,7 @@ class PlanDocument(Struct, frozen=True):
 
 
 def reason_only(verb: Verb, summary: str) -> HTTPRouteHandler:
-    """The handler of a verb whose body has nothing but a reason."""
+    """The handler of a verb whose body has only a reason."""
     operation = (
         f"ApiRollout{verb.title()}{verb.title()}"  # as Litestar names the handlers that have a name of their own
     )
@@ -89,7 +86,7 @@ class RolloutApi(Controller):
         guards=may("start"),
         responses=CHANGED,
         status_code=200,
-        summary="The plan's first stage, or a percentage",
+        summary="Start with the plan's first stage, or with a percentage",
     )
     async def start(
         self,
@@ -106,7 +103,7 @@ class RolloutApi(Controller):
         guards=may("set"),
         responses=CHANGED,
         status_code=200,
-        summary="This percentage now, off the plan's clock",
+        summary="Set a percentage now; the plan's clock stops",
     )
     async def set_percentage(
         self,
@@ -117,7 +114,13 @@ class RolloutApi(Controller):
     ) -> Response[RolloutView]:
         return await commanded("set", request, services, data, if_match, percentage=data.percentage)
 
-    @post("/promote", guards=may("promote"), responses=CHANGED, status_code=200, summary="The next stage, or 100 %")
+    @post(
+        "/promote",
+        guards=may("promote"),
+        responses=CHANGED,
+        status_code=200,
+        summary="Go to the next stage, or to 100 %",
+    )
     async def promote(
         self,
         request: VisitorRequest,
@@ -138,7 +141,7 @@ class RolloutApi(Controller):
         guards=may("rollback"),
         responses=CHANGED,
         status_code=200,
-        summary="v2 for everyone, and a lock; wins over everything",
+        summary="Move everyone to v2 and lock; wins over everything",
     )
     async def rollback(
         self,
@@ -148,7 +151,7 @@ class RolloutApi(Controller):
     ) -> Response[RolloutView]:
         return await commanded("rollback", request, services, data or ReasonBody(), None)
 
-    @get("/plan", guards=may("look"), responses=LOOKED, summary="The plan in force, as TOML and as it was understood")
+    @get("/plan", guards=may("look"), responses=LOOKED, summary="The plan in force, as TOML and as its stages")
     async def plan(self, services: TheServices) -> Response[PlanDocument]:
         state = services.control.record
         view = plan_view(state.plan)
@@ -159,7 +162,7 @@ class RolloutApi(Controller):
         "/plan",
         guards=may("plan"),
         responses=CHANGED,
-        summary="Another plan from here on; every mistake in it is named",
+        summary="Put another plan in force; a refusal names every mistake in it",
     )
     async def apply_plan(
         self,
@@ -178,7 +181,7 @@ class RolloutApi(Controller):
         guards=may("note"),
         responses=COMMANDED,
         status_code=204,
-        summary="A remark for the audit and the charts",
+        summary="Add a note to the audit and the charts",
     )
     async def note(
         self, request: VisitorRequest, services: TheServices, data: Annotated[NoteBody, Body(examples=examples.NOTE)]
@@ -202,7 +205,7 @@ async def commanded(
     percentage: int | None = None,
     full: bool = False,
 ) -> Response[RolloutView]:
-    """Give the command that `verb` means, and show the rollout after it."""
+    """Execute the command for `verb`, and show the rollout after it."""
     command = command_of(
         verb,
         actor_of(request.user),
@@ -215,7 +218,7 @@ async def commanded(
 
 
 async def carried_out(request: VisitorRequest, services: Services, command: Change | Rollback) -> Response[RolloutView]:
-    """Do it, and show the rollout after it."""
+    """Execute a command, and show the rollout after it."""
     await services.control.execute(command, request.user.source)
     return shown(services)
 
