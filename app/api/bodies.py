@@ -41,19 +41,19 @@ async def check_body(request: Request[Any, Any, Any]) -> None:
         raise ProblemRaised(problem_of(415, detail))
     expected = _struct_of(field.annotation)
     try:
-        found = msgspec.json.decode(body)
+        content = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         wrong = f"the body is not JSON: {error}" if body else "the body is missing"
         raise ClientException(detail=f"{wrong}; allowed: an object with {', '.join(_allowed(expected))}") from None
     try:
-        msgspec.convert(found, field.annotation)
+        msgspec.convert(content, field.annotation)
     except msgspec.ValidationError as error:
-        place, words = explained(str(error), found, expected)
+        place, words = explained(str(error), content, expected)
         errors = [{"source": "body", "key": place, "message": words}]
         raise ProblemRaised(problem_of(422, words), {"errors": errors}) from None
 
 
-def explained(error: str, found: Any, kind: type[Struct]) -> tuple[str, str]:
+def explained(error: str, content: Any, kind: type[Struct]) -> tuple[str, str]:
     """Which field is wrong, and a sentence with its value and what is allowed."""
     allowed = _allowed(kind)
     match = _PLACE.search(error)
@@ -65,8 +65,8 @@ def explained(error: str, found: Any, kind: type[Struct]) -> tuple[str, str]:
     if match := _MISSING.search(error):
         return match["field"], f"{match['field']} is missing; allowed: {allowed.get(match['field'], 'see /schema')}"
     if place:
-        return place, f"{place} is {_shown(found[place])}; allowed: {allowed[place]}"
-    return "", f"the body is {_shown(found)}; allowed: an object with {', '.join(allowed)}"
+        return place, f"{place} is {_shown(content[place])}; allowed: {allowed[place]}"
+    return "", f"the body is {_shown(content)}; allowed: an object with {', '.join(allowed)}"
 
 
 def _allowed(kind: type[Struct]) -> Mapping[str, str]:

@@ -74,8 +74,8 @@ async def sessions(
     path: Annotated[PathName | None, QueryParameter()] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=SESSIONS)] = 1000,
 ) -> Response[list[SessionView]]:
-    found = await services.control.queries.sessions(path, limit)
-    return _listed(found.items, found.missing_cells)
+    view = await services.control.queries.sessions(path, limit)
+    return _listed(view.items, view.missing_cells)
 
 
 @get(
@@ -86,8 +86,8 @@ async def sessions(
     summary="Errors by group, those seen only on v3 first",
 )
 async def errors(services: TheServices) -> Response[list[ErrorGroup]]:
-    found = await services.control.queries.errors()
-    return _listed(found.items, found.missing_cells)
+    view = await services.control.queries.errors()
+    return _listed(view.items, view.missing_cells)
 
 
 def _listed(items: list[T], missing_cells: list[str]) -> Response[list[T]]:

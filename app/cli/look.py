@@ -42,8 +42,8 @@ def who(invocation: Invocation, user: str) -> None:
 def preview(invocation: Invocation, percentage: int) -> None:
     """Show which users and open sessions PERCENTAGE would move; changes nothing."""
     body = invocation.service.read("/api/rollout/preview", {"percentage": percentage})
-    found = invocation.service.decode(body, Preview)
-    invocation.say(words.preview(found), body, found.missing_cells)
+    view = invocation.service.decode(body, Preview)
+    invocation.say(words.preview(view), body, view.missing_cells)
 
 
 @click.command()

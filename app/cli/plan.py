@@ -48,21 +48,21 @@ def check(file: Path, as_json: bool) -> None:
     from rollout.plan_reader import parse_toml
 
     try:
-        found = parse_toml(read_file(file))
+        parsed = parse_toml(read_file(file))
     except InvalidPlan as error:
         if as_json:
             mistakes = [{"line": each.line, "field": each.field, "message": each.message} for each in error.errors]
             click.echo(msgspec.json.encode({"valid": False, "errors": mistakes}))
         raise CommandRefused("\n".join(f"{file}: {each}" for each in error.errors)) from None
     if as_json:
-        click.echo(msgspec.json.encode({"valid": True, "name": found.name, "errors": []}))
+        click.echo(msgspec.json.encode({"valid": True, "name": parsed.name, "errors": []}))
         return
-    click.echo(f"{file}: plan {found.name!r} is valid")
-    for number, stage in enumerate(found.stages, start=1):
+    click.echo(f"{file}: plan {parsed.name!r} is valid")
+    for number, stage in enumerate(parsed.stages, start=1):
         click.echo(
             f"  stage {number}: {stage.percentage} %, bakes {formats.plan_duration(stage.bake_s)}, then {stage.advance}"
         )
-    for line in schedule_lines(found, time.time()):
+    for line in schedule_lines(parsed, time.time()):
         click.echo(f"  {line}")
 
 
@@ -80,12 +80,12 @@ def apply(invocation: Invocation, file: Path, reason: str, revision: int | None)
     invocation.say(f"the plan of {file} is in force", answer or {"applied": str(file)})
 
 
-def schedule_lines(found: Plan, now: float) -> Iterator[str]:
+def schedule_lines(parsed: Plan, now: float) -> Iterator[str]:
     """When the plan starts by itself and when it is frozen, as text; says if the time of the start is over."""
-    if found.start_at is not None:
-        over = ", which is past: a person has to start it" if found.start_at <= now else ""
-        yield f"starts by itself at {formats.timestamp(found.start_at)}{over}"
-    for window in found.freezes:
+    if parsed.start_at is not None:
+        over = ", which is past: a person has to start it" if parsed.start_at <= now else ""
+        yield f"starts by itself at {formats.timestamp(parsed.start_at)}{over}"
+    for window in parsed.freezes:
         if isinstance(window, FreezeOnce):
             yield f"frozen from {formats.timestamp(window.from_s)} until {formats.timestamp(window.until_s)}"
         else:

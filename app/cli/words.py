@@ -132,19 +132,19 @@ def in_force(done: RollbackView, cells: Sequence[CellState]) -> str:
     return f"{text}; {names}"
 
 
-def preview(found: Preview) -> str:
+def preview(view: Preview) -> str:
     """How many users and sessions a percentage would move, in both directions."""
     moves = [
         f"{formats.plural(users, 'user')} and {formats.plural(sessions, 'open session')} to {path}"
         for path, users, sessions in (
-            ("v3", found.users_to_v3, found.sessions_to_v3),
-            ("v2", found.users_to_v2, found.sessions_to_v2),
+            ("v3", view.users_to_v3, view.sessions_to_v3),
+            ("v2", view.users_to_v2, view.sessions_to_v2),
         )
         if users or sessions
     ]
-    stateless = found.sessions_without_state
+    stateless = view.sessions_without_state
     without = f"; {formats.plural(stateless, 'session')} cannot take their state along" if stateless else ""
-    return f"{found.percentage} % moves {' and '.join(moves) or 'nobody who is connected now'}{without}"
+    return f"{view.percentage} % moves {' and '.join(moves) or 'nobody who is connected now'}{without}"
 
 
 def user(view: UserView) -> str:

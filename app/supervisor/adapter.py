@@ -42,14 +42,14 @@ class FactoryAnswerer:
     answer. When it ends without an `agent_completed`, one is made from the pieces.
     """
 
-    __slots__ = ("__weakref__", "_made", "_run", "exports_state", "rerun_safe")
+    __slots__ = ("__weakref__", "_custom", "_run", "exports_state", "rerun_safe")
 
-    def __init__(self, made: object, origin: str) -> None:
-        """`origin` names the factory in errors. Raises `FactoryError` if `made` cannot answer messages."""
-        self._made = made
-        self._run = _runnable(made, origin)
-        self.rerun_safe = bool(getattr(made, "rerun_safe", False))
-        self.exports_state = callable(getattr(made, "export_state", None))
+    def __init__(self, custom: object, origin: str) -> None:
+        """`origin` names the factory in errors. Raises `FactoryError` if `custom` cannot answer messages."""
+        self._custom = custom
+        self._run = _runnable(custom, origin)
+        self.rerun_safe = bool(getattr(custom, "rerun_safe", False))
+        self.exports_state = callable(getattr(custom, "export_state", None))
 
     async def answer(self, request: Request, context: AgentContext) -> AsyncIterator[AgentEvent]:
         """The events of one message. Raises `BrokenAgent` for anything else, and whatever the custom code raises."""
@@ -81,7 +81,7 @@ class FactoryAnswerer:
         """The exported state as JSON. Raises `BrokenAgent` if it is not a JSON object."""
         if not self.exports_state:
             return before
-        state = cast(Any, self._made).export_state()
+        state = cast(Any, self._custom).export_state()
         if not isinstance(state, Mapping):
             raise BrokenAgent(f"export_state returned {type(state).__qualname__} instead of a dict")
         try:
@@ -95,7 +95,7 @@ class FactoryAnswerer:
         A `restore_state` with a second parameter gets the whole document too, and is called even if this path has no
         part yet (the dict is then empty): so a new version can take over the state of the old one.
         """
-        restore = getattr(self._made, "restore_state", None)
+        restore = getattr(self._custom, "restore_state", None)
         if restore is None:
             return
         state = msgspec.json.decode(part)
@@ -105,25 +105,25 @@ class FactoryAnswerer:
             restore(state)
 
     def dependencies(self) -> Iterable[object]:
-        return (self._made,)
+        return (self._custom,)
 
     async def close(self) -> None:
         """Call its `close()`, sync or async, if it has one."""
-        close = getattr(self._made, "close", None)
+        close = getattr(self._custom, "close", None)
         if close is not None:
             result = close()
             if inspect.isawaitable(result):
                 await result
 
 
-def _runnable(made: object, origin: str) -> Callable[[SupervisorMessage], AsyncIterator[object]]:
-    """The callable that answers one message: `made.run`, else `made` itself."""
-    run = getattr(made, "run", None)
-    if run is None and callable(made) and not isinstance(made, type):
-        run = made
+def _runnable(custom: object, origin: str) -> Callable[[SupervisorMessage], AsyncIterator[object]]:
+    """The callable that answers one message: `custom.run`, else `custom` itself."""
+    run = getattr(custom, "run", None)
+    if run is None and callable(custom) and not isinstance(custom, type):
+        run = custom
     if not callable(run):
         raise FactoryError(
-            f"{origin} returned {type(made).__qualname__}; "
+            f"{origin} returned {type(custom).__qualname__}; "
             "allowed: an async generator function, or an object with `run`"
         )
     call = getattr(run, "__call__", None)  # noqa: B004 - an object's own `__call__` may be the coroutine function

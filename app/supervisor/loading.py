@@ -84,11 +84,11 @@ def _load_custom(spec: str, path: PathName, secret: bytes, faults: Faults, build
 
     async def make(opening: Opening) -> SessionSupervisor:
         context = RequestContext.of(opening) if opening.transport == "http" else WebSocketContext.of(opening)
-        made = factory(context)
-        if inspect.isawaitable(made):
-            made = await made
+        custom = factory(context)
+        if inspect.isawaitable(custom):
+            custom = await custom
         return FaultInjected(
-            create_supervisor_core(context, Dependencies(path, FactoryAnswerer(made, spec), secret)), faults
+            create_supervisor_core(context, Dependencies(path, FactoryAnswerer(custom, spec), secret)), faults
         )
 
     exports_state = _try(spec, factory)
@@ -109,14 +109,14 @@ def _try(spec: str, factory: Callable[..., object]) -> bool:
     answerer = FactoryAnswerer(first, spec)
     if subject(first) is subject(second) and not is_code(first):
         raise FactoryError(f"{spec} returned the same object for two users; it must make one for each session")
-    for made in (first, second):
-        _close_now(made)
+    for custom in (first, second):
+        _close_now(custom)
     return answerer.exports_state
 
 
-def _close_now(made: object) -> None:
+def _close_now(custom: object) -> None:
     """Close a test supervisor, as far as that is possible without waiting."""
-    close = getattr(made, "close", None)
+    close = getattr(custom, "close", None)
     result = close() if callable(close) else None
     if inspect.iscoroutine(result):
         try:
