@@ -1,4 +1,4 @@
-"""The control API: HTTP on one side, the control loop on the other, and nothing decided in between.
+"""The control API: turns HTTP requests into commands and views of the control loop, and decides nothing itself.
 
-`routes.control_router` is all there is to register; see there for what it needs.
+`routes.operators_router` is what an application registers.
 """

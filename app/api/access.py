@@ -1,7 +1,4 @@
-"""Who is asking: bearer tokens, the pages' session cookie, a proxy's headers, sign-in links.
-
-Knows credentials only; must not know what any of them may do.
-"""
+"""Finds out who sends a request: by bearer token, session cookie, a proxy's headers, or a sign-in link."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from rollout.names import TokenRole
 
 COOKIE: Final = "crossfade_session"
 SESSION_S: Final = 12 * 3600
-"""A signed-in browser is asked again after so long."""
+"""Seconds after which a browser must sign in again."""
 NAME_CHARACTERS: Final = 200
 _AUDIENCE: Final = "crossfade pages"
 
@@ -35,7 +32,7 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class Visitor(Struct, frozen=True):
-    """Somebody who signed in, and from where: `page`, `api` or `cli` with the address, for the audit."""
+    """Somebody who is signed in. `source` is for the audit: `page`, `api` or `cli`, and the address."""
 
     name: str
     role: TokenRole
@@ -43,19 +40,19 @@ class Visitor(Struct, frozen=True):
 
 
 class CookieSession(Struct, frozen=True):
-    """What a session cookie says. Name and role count only while the store cannot say better."""
+    """The content of a session cookie. Name and role count only while the store cannot be asked."""
 
     sub: str
     role: TokenRole
     token: str
-    """Digest of the token behind it, with which it ends."""
+    """Digest of the token that the session came from, and with which it ends."""
     exp: int
 
 
 class Proxies(NamedTuple):
-    """Whose headers are believed, and the two in which they say who signed in to them.
+    """The trusted proxies, and the headers in which they name the user and the role.
 
-    `user` empty: they sign nobody in. `role` empty: everybody is a viewer.
+    `user` empty: proxies sign nobody in. `role` empty: everybody is a viewer.
     """
 
     networks: Networks = ()
@@ -67,13 +64,13 @@ NO_PROXIES: Final = Proxies()
 
 
 def proxies_of(settings: Settings) -> Proxies:
-    """What the settings say of them."""
+    """The trusted proxies in the settings."""
     networks = parse_networks(settings.trusted_proxies)
     return Proxies(networks, settings.trusted_user_header, settings.trusted_role_header)
 
 
 class Access:
-    """The credentials of one service. `secret` is shared by its cells; `clock` in Unix seconds."""
+    """Checks and makes the credentials of a service. All cells have the same `secret`; `clock` in Unix seconds."""
 
     def __init__(
         self, store: Store, secret: str, clock: Callable[[], float] = time.time, proxies: Proxies = NO_PROXIES
@@ -85,22 +82,22 @@ class Access:
         self._clock = clock
 
     async def open(self) -> None:
-        """Learn the tokens there are. Raises StoreUnavailable."""
+        """Load all tokens. Raises StoreUnavailable."""
         await self._tokens.open()
 
     async def visitor(self, connection: Connection) -> Visitor | None:
-        """Who sends this request; None: nobody known. A bearer token counts alone, whatever cookie comes with it."""
+        """Who sends this request; None: not signed in. With a bearer token, cookies do not count."""
         scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             kind = "cli" if connection.headers.get("user-agent", "").startswith("crossfade-cli") else "api"
-            found = await self.find(secret.strip())
+            visitor = await self.find(secret.strip())
         else:
             kind = "page"
-            found = self._by_proxy(connection) if self.vouched(connection) else await self._by_cookie(connection)
-        return found and msgspec.structs.replace(found, source=f"{kind} {self.address(connection)}")
+            visitor = self._by_proxy(connection) if self.vouched(connection) else await self._by_cookie(connection)
+        return visitor and msgspec.structs.replace(visitor, source=f"{kind} {self.address(connection)}")
 
     def address(self, connection: Connection) -> str:
-        """Where a request comes from; a proxy's word for it counts from trusted ones only."""
+        """The address that a request comes from; forwarded ones count only from trusted proxies."""
         forwarded = connection.headers.getall("x-forwarded-for", [])
         return client_address(_peer(connection), forwarded, self.proxies.networks)
 
@@ -109,15 +106,15 @@ class Access:
         return within(_peer(connection), self.proxies.networks)
 
     def vouched(self, connection: Connection) -> bool:
-        """Whether a trusted proxy says who this is, or tries to."""
+        """Whether a trusted proxy names a user, valid or not."""
         header = self.proxies.user.lower()
         return bool(header) and header in connection.headers and self.behind_proxy(connection)
 
     def _by_proxy(self, connection: Connection) -> Visitor | None:
-        """A header that came twice, or no known role, is nobody: the proxy let through what a client wrote."""
-        headers, said = connection.headers, self.proxies
-        names = headers.getall(said.user, [])
-        roles = headers.getall(said.role, []) if said.role else ["viewer"]
+        """Nobody, if a header came twice or the role is unknown: then the proxy let a client's header through."""
+        headers, proxies = connection.headers, self.proxies
+        names = headers.getall(proxies.user, [])
+        roles = headers.getall(proxies.role, []) if proxies.role else ["viewer"]
         if len(names) != 1 or len(roles) != 1 or not names[0].strip():
             return None
         try:
@@ -133,12 +130,12 @@ class Access:
         try:
             token = await self._tokens.find(session.token)
         except StoreUnavailable:
-            # Another cell signed this one in and nobody can ask now: a rollback may be behind it.
+            # Another cell signed this one in and the store cannot be asked: the request may be a rollback.
             return Visitor(session.sub, session.role)
         return self._good(token, "bearer", "session")
 
     def _session(self, connection: Connection) -> CookieSession | None:
-        """What the cookie says, if it is ours."""
+        """The session in the cookie; None: there is none, or we did not sign it."""
         try:
             claims = jwt.decode(
                 connection.cookies.get(COOKIE, ""),
@@ -157,38 +154,38 @@ class Access:
         return Visitor(token.name, token.role)
 
     async def find(self, secret: str) -> Visitor | None:
-        """Who a bearer token belongs to; while the store is down, as it was last known."""
+        """The owner of a bearer token; None: it is not valid. While the store is down, its last known state counts."""
         try:
             return self._good(await self._tokens.find(digest_of(secret)), "bearer")
         except StoreUnavailable:
             return None
 
     async def sign_in_with_token(self, secret: str, *, secure: bool) -> Cookie | None:
-        """A session that ends with this bearer token, at the latest; None: it is not good."""
+        """A session that ends with this bearer token at the latest; None: the token is not valid."""
         visitor = await self.find(secret)
         return None if visitor is None else self._cookie(visitor, digest_of(secret), secure=secure)
 
     async def sign_in_with_code(self, secret: str, *, secure: bool) -> Cookie | None:
-        """The session of whoever opens a sign-in link first; None: it is not good. Raises StoreUnavailable."""
+        """The session of whoever opens a sign-in link first; None: the link is not valid. Raises StoreUnavailable."""
         now = self._clock()
         code = await self._store.find_token(digest_of(secret))
         visitor = self._good(code, "code")
         if code is None or visitor is None or not await self._store.revoke_token(code.digest, now):
             return None
-        # A token of its own, which nobody has the secret of, so that it can be listed and revoked like any other.
+        # It gets a token, whose secret nobody has, so that it can be listed and revoked like any other.
         digest = digest_of(secrets.token_urlsafe(32))
         await self._store.save_token(Token(digest, code.name, code.role, "session", now, now + SESSION_S))
         return self._cookie(visitor, digest, secure=secure)
 
     async def sign_out(self, connection: Connection) -> None:
-        """End a session that a link began; one of a bearer token ends with the cookie. Raises StoreUnavailable."""
+        """End a session that a link began; that of a bearer token ends with its cookie. Raises StoreUnavailable."""
         session = self._session(connection)
         token = session and await self._tokens.find(session.token)
         if token and token.kind == "session":
             await self._store.revoke_token(token.digest, self._clock())
 
     async def make_link(self, base_url: str, name: str = "operator") -> str:
-        """A link that signs its first visitor in as a manager, once. Raises StoreUnavailable."""
+        """A link that works once and signs in as a manager. Raises StoreUnavailable."""
         secret, token = make_code(name, self._clock())
         await self._store.save_token(token)
         return f"{base_url.rstrip('/')}/sign-in/once?code={secret}"
@@ -200,12 +197,12 @@ class Access:
 
 
 def derived_key(secret: str, purpose: str) -> bytes:
-    """A key for one purpose alone, so that what is signed for one is worth nothing for another."""
+    """A key for one purpose, so that a signature for one purpose is not valid for another."""
     return hmac.digest(secret.encode(), f"crossfade {purpose}".encode(), "sha256")
 
 
 def is_https(connection: Connection) -> bool:
-    """Whether the browser came over TLS. A header that lies only makes the cookie stricter."""
+    """Whether the browser uses TLS. A forged header only makes the cookie stricter."""
     return "https" in (connection.url.scheme, connection.headers.get("x-forwarded-proto", ""))
 
 

@@ -1,4 +1,4 @@
-"""Signing requests in: Litestar's authentication with our credentials, and the guards that ask for a role."""
+"""Litestar's authentication with our credentials, and the guards that require a role."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Guard = Callable[[Connection, BaseRouteHandler], None]
 
 
 class Authentication(AbstractAuthenticationMiddleware):
-    """`connection.user` is the `Visitor`, or None; whoever needs somebody has a guard or asks."""
+    """Sets `connection.user` to the `Visitor` or None; a guard refuses None where somebody must be signed in."""
 
     async def authenticate_request(self, connection: Connection) -> AuthenticationResult:
         access = provide_services(connection.app.state).access
@@ -29,7 +29,7 @@ AUTHENTICATION = DefineMiddleware(Authentication, scopes={ScopeType.HTTP})
 
 
 def may(action: Action) -> list[Guard]:
-    """The guards of a call: somebody signed in whose role may ever do this."""
+    """The guards of a call: somebody must be signed in, with a role that may do this in some situation."""
     role = lowest_role(action)
 
     def guard(connection: Connection, _: BaseRouteHandler) -> None:
@@ -40,6 +40,8 @@ def may(action: Action) -> list[Guard]:
                 headers={"WWW-Authenticate": 'Bearer realm="crossfade"'},
             )
         if not suffices(visitor.role, role):
-            raise PermissionDeniedException(detail=f"{visitor.name} is {visitor.role}; this needs the role {role}")
+            raise PermissionDeniedException(
+                detail=f"{visitor.name} has the role {visitor.role}; this needs the role {role}"
+            )
 
     return [guard]

@@ -1,7 +1,4 @@
-"""`DELETE /api/cells/{name}`: a person gives up a cell that is gone for good.
-
-Turns a request into a call, and nothing else.
-"""
+"""`DELETE /api/cells/{name}`: a person gives up a cell that is gone for good."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from app.api.services import TheServices, VisitorRequest, actor_of
 from rollout.views import RolloutView
 
 NAME_CHARACTERS = 300
-"""A letter, `@`, and a host with its port."""
+"""Room for a letter, `@`, and a host with its port."""
 
 
 @delete(
@@ -33,8 +30,8 @@ async def forget_cell(
     request: VisitorRequest,
     services: TheServices,
     name: Annotated[str, PathParameter(min_length=1, max_length=NAME_CHARACTERS)],
-    reason: Annotated[str, QueryParameter(max_length=REASON_CHARACTERS, description="why; stands in the audit")],
+    reason: Annotated[str, QueryParameter(max_length=REASON_CHARACTERS, description="why; written to the audit")],
 ) -> Response[RolloutView]:
-    """Refused while it still reports, and for 30 s after. A rollback that waits is then verified by the others."""
+    """Refused while the cell reports and for 30 s after that. A waiting rollback is then verified by the others."""
     await services.control.give_up(actor_of(request.user), name, reason, request.user.source)
     return shown(services)

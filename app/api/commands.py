@@ -1,7 +1,4 @@
-"""What people ask for, checked and turned into commands of the rollout; for the API and for the pages alike.
-
-Knows shapes and bounds; must not know whether a command is allowed.
-"""
+"""The bodies of requests, and the commands of the rollout that API and pages make from them."""
 
 from __future__ import annotations
 
@@ -14,19 +11,19 @@ from msgspec import Meta, Struct
 from app.control.change import Change
 from dashboards.plan_text import PLAN_CHARACTERS
 from rollout.events import Actor, Pause, Promote, Resume, Rollback, SetPercentage, Start, Undo, Unlock
-from rollout.names import PathName
+from rollout.names import PathName, Verb
 
 REASON_CHARACTERS = 1000
 
-# A description says what is allowed: a refusal repeats it.
+# A description says what is allowed; a refusal repeats it.
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS, description=f"text, at most {REASON_CHARACTERS} characters")]
 Percentage = Annotated[int, Meta(ge=0, le=100, description="a whole number, 0 to 100")]
 Flag = Annotated[bool, Meta(description="true or false")]
 _REVISION = re.compile(r'"(\d{1,15})"')
 
 
-class Words(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of a command that needs nothing else."""
+class ReasonBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of a command with nothing but a reason."""
 
     reason: Reason = ""
 
@@ -66,7 +63,7 @@ class PlanBody(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LoadBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """A build of v3; what is empty stays as it is."""
+    """A build of v3; fields that are empty keep their current value."""
 
     factory: Annotated[
         str, Meta(max_length=200, description="`package.module:factory` or `builtin`, at most 200 characters")
@@ -75,7 +72,7 @@ class LoadBody(Struct, frozen=True, forbid_unknown_fields=True):
     build: Annotated[
         str, Meta(max_length=64, description="an id, at most 64 characters; empty: a digest of its code")
     ] = ""
-    live: Annotated[bool, Meta(description="true or false; true: although users are on v3")] = False
+    live: Annotated[bool, Meta(description="true or false; true: load even if users are on v3")] = False
     reason: Reason = ""
 
 
@@ -88,7 +85,7 @@ class Alert(Struct, frozen=True):
 
 
 class AlertsBody(Struct, frozen=True):
-    """What Alertmanager's webhook sends, as far as it matters here; it may say more.
+    """The parts of Alertmanager's webhook that are used here; others are ignored.
 
     https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
     """
@@ -98,9 +95,9 @@ class AlertsBody(Struct, frozen=True):
 
 
 def command_of(
-    verb: str, actor: Actor, *, reason: str, revision: int | None, percentage: int | None = None, full: bool = False
+    verb: Verb, actor: Actor, *, reason: str, revision: int | None, percentage: int | None = None, full: bool = False
 ) -> Change | Rollback:
-    """The command that a verb of the table means. Raises ClientException for `set` without a percentage."""
+    """The command for a verb. Raises ClientException for `set` without a percentage, and for `plan`."""
     match verb:
         case "rollback":
             return Rollback(actor=actor, reason=reason)
@@ -108,7 +105,7 @@ def command_of(
             return Start(actor=actor, reason=reason, revision=revision, percentage=percentage)
         case "set":
             if percentage is None:
-                raise ClientException(detail="set needs a percentage")
+                raise ClientException(detail="set needs a percentage, a whole number from 0 to 100")
             return SetPercentage(actor=actor, reason=reason, revision=revision, percentage=percentage)
         case "promote":
             return Promote(actor=actor, reason=reason, revision=revision, full=full)
@@ -120,15 +117,15 @@ def command_of(
             return Undo(actor=actor, reason=reason, revision=revision)
         case "unlock":
             return Unlock(actor=actor, reason=reason, revision=revision, flag_percentage=None)
-        case _:
-            raise ClientException(detail=f"{verb!r} is no command")
+        case "plan":
+            raise ClientException(detail="a plan is not put in force by a verb alone; send it to /api/rollout/plan")
 
 
 def revision_of(header: str | None) -> int | None:
-    """The revision in an `If-Match`; None: there is none. Raises ClientException when it is no revision."""
+    """The revision in an `If-Match` header; None: there is no header. Raises ClientException if it is not one."""
     if header is None:
         return None
     match = _REVISION.fullmatch(header.strip())
     if match is None:
-        raise ClientException(detail=f'If-Match is a revision in quotes, such as "7", not {header[:40]!r}')
+        raise ClientException(detail=f'If-Match must be a revision in quotes, such as "7", not {header[:40]!r}')
     return int(match[1])

@@ -1,6 +1,7 @@
-"""Protection of everything that a browser sends along with its cookie; Litestar's, with four rules of our own.
+"""Protection against cross-site requests: Litestar's, with four rules of our own.
 
-A bearer token cannot be sent by a foreign page, so it is exempt. It must not know who is asking.
+It covers every request that a browser's cookie could authorise. A foreign page cannot send a bearer token, so requests
+with one are exempt.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from app.api.services import provide_services
 
 CSRF_COOKIE = "crossfade_csrf"
 HEADER = "x-csrf-token"
-ELSEWHERE = "this was sent by a page of another origin; use the pages of this service, or a bearer token"
+FOREIGN_ORIGIN = "this was sent by a page of another origin; use the pages of this service, or a bearer token"
 
 
 def csrf_middleware(secret: str) -> DefineMiddleware:
-    """For the application's `middleware`; `secret` is shared by the cells."""
+    """The entry for the application's `middleware`; all cells have the same `secret`."""
     config = CSRFConfig(
         secret=derived_key(secret, "csrf").hex(),
         cookie_name=CSRF_COOKIE,
@@ -36,7 +37,7 @@ def csrf_middleware(secret: str) -> DefineMiddleware:
 
 
 class CookieCsrf(CSRFMiddleware):
-    """Asks for a token wherever a cookie, ours or a proxy's, could have let somebody in."""
+    """Requires a CSRF token wherever a cookie, ours or a proxy's, could have signed somebody in."""
 
     def __init__(self, app: ASGIApp, config: CSRFConfig) -> None:
         super().__init__(app, config)
@@ -48,19 +49,19 @@ class CookieCsrf(CSRFMiddleware):
             return
         connection: Connection = ASGIConnection(scope)
         bearer = connection.headers.get("authorization", "").lower().startswith("bearer ")
-        # Whom a proxy vouches for needs no cookie of ours; the browser sent the proxy's along all the same.
+        # A user whom a proxy names has no cookie of ours, but the browser sends the proxy's cookie all the same.
         access = provide_services(connection.app.state).access
         vouched = access.vouched(connection)
         anonymous = scope["path"].startswith("/api/") and COOKIE not in connection.cookies and not vouched
         if bearer or anonymous:
             await self.app(scope, receive, send)
             return
-        if scope["method"] not in self.config.safe_methods and sent_from_elsewhere(connection, access):
-            raise PermissionDeniedException(detail=ELSEWHERE)
+        if scope["method"] not in self.config.safe_methods and sent_by_foreign_page(connection, access):
+            raise PermissionDeniedException(detail=FOREIGN_ORIGIN)
         token = connection.cookies.get(CSRF_COOKIE)
         if token is not None and self._decode_csrf_token(token) is None:
-            # Of another secret: a new one is given, or the browser would be refused for ever. Litestar parses cookies
-            # once and keeps them with the scope, so this is what the checks below see too.
+            # Signed with another secret: without it the browser gets a new one, otherwise it would be refused for ever.
+            # Litestar parses cookies once and keeps them in the scope, so the checks below see this too.
             del connection.cookies[CSRF_COOKIE]
         if is_https(connection):
             await self._secure(scope, receive, send)
@@ -68,11 +69,11 @@ class CookieCsrf(CSRFMiddleware):
             await super().__call__(scope, receive, send)
 
 
-def sent_from_elsewhere(connection: Connection, access: Access) -> bool:
-    """Whether a page of another origin sent this, by what only the browser itself can write.
+def sent_by_foreign_page(connection: Connection, access: Access) -> bool:
+    """Whether a page of another origin sent this, by headers that only the browser itself can set.
 
-    The rules are those of Go's `http.CrossOriginProtection`: `Sec-Fetch-Site` if it is there, because no proxy that
-    renames hosts confuses it, else `Origin` against the host; who sends neither is no browser of today.
+    The rules are those of Go's `http.CrossOriginProtection`: `Sec-Fetch-Site` if it is there, because a proxy that
+    renames hosts does not matter to it, else `Origin` compared with the host. No current browser sends neither.
     """
     site = connection.headers.get("sec-fetch-site")
     if site is not None:

@@ -1,7 +1,4 @@
-"""`GET /api/rollout/events`: the audit by pages, filtered, or as a file.
-
-Turns a request into a view; the store does the finding, and the files are those of the pages.
-"""
+"""`GET /api/rollout/events`: the audit in pages or as a file, with filters."""
 
 from __future__ import annotations
 
@@ -21,9 +18,9 @@ from dashboards.export import MEDIA_TYPES, PIECE, Kind, export
 from rollout.views import AuditFilter, AuditPage
 
 FILES: Mapping[str, Kind] = {media_type: kind for kind, media_type in MEDIA_TYPES.items()}
-SOUGHT_CHARACTERS = 200
+FILTER_CHARACTERS = 200
 LAST_ID = 2**63 - 1
-"""Of an audit entry; no store takes a larger number."""
+"""Largest id of an audit entry that a store can hold."""
 
 
 @get(
@@ -31,23 +28,23 @@ LAST_ID = 2**63 - 1
     guards=may("look"),
     responses={200: ResponseSpec(AuditPage, description="A page; or a file", generate_examples=False), **LOOKED},
     tags=["rollout"],
-    summary="The audit, the newest first; `next` goes on as `before`",
+    summary="The audit, the newest first; `next` is the `before` of the next page",
 )
 async def events(
     request: VisitorRequest,
     services: TheServices,
     before: Annotated[int | None, QueryParameter(ge=1, le=LAST_ID)] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=AUDIT_PAGE)] = 50,
-    who: Annotated[str, QueryParameter(max_length=SOUGHT_CHARACTERS, description="part of a name")] = "",
-    what: Annotated[str, QueryParameter(max_length=SOUGHT_CHARACTERS, description="part of what was done")] = "",
+    who: Annotated[str, QueryParameter(max_length=FILTER_CHARACTERS, description="part of a name")] = "",
+    what: Annotated[str, QueryParameter(max_length=FILTER_CHARACTERS, description="part of what was done")] = "",
     since: Annotated[float | None, QueryParameter(description="Unix seconds, included")] = None,
     until: Annotated[float | None, QueryParameter(description="Unix seconds, not included")] = None,
 ) -> Response[Any]:
-    """With `Accept: text/csv` or `application/jsonl` a file of all that matches, whatever `limit` says."""
-    keeper = services.control.repository
+    """With `Accept: text/csv` or `application/jsonl`, a file of all entries that match, whatever `limit` is."""
+    repository = services.control.repository
     wanted = AuditFilter(who=who, what=what, since=since, until=until)
     media_type = request.accept.best_match([MediaType.JSON, *FILES], default=MediaType.JSON)
     if media_type in FILES:
-        pieces = await export(FILES[media_type], before, lambda start: keeper.events(start, PIECE, wanted))
+        pieces = await export(FILES[media_type], before, lambda start: repository.events(start, PIECE, wanted))
         return Stream(pieces, media_type=media_type, status_code=200)
-    return Response(await keeper.events(before, limit, wanted), media_type=MediaType.JSON, status_code=200)
+    return Response(await repository.events(before, limit, wanted), media_type=MediaType.JSON, status_code=200)

@@ -1,7 +1,4 @@
-"""What calls and answers look like, for the schema; made of the types of the real ones, so that they stay true.
-
-Values only; a test compares them with what the service answers.
-"""
+"""Examples of calls and answers for the schema, made from the real types; a test compares them with real answers."""
 
 from __future__ import annotations
 
@@ -22,8 +19,8 @@ from app.api.commands import (
     PinBody,
     PlanBody,
     PromoteBody,
+    ReasonBody,
     StartBody,
-    Words,
 )
 from app.problem import encode_problem, problem_of
 from rollout.plan import QUICK_PLAN
@@ -34,7 +31,7 @@ NOW: Final = 1_790_000_000.0
 
 
 class _Null(Enum):
-    """Litestar leaves None out of examples; the value of an Enum it leaves in."""
+    """Stands for None, which Litestar would leave out of an example; the value of an Enum it keeps."""
 
     NULL = None
 
@@ -57,7 +54,7 @@ PROMOTE: Final = [
     _example("The next stage", PromoteBody(reason="a week without harm")),
     _example("Everybody", PromoteBody(full=True, reason="decided in the review")),
 ]
-REASON: Final = [_example("With a reason", Words(reason="support reports lost threads"))]
+REASON: Final = [_example("With a reason", ReasonBody(reason="support reports lost threads"))]
 NOTE: Final = [_example("A remark", NoteBody(text="support hears nothing bad"))]
 PIN: Final = [_example("A tester", PinBody(path="v3", reason="tests the new agent"))]
 PLAN: Final = [_example("The seed `quick`", PlanBody(toml=dump_toml(QUICK_PLAN), reason="a rehearsal"))]
@@ -142,7 +139,7 @@ ROLLOUT: Final = [
                     words="no harm found",
                     evidence=0.0,
                     limit=2.0,
-                    detail="0 deaths of v3's worker in 10 min, 2 roll back",
+                    detail="0 deaths of v3's workers in 10 min; 2 roll back",
                 )
             ],
             cells=[CellState(name="a", revision=7, sessions=1860, silent_s=0.0, silent=False, has_lock=False)],
@@ -162,9 +159,9 @@ def _refusal(status: int, detail: str, kind: str = "", title: str = "", **member
 
 _BAD_VALUE: Final = 'percentage is "10"; allowed: a whole number, 0 to 100'
 PROBLEMS: Final[Mapping[int, Sequence[Example]]] = {
-    400: _refusal(400, "If-Match is a revision in quotes, such as \"7\", not '7'"),
+    400: _refusal(400, "If-Match must be a revision in quotes, such as \"7\", not '7'"),
     401: _refusal(401, "sign in: send `Authorization: Bearer TOKEN`, or open the pages and sign in there"),
-    403: _refusal(403, "eve is viewer; this needs the role oncall"),
+    403: _refusal(403, "eve has the role viewer; this needs the role oncall"),
     404: _refusal(404, "there was no rollback '9-0'"),
     409: _refusal(
         409,

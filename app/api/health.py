@@ -1,7 +1,4 @@
-"""What machines ask without signing in: is it alive, is it ready, what are its figures.
-
-It says nothing about users.
-"""
+"""The endpoints for machines, without sign-in: alive, ready, metrics. They say nothing about users."""
 
 from __future__ import annotations
 
@@ -13,12 +10,12 @@ from litestar.datastructures import State
 from app.api.services import TheServices
 
 
-@get("/healthz", tags=["health"], summary="The process answers")
+@get("/healthz", tags=["health"], summary="Whether the process answers")
 async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get("/readyz", tags=["health"], summary="v2 serves and the record is known, in the cell that answers")
+@get("/readyz", tags=["health"], summary="Whether v2 serves and the record is known, in the cell that answers")
 async def readyz(services: TheServices) -> Response[dict[str, str]]:
     cell = services.control.cell.name
     if services.control.ready:
@@ -26,7 +23,12 @@ async def readyz(services: TheServices) -> Response[dict[str, str]]:
     return Response({"status": "not ready", "cell": cell}, status_code=503, headers={"Retry-After": "1"})
 
 
-@get("/metrics", tags=["health"], summary="Prometheus text, or OpenMetrics when asked for", media_type="text/plain")
+@get(
+    "/metrics",
+    tags=["health"],
+    summary="Metrics, as Prometheus text or as OpenMetrics, depending on `Accept`",
+    media_type="text/plain",
+)
 async def metrics(request: Request[Any, Any, State], services: TheServices) -> Response[bytes]:
     body, content_type = services.metrics.render(request.headers.get("accept", ""))
     return Response(body, headers={"Content-Type": content_type}, status_code=200)

@@ -1,7 +1,4 @@
-"""`POST /api/hooks/alertmanager`: an alert that fires and asks for it rolls back, in the name of its token.
-
-Reads what Alertmanager's webhook sends; must not judge whether an alert is right.
-"""
+"""`POST /api/hooks/alertmanager`: a firing alert with the right label rolls back, in the name of its token."""
 
 from __future__ import annotations
 
@@ -22,11 +19,11 @@ LABEL: Final = "crossfade_action"
 ROLLBACK: Final = "rollback"
 
 
-class AlertsHeard(Struct, frozen=True):
-    """What became of a notification; Alertmanager looks at the status only, a person who tries it out reads this."""
+class AlertsResult(Struct, frozen=True):
+    """The result of a notification, for a person who tries it out; Alertmanager looks at the status only."""
 
     rolled_back: bool
-    """Whether this call did it."""
+    """Whether this call rolled back."""
     detail: str
 
 
@@ -40,22 +37,22 @@ class AlertsHeard(Struct, frozen=True):
 )
 async def alertmanager(
     request: VisitorRequest, services: TheServices, data: Annotated[AlertsBody, Body(examples=examples.ALERTS)]
-) -> AlertsHeard:
-    """Only an alert labelled `crossfade_action="rollback"` counts, and only while it fires; a repeat does nothing."""
-    asking = [alert for alert in data.alerts if alert.status == "firing" and alert.labels.get(LABEL) == ROLLBACK]
-    if not asking:
-        return AlertsHeard(False, f'nothing was done: no alert fires here with the label {LABEL}="{ROLLBACK}"')
+) -> AlertsResult:
+    """Only alerts labelled `crossfade_action="rollback"` count, and only while they fire; a repeat does nothing."""
+    matching = [alert for alert in data.alerts if alert.status == "firing" and alert.labels.get(LABEL) == ROLLBACK]
+    if not matching:
+        return AlertsResult(False, f'nothing was done: no firing alert has the label {LABEL}="{ROLLBACK}"')
     lock = services.control.record.lock
     if lock is not None:
-        return AlertsHeard(False, f"nothing was done: {lock.by} has rolled back already, and it is in force")
-    reason = "; ".join(reason_of(alert) for alert in asking)[:REASON_CHARACTERS]
+        return AlertsResult(False, f"nothing was done: {lock.by} has rolled back already, and it is in force")
+    reason = "; ".join(reason_of(alert) for alert in matching)[:REASON_CHARACTERS]
     address = request.user.source.partition(" ")[2]
     await services.control.execute(Rollback(actor=actor_of(request.user), reason=reason), f"alertmanager {address}")
-    return AlertsHeard(True, reason)
+    return AlertsResult(True, reason)
 
 
 def reason_of(alert: Alert) -> str:
-    """For the audit: the alert's name and what its rule says of it."""
+    """The reason for the audit: the alert's name and its summary."""
     name = f"alert {alert.labels.get('alertname', 'without a name')}"
     summary = alert.annotations.get("summary", "").strip()
     return f"{name}: {summary}" if summary else name

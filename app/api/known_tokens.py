@@ -1,7 +1,4 @@
-"""The store's tokens as one cell knows them: fresh within a second, and still there while the store is down.
-
-Knows tokens by their digest; must not know of HTTP.
-"""
+"""A cell's cache of the store's tokens: at most a second old, and still usable while the store is down."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ from app.errors import StoreUnavailable
 from app.store.port import Store, Token
 
 FRESH_S: Final = 1.0
-"""A token looked up so recently is not looked up again; a revocation takes so long at most."""
+"""Seconds for which a token is not looked up again, and so the longest that a revocation can take."""
 PATIENCE_S: Final = 0.25
-"""A known token is not held up longer by a store that hangs: a rollback may be behind it."""
+"""Most seconds that a known token waits for a store that hangs, because the request may be a rollback."""
 
 
 class KnownTokens:
@@ -28,26 +25,26 @@ class KnownTokens:
         self._known: dict[str, tuple[Token, float]] = {}
 
     async def open(self) -> None:
-        """Learn the tokens there are, so that they open the door for a rollback when the store is down."""
+        """Load all tokens, so that they allow a rollback even if the store is down later."""
         self._known = {token.digest: (token, 0.0) for token in await self._store.load_tokens()}
 
     async def find(self, digest: str) -> Token | None:
-        """The token of this digest, good or not; while the store is down, as it was last known.
+        """The token with this digest, valid or not; None: there is none. While the store is down, its last known state.
 
-        Raises StoreUnavailable when the store is down and this one was never seen here.
+        Raises StoreUnavailable if the store is down and this cell has never seen the token.
         """
         token, asked_at = self._known.get(digest, (None, 0.0))
         if token is not None and self._clock() - asked_at < FRESH_S:
             return token
         try:
             async with asyncio.timeout(None if token is None else PATIENCE_S):
-                found = await self._store.find_token(digest)
+                stored = await self._store.find_token(digest)
         except (StoreUnavailable, TimeoutError):
             if token is None:
                 raise
             return token
-        if found is None:
+        if stored is None:
             self._known.pop(digest, None)
         else:
-            self._known[digest] = (found, self._clock())
-        return found
+            self._known[digest] = (stored, self._clock())
+        return stored

@@ -33,8 +33,8 @@ from rollout.views import (
 )
 
 NO_ROLE = (
-    "the proxy in front of this service says who you are, but not with a role that is known here "
-    "(viewer, oncall, manager); whoever runs the proxy can mend that, a token cannot"
+    "the proxy in front of this service names you, but without one of the roles viewer, oncall and manager; "
+    "whoever runs the proxy can change that, a token does not help"
 )
 
 
@@ -65,7 +65,7 @@ class PageSource:
         full: bool = False,
     ) -> CommandResult:
         if verb == "set" and percentage is None:
-            return CommandResult("set needs a percentage")
+            return CommandResult("set needs a percentage, a whole number from 0 to 100")
         if too_long := _too_long(reason):
             return too_long
         command = command_of(verb, _actor(person), reason=reason, revision=revision, percentage=percentage, full=full)
@@ -151,7 +151,11 @@ def _actor(person: Person) -> Actor:
 
 
 def _too_long(text: str) -> CommandResult | None:
-    return CommandResult(f"at most {REASON_CHARACTERS} characters fit") if len(text) > REASON_CHARACTERS else None
+    return (
+        CommandResult(f"the text is too long; at most {REASON_CHARACTERS} characters are allowed")
+        if len(text) > REASON_CHARACTERS
+        else None
+    )
 
 
 async def _result_of(done: Awaitable[None]) -> CommandResult:

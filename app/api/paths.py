@@ -1,7 +1,4 @@
-"""`POST /api/paths/v3/load`: a new build of v3 beside the old one.
-
-It turns a request into one call of the control loop; must not know workers.
-"""
+"""`POST /api/paths/v3/load`: a new build of v3 beside the old one."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ from rollout.views import Loaded
 async def load_canary(
     request: VisitorRequest, services: TheServices, data: Annotated[LoadBody, Body(examples=examples.LOAD)]
 ) -> Loaded:
-    """Answered when the old worker is empty and gone; no socket is closed."""
+    """Answered when the old worker has no session left and has ended; no socket is closed."""
     return await services.control.load(
         actor_of(request.user),
         factory=data.factory,

@@ -1,7 +1,4 @@
-"""Users, their pins, sessions, errors, and receipts of rollbacks.
-
-Reads what the control loop knows; must not decide who may do what beyond a role's guard.
-"""
+"""The calls about users, their pins, sessions, errors, and receipts of rollbacks."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ class UsersApi(Controller):
         "/pin",
         guards=may("pin"),
         responses=COMMANDED,
-        summary="Keep a user on a path whatever the percentage; a lock still wins",
+        summary="Keep a user on a path, whatever the percentage is; a lock still wins",
     )
     async def pin(
         self,
@@ -57,7 +54,7 @@ class UsersApi(Controller):
         guards=may("pin"),
         responses=COMMANDED,
         status_code=200,
-        summary="Let the hash decide about a user again",
+        summary="Remove a user's pin, so that the hash decides again",
     )
     async def unpin(
         self,
@@ -77,8 +74,8 @@ async def sessions(
     path: Annotated[PathName | None, QueryParameter()] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=SESSIONS)] = 1000,
 ) -> Response[list[SessionView]]:
-    found = await services.control.queries.sessions(path, limit)
-    return _listed(found.items, found.missing_cells)
+    view = await services.control.queries.sessions(path, limit)
+    return _listed(view.items, view.missing_cells)
 
 
 @get(
@@ -89,12 +86,12 @@ async def sessions(
     summary="Errors by group, those seen only on v3 first",
 )
 async def errors(services: TheServices) -> Response[list[ErrorGroup]]:
-    found = await services.control.queries.errors()
-    return _listed(found.items, found.missing_cells)
+    view = await services.control.queries.errors()
+    return _listed(view.items, view.missing_cells)
 
 
 def _listed(items: list[T], missing_cells: list[str]) -> Response[list[T]]:
-    """The list; cells that it does not speak of are named in a header."""
+    """The list, with a header that names the cells that are missing in it."""
     headers = {MISSING_CELLS: ", ".join(missing_cells)} if missing_cells else {}
     return Response(items, headers=headers, status_code=200)
 

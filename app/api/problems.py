@@ -1,6 +1,6 @@
-"""What went wrong, as problem details (RFC 9457): one shape, a type that programs can tell apart, words for a person.
+"""Answers errors with problem documents, whose type is for programs and whose detail is for a person.
 
-An unexpected error tells its reference only; the log has the rest.
+An unexpected error is answered with a reference only; the log has the rest.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ log = structlog.get_logger()
 _DESCRIPTIONS: Mapping[int, str] = {
     400: "The request cannot be read",
     401: "Nobody is signed in",
-    403: "The role, or the rollout's rules, do not allow it",
+    403: "The role or the rollout's rules do not allow it",
     404: "There is no such thing",
     409: "Not possible now",
-    412: "Somebody was faster: `who` did `what`, `at` Unix seconds, and made `revision`",
-    415: "The body is no JSON by its `Content-Type`",
+    412: "Somebody was faster: `who` did `what` at the Unix time `at`, which made `revision`",
+    415: "The `Content-Type` of the body is not JSON",
     422: "A value is wrong",
     428: "`If-Match` is missing",
     503: "The store cannot be reached; a rollback works",
@@ -71,9 +71,9 @@ def _refusals(*statuses: int) -> dict[int, ResponseSpec]:
 
 
 LOOKED = _refusals(400, 401, 404, 422, 503)
-"""For the schema: how a call that looks may be refused."""
+"""For the schema: how a call that only reads may be refused."""
 COMMANDED = _refusals(400, 401, 403, 404, 409, 412, 415, 422, 428, 503)
-"""And one that changes something."""
+"""For the schema: how a call that changes something may be refused."""
 
 
 AnyRequest = Request[Any, Any, Any]
@@ -99,12 +99,12 @@ def answer(
 
 
 def on_bad_build(_: AnyRequest, error: CrossfadeError) -> Response[bytes]:
-    """A build of v3 that does not start, or whose state does not fit; the old one serves on."""
+    """A build of v3 that does not start, or whose state is not compatible; the old build serves on."""
     return answer(problem_of(422, str(error), "bad_build", "This build cannot serve"))
 
 
 def on_refused(_: AnyRequest, error: Refused) -> Response[bytes]:
-    """A command that the rollout's rules refuse."""
+    """A command that the rules of the rollout refuse."""
     status, kind, title = next(row for known, row in _REFUSED.items() if isinstance(error, known))
     problem = problem_of(status, str(error), kind, title)
     if isinstance(error, StaleRevision):
@@ -116,7 +116,7 @@ def on_refused(_: AnyRequest, error: Refused) -> Response[bytes]:
 
 
 def on_invalid_plan(_: AnyRequest, error: InvalidPlan) -> Response[bytes]:
-    """A plan with mistakes: all of them, each with its line and field."""
+    """A plan with mistakes: names every mistake with its line and field."""
     errors = [{"line": each.line, "field": each.field, "message": each.message} for each in error.errors]
     return answer(problem_of(422, str(error), "invalid_plan", "The plan has mistakes"), {"errors": errors})
 
@@ -129,7 +129,7 @@ def on_cell(_: AnyRequest, error: CrossfadeError) -> Response[bytes]:
 
 
 def on_store_unavailable(request: AnyRequest, error: StoreUnavailable) -> Response[bytes]:
-    """Serving goes on and a rollback works; everything else waits for the store."""
+    """The store does not answer: users are served and a rollback works, everything else is refused."""
     log.warning("answered 503", path=request.url.path, error=str(error))
     detail = "the store cannot be reached; nothing was changed, and only a rollback works without it"
     problem = problem_of(503, detail, "store_unavailable", "Store unavailable")
@@ -137,7 +137,7 @@ def on_store_unavailable(request: AnyRequest, error: StoreUnavailable) -> Respon
 
 
 def on_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
-    """What the web framework refuses; a value of the wrong kind is 422, whatever part of the request it was in."""
+    """A refusal of the web framework; a wrong value is 422, whichever part of the request it is in."""
     if isinstance(error, ProblemRaised):
         return answer(error.problem, error.members)
     status = 422 if isinstance(error, ValidationException) else error.status_code
@@ -149,14 +149,14 @@ def on_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
 
 
 def _detail(error: HTTPException) -> str:
-    """Which parameters are wrong, and how; else what the framework says."""
+    """Which parameters are wrong and why; without any, the framework's own text."""
     wrong = error.extra if isinstance(error, ValidationException) and isinstance(error.extra, list) else []
     parts = [f"{each['key']}: {each['message']}" for each in wrong if {"key", "message"} <= each.keys()]
     return "; ".join(parts) or error.detail
 
 
 def on_unexpected(request: AnyRequest, error: Exception) -> Response[bytes]:
-    """A mistake of ours: the answer has only the reference under which the log has the details."""
+    """A bug: the answer contains only the reference under which the log has the details."""
     reference = secrets.token_hex(6)
     log.error("a request failed", reference=reference, path=request.url.path, exc_info=error)
     detail = f"this was logged with the reference {reference}"

@@ -1,13 +1,11 @@
-"""`/api/rollout`: look at the rollout and command it.
-
-Every handler turns a request into a command or a view, and nothing else.
-"""
+"""`/api/rollout`: shows the rollout and takes commands. Every handler turns a request into a view or a command."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from litestar import Controller, Response, get, post, put
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 from litestar.params import Body, HeaderParameter, QueryParameter
 from msgspec import Struct
@@ -19,8 +17,8 @@ from app.api.commands import (
     PercentageBody,
     PlanBody,
     PromoteBody,
+    ReasonBody,
     StartBody,
-    Words,
     command_of,
     revision_of,
 )
@@ -29,6 +27,7 @@ from app.api.services import Services, TheServices, VisitorRequest, actor_of
 from app.control.change import Change
 from app.control.views import plan_view, rollout_view
 from rollout.events import ApplyPlan, Rollback
+from rollout.names import Verb
 from rollout.plan_reader import parse_toml
 from rollout.plan_writer import dump_toml
 from rollout.views import Preview, RolloutView, StageView
@@ -40,19 +39,38 @@ IfMatch = Annotated[
     ),
 ]
 _ROLLOUT = ResponseSpec(
-    RolloutView, description="The rollout, after it", generate_examples=False, examples=examples.ROLLOUT
+    RolloutView, description="The rollout after the command", generate_examples=False, examples=examples.ROLLOUT
 )
 SHOWN = {200: _ROLLOUT, **LOOKED}
 CHANGED = {200: _ROLLOUT, **COMMANDED}
 
 
 class PlanDocument(Struct, frozen=True):
-    """`GET /api/rollout/plan`: as a file for git, and as it was understood."""
+    """`GET /api/rollout/plan`: the plan as a file for git, and its stages."""
 
     name: str
     stages: list[StageView]
     revision: int
     toml: str
+
+
+def reason_only(verb: Verb, summary: str) -> HTTPRouteHandler:
+    """The handler of a verb whose body has only a reason."""
+    operation = (
+        f"ApiRollout{verb.title()}{verb.title()}"  # as Litestar names the handlers that have a name of their own
+    )
+
+    @post(f"/{verb}", guards=may(verb), responses=CHANGED, status_code=200, summary=summary, operation_id=operation)
+    async def command(
+        self: RolloutApi,
+        request: VisitorRequest,
+        services: TheServices,
+        data: Annotated[ReasonBody | None, Body(examples=examples.REASON)] = None,
+        if_match: IfMatch = None,
+    ) -> Response[RolloutView]:
+        return await commanded(verb, request, services, data or ReasonBody(), if_match)
+
+    return command
 
 
 class RolloutApi(Controller):
@@ -68,7 +86,7 @@ class RolloutApi(Controller):
         guards=may("start"),
         responses=CHANGED,
         status_code=200,
-        summary="The plan's first stage, or a percentage",
+        summary="Start with the plan's first stage, or with a percentage",
     )
     async def start(
         self,
@@ -85,7 +103,7 @@ class RolloutApi(Controller):
         guards=may("set"),
         responses=CHANGED,
         status_code=200,
-        summary="This percentage now, off the plan's clock",
+        summary="Set a percentage now; the plan's clock stops",
     )
     async def set_percentage(
         self,
@@ -96,7 +114,13 @@ class RolloutApi(Controller):
     ) -> Response[RolloutView]:
         return await commanded("set", request, services, data, if_match, percentage=data.percentage)
 
-    @post("/promote", guards=may("promote"), responses=CHANGED, status_code=200, summary="The next stage, or 100 %")
+    @post(
+        "/promote",
+        guards=may("promote"),
+        responses=CHANGED,
+        status_code=200,
+        summary="Go to the next stage, or to 100 %",
+    )
     async def promote(
         self,
         request: VisitorRequest,
@@ -107,80 +131,27 @@ class RolloutApi(Controller):
         body = data or PromoteBody()
         return await commanded("promote", request, services, body, if_match, full=body.full)
 
-    @post("/pause", guards=may("pause"), responses=CHANGED, status_code=200, summary="Hold; the percentage stays")
-    async def pause(
-        self,
-        request: VisitorRequest,
-        services: TheServices,
-        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
-        if_match: IfMatch = None,
-    ) -> Response[RolloutView]:
-        return await commanded("pause", request, services, data or Words(), if_match)
-
-    @post(
-        "/resume",
-        guards=may("resume"),
-        responses=CHANGED,
-        status_code=200,
-        summary="Go on after a pause or a percentage set by hand",
-    )
-    async def resume(
-        self,
-        request: VisitorRequest,
-        services: TheServices,
-        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
-        if_match: IfMatch = None,
-    ) -> Response[RolloutView]:
-        return await commanded("resume", request, services, data or Words(), if_match)
-
-    @post(
-        "/undo",
-        guards=may("undo"),
-        responses=CHANGED,
-        status_code=200,
-        summary="Back to where a person's rollback left off",
-    )
-    async def undo(
-        self,
-        request: VisitorRequest,
-        services: TheServices,
-        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
-        if_match: IfMatch = None,
-    ) -> Response[RolloutView]:
-        return await commanded("undo", request, services, data or Words(), if_match)
-
-    @post(
-        "/unlock",
-        guards=may("unlock"),
-        responses=CHANGED,
-        status_code=200,
-        summary="Lift the lock, with a reason; idle at 0 %",
-    )
-    async def unlock(
-        self,
-        request: VisitorRequest,
-        services: TheServices,
-        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
-        if_match: IfMatch = None,
-    ) -> Response[RolloutView]:
-        return await commanded("unlock", request, services, data or Words(), if_match)
+    pause = reason_only("pause", "Stop the plan's clock; the percentage stays")
+    resume = reason_only("resume", "Continue after a pause or a percentage set by hand")
+    undo = reason_only("undo", "Take back a rollback that a person made")
+    unlock = reason_only("unlock", "Lift the lock, with a reason; idle at 0 %")
 
     @post(
         "/rollback",
         guards=may("rollback"),
         responses=CHANGED,
         status_code=200,
-        summary="v2 for everyone, and a lock; wins over everything",
+        summary="Move everyone to v2 and lock; wins over everything",
     )
     async def rollback(
         self,
         request: VisitorRequest,
         services: TheServices,
-        data: Annotated[Words | None, Body(examples=examples.REASON)] = None,
+        data: Annotated[ReasonBody | None, Body(examples=examples.REASON)] = None,
     ) -> Response[RolloutView]:
-        return await commanded("rollback", request, services, data or Words(), None)
+        return await commanded("rollback", request, services, data or ReasonBody(), None)
 
-    @get("/plan", guards=may("look"), responses=LOOKED, summary="The plan in force, as TOML and as it was understood")
+    @get("/plan", guards=may("look"), responses=LOOKED, summary="The plan in force, as TOML and as its stages")
     async def plan(self, services: TheServices) -> Response[PlanDocument]:
         state = services.control.record
         view = plan_view(state.plan)
@@ -191,7 +162,7 @@ class RolloutApi(Controller):
         "/plan",
         guards=may("plan"),
         responses=CHANGED,
-        summary="Another plan from here on; every mistake in it is named",
+        summary="Put another plan in force; a refusal names every mistake in it",
     )
     async def apply_plan(
         self,
@@ -210,7 +181,7 @@ class RolloutApi(Controller):
         guards=may("note"),
         responses=COMMANDED,
         status_code=204,
-        summary="A remark for the audit and the charts",
+        summary="Add a note to the audit and the charts",
     )
     async def note(
         self, request: VisitorRequest, services: TheServices, data: Annotated[NoteBody, Body(examples=examples.NOTE)]
@@ -225,16 +196,16 @@ class RolloutApi(Controller):
 
 
 async def commanded(
-    verb: str,
+    verb: Verb,
     request: VisitorRequest,
     services: Services,
-    body: StartBody | PercentageBody | PromoteBody | Words,
+    body: StartBody | PercentageBody | PromoteBody | ReasonBody,
     if_match: str | None,
     *,
     percentage: int | None = None,
     full: bool = False,
 ) -> Response[RolloutView]:
-    """Give the command that `verb` means, and show the rollout after it."""
+    """Execute the command for `verb`, and show the rollout after it."""
     command = command_of(
         verb,
         actor_of(request.user),
@@ -247,7 +218,7 @@ async def commanded(
 
 
 async def carried_out(request: VisitorRequest, services: Services, command: Change | Rollback) -> Response[RolloutView]:
-    """Do it, and show the rollout after it."""
+    """Execute a command, and show the rollout after it."""
     await services.control.execute(command, request.user.source)
     return shown(services)
 

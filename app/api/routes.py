@@ -1,6 +1,6 @@
-"""The control API as one router, and the schema's configuration: what the application registers.
+"""The routers that an application registers for operators, and the configuration of the schema.
 
-Needs `Services` in the application's state under `services.STATE`, and `csrf.csrf_middleware` among its middleware.
+They need `Services` in the application's state under `services.STATE`, and the middleware `csrf.csrf_middleware`.
 """
 
 from __future__ import annotations
@@ -60,23 +60,23 @@ def control_router() -> Router:
 
 
 def operators_router(pages: Router) -> Router:
-    """The control API and the pages, and who it is that asks them."""
+    """The control API and the pages, with authentication."""
     return Router(path="/", route_handlers=[control_router(), pages], middleware=[AUTHENTICATION])
 
 
 def on_unrouted(request: AnyRequest, error: HTTPException) -> Response[Any]:
-    """Where nothing is registered: a problem for programs, a page for people."""
+    """Nothing is registered at this address: programs get a problem document, people a page."""
     if request.url.path.startswith("/api/") or not isinstance(error, NotFoundException):
         return on_http(request, error)
     return tell_not_there(request, NotThere("There is no page at this address."))
 
 
 UNROUTED: ExceptionHandlersMap = {NotFoundException: on_unrouted, MethodNotAllowedException: on_unrouted}
-"""For the application itself, because no router is asked then."""
+"""Handlers for the application itself, because without a route no router is asked."""
 
 
 def openapi_config(version: str) -> OpenAPIConfig:
-    """The schema as JSON at `/schema` and as YAML; no page of it, because every one loads scripts from elsewhere."""
+    """The schema at `/schema`, as JSON and YAML. Not as a page: all of those load scripts from other hosts."""
     return OpenAPIConfig(
         title="Crossfade control API",
         version=version,

@@ -1,7 +1,4 @@
-"""`GET /api/series`: the charts as arrays.
-
-Turns a request into a view; the figures are the history's.
-"""
+"""`GET /api/series`: the charts as arrays."""
 
 from __future__ import annotations
 
@@ -26,8 +23,8 @@ from rollout.views import SeriesView, Span
 async def series(
     services: TheServices,
     span: Annotated[Span, QueryParameter()] = "15m",
-    until: Annotated[float | None, QueryParameter(description="Unix seconds; now when left out")] = None,
+    until: Annotated[float | None, QueryParameter(description="Unix seconds; default: now")] = None,
 ) -> Response[SeriesView]:
-    """Value `i` covers `step_s` seconds from `start + i * step_s` on; null where there is no data."""
+    """Value `i` covers `step_s` seconds, starting at `start + i * step_s`; null: no data."""
     view = await services.history.view(span, services.control.repository, until)
     return Response(view, headers={"Cache-Control": "no-store"}, status_code=200)

@@ -1,7 +1,4 @@
-"""What the API's handlers are given: one value in the application's state, under `STATE`.
-
-It must not know of any handler.
-"""
+"""What the handlers of the API use: one value in the application's state, under `STATE`."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ STATE: Final = "api"
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of the service that the API speaks for."""
+    """The parts of the service that the API uses."""
 
     control: Controller
     access: Access

@@ -1,6 +1,6 @@
-"""Signing in to the pages: a link that is good once, a form that takes a token, and signing out.
+"""Signing in to the pages, by a link that works once or by a form that takes a token, and signing out.
 
-It answers with a cookie and a redirect; the form itself is a page.
+The answer is a cookie and a redirect; the form itself is a page.
 """
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Annotated, Any
 
-from litestar import Request, Response, get, post
-from litestar.datastructures import Cookie, State
+from litestar import Response, get, post
+from litestar.datastructures import Cookie
 from litestar.enums import RequestEncodingType
 from litestar.params import Body, QueryParameter
 from litestar.response import Redirect
 
 from app.api.access import COOKIE, is_https
+from app.api.problems import AnyRequest
 from app.api.services import TheServices
 from app.errors import StoreUnavailable
 from dashboards.base.security import secured
 from dashboards.sign_in import own_address, sign_in_page
 
-AnyRequest = Request[Any, Any, State]
-USED = "this link was used already, or is too old; sign in with a token"
-WRONG = "this token is not good (any more): it is mistyped, was revoked, or has run out"
-NOT_NOW = "the store does not answer, so this link cannot be checked now; it stays good, try it again"
+USED = "this link was used already or is too old; sign in with a token"
+WRONG = "this token is not valid: it is mistyped, was revoked, or has expired"
+NOT_NOW = "the store does not answer, so this link cannot be checked now; it stays valid, try it again"
 
 
 @get("/sign-in/once", include_in_schema=False)
@@ -50,7 +50,7 @@ async def sign_in(
 
 @post("/sign-out", include_in_schema=False)
 async def sign_out(request: AnyRequest, services: TheServices) -> Response[Any]:
-    with suppress(StoreUnavailable):  # the browser forgets its cookie all the same
+    with suppress(StoreUnavailable):  # the browser drops its cookie all the same
         await services.access.sign_out(request)
     response = Redirect("/sign-in?out=1", status_code=303)
     response.delete_cookie(COOKIE)

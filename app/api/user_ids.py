@@ -1,7 +1,4 @@
-"""User ids in addresses: any printable text, slashes too, which a router would take for the end of the id.
-
-Knows how addresses are encoded; must not know users.
-"""
+"""User ids in addresses: any printable text, including slashes, which a router would take for the end of the id."""
 
 from __future__ import annotations
 
@@ -19,14 +16,14 @@ from app.gateway.admission import USER_ID_CHARACTERS
 USERS: Final = "/api/users/"
 _SLASH: Final = re.compile("%2f", re.IGNORECASE)
 _MARK: Final = "\ue02f"
-"""For an encoded slash on its way through the router; of private use, so that no user id has it."""
+"""Stands for an encoded slash on its way through the router; a private-use character, which no user id has."""
 UserId = Annotated[
     str, PathParameter(min_length=1, max_length=USER_ID_CHARACTERS, description="printable characters, encoded")
 ]
 
 
 def keep_slashes(app: ASGIApp) -> ASGIApp:
-    """In front of the router: an encoded slash in a user's address stays a part of the id."""
+    """Wraps the router so that an encoded slash in a user's address stays a part of the id."""
 
     async def keeping(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP and scope["path"].startswith(USERS):
@@ -38,8 +35,8 @@ def keep_slashes(app: ASGIApp) -> ASGIApp:
 
 
 def user_id_of(parameter: str) -> str:
-    """The id that an address means. Raises ValidationException: nobody can be signed in with such a name."""
+    """The user id in an address. Raises ValidationException for an id that no user can have."""
     user_id = parameter.replace(_MARK, "/")
     if not user_id.isprintable():
-        raise ValidationException(detail=f"a user id is 1..{USER_ID_CHARACTERS} printable characters")
+        raise ValidationException(detail=f"a user id must have 1..{USER_ID_CHARACTERS} printable characters")
     return user_id

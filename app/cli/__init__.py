@@ -1,6 +1,6 @@
-"""The command line: what operators type, and the entry point `crossfade`.
+"""The command line for operators, with the entry point `crossfade`.
 
-It speaks to a running service by its public API only; it must not know the gateway, the paths or the store's insides.
+All commands but those in `local` and `doctor` use a running service, by its public API only.
 """
 
 from app.cli.root import main

@@ -1,7 +1,4 @@
-"""The command that gives up a cell which is gone for good.
-
-It must not judge whether it is; the service does.
-"""
+"""`crossfade forget`: gives up a cell of another host that is gone for good."""
 
 from __future__ import annotations
 
@@ -16,11 +13,13 @@ from rollout.views import RolloutView
 
 @click.command()
 @click.argument("cell")
-@click.option("--reason", "-m", required=True, metavar="TEXT", help="Why; stands in the audit.")
+@click.option("--reason", "-m", required=True, metavar="TEXT", help="Why; written to the audit.")
 @speaks_to_service
-def forget(desk: Invocation, cell: str, reason: str) -> None:
-    """Give up CELL of another host, which died for good: nobody waits for it; if it comes back, it counts again."""
-    body = desk.service.change("DELETE", f"/api/cells/{quoted(cell)}?reason={quoted(reason)}")
-    view = desk.service.decode(body, RolloutView)
-    left = ", ".join(each.name for each in view.cells)
-    desk.say(f"{printable(cell)} is given up; cells: {printable(left)}\n{words.sentence(view)}", body)
+def forget(invocation: Invocation, cell: str, reason: str) -> None:
+    """Give up CELL of another host that is gone for good: nobody waits for it. If it comes back, it counts again."""
+    body = invocation.service.change("DELETE", f"/api/cells/{quoted(cell)}?reason={quoted(reason)}")
+    view = invocation.service.decode(body, RolloutView)
+    remaining = ", ".join(each.name for each in view.cells)
+    invocation.say(
+        f"{printable(cell)} is given up; remaining cells: {printable(remaining)}\n{words.sentence(view)}", body
+    )

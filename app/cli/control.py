@@ -1,6 +1,6 @@
-"""The commands that look at and change a rollout, in the words of the verb table; each sends the revision it read.
+"""The commands that show and change a rollout, named like the verbs; each change sends the revision it is based on.
 
-It must not decide anything: what is allowed, the service says.
+What is allowed is decided by the service.
 """
 
 from __future__ import annotations
@@ -20,41 +20,43 @@ VERIFY_S = 10.0
 VERIFY_EVERY_S = 0.05
 WATCH_EVERY_S = 1.0
 
-reason_option = click.option("--reason", "-m", default="", metavar="TEXT", help="Why; stands in the audit.")
+reason_option = click.option("--reason", "-m", default="", metavar="TEXT", help="Why; written to the audit.")
 revision_option = click.option(
-    "--revision", type=click.IntRange(min=0), help="Only if the rollout is still at this revision (default: as it is)."
+    "--revision",
+    type=click.IntRange(min=0),
+    help="Refuse if the rollout is not at this revision (default: the current one).",
 )
 percentage_type = click.IntRange(0, 100)
 
 
 def reason_or_command(reason: str) -> str:
-    """The reason given, else the command itself: the audit has no empty lines."""
+    """The given reason, else the command itself, so that every audit entry has a reason."""
     return reason or get_current_context().command_path
 
 
-def change(desk: Invocation, verb: str, body: dict[str, object], revision: int | None, reason: str) -> None:
-    """Send one command with the revision it is meant for, and say where the rollout is then."""
+def change(invocation: Invocation, verb: str, body: dict[str, object], revision: int | None, reason: str) -> None:
+    """Send one command with the revision it is based on, and show where the rollout is afterwards."""
     if revision is None:
-        revision = desk.service.rollout().revision
-    desk.service.change("POST", f"/api/rollout/{verb}", {**body, "reason": reason_or_command(reason)}, revision)
-    after = desk.service.rollout()
-    desk.say("\n".join(filter(None, (words.sentence(after), words.what_next(after)))), after)
+        revision = invocation.service.rollout().revision
+    invocation.service.change("POST", f"/api/rollout/{verb}", {**body, "reason": reason_or_command(reason)}, revision)
+    after = invocation.service.rollout()
+    invocation.say("\n".join(filter(None, (words.sentence(after), words.what_next(after)))), after)
 
 
 @click.command()
-@click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Repeat every second until Ctrl-C.")
 @speaks_to_service
-def status(desk: Invocation, watch: bool) -> None:
-    """Where the rollout is, both paths side by side, the evidence."""
+def status(invocation: Invocation, watch: bool) -> None:
+    """Show where the rollout is, both paths side by side, and the evidence."""
     if not watch:
-        view = desk.service.rollout()
-        desk.say(words.status(view), view)
+        view = invocation.service.rollout()
+        invocation.say(words.status(view), view)
         return
     while True:
-        view = desk.service.rollout()
-        if not desk.as_json:
+        view = invocation.service.rollout()
+        if not invocation.as_json:
             click.clear()
-        desk.say(words.status(view), view)
+        invocation.say(words.status(view), view)
         time.sleep(WATCH_EVERY_S)
 
 
@@ -63,9 +65,9 @@ def status(desk: Invocation, watch: bool) -> None:
 @reason_option
 @revision_option
 @speaks_to_service
-def start(desk: Invocation, percentage: int | None, reason: str, revision: int | None) -> None:
+def start(invocation: Invocation, percentage: int | None, reason: str, revision: int | None) -> None:
     """Start the rollout: the plan's first stage, or PERCENTAGE."""
-    change(desk, "start", {} if percentage is None else {"percentage": percentage}, revision, reason)
+    change(invocation, "start", {} if percentage is None else {"percentage": percentage}, revision, reason)
 
 
 @click.command("set")
@@ -73,105 +75,105 @@ def start(desk: Invocation, percentage: int | None, reason: str, revision: int |
 @reason_option
 @revision_option
 @speaks_to_service
-def set_percentage(desk: Invocation, percentage: int, reason: str, revision: int | None) -> None:
-    """PERCENTAGE of the users on v3, now; leaves the plan's clock until `resume` or `promote`."""
-    change(desk, "percentage", {"percentage": percentage}, revision, reason)
+def set_percentage(invocation: Invocation, percentage: int, reason: str, revision: int | None) -> None:
+    """Put PERCENTAGE of the users on v3 now; the plan's clock stops until `resume` or `promote`."""
+    change(invocation, "percentage", {"percentage": percentage}, revision, reason)
 
 
 @click.command()
-@click.option("--full", is_flag=True, help="100 % at once.")
+@click.option("--full", is_flag=True, help="Go to 100 % at once.")
 @reason_option
 @revision_option
 @speaks_to_service
-def promote(desk: Invocation, full: bool, reason: str, revision: int | None) -> None:
-    """The plan's next stage."""
-    change(desk, "promote", {"full": True} if full else {}, revision, reason)
-
-
-@click.command()
-@reason_option
-@revision_option
-@speaks_to_service
-def pause(desk: Invocation, reason: str, revision: int | None) -> None:
-    """Hold; the percentage stays."""
-    change(desk, "pause", {}, revision, reason)
+def promote(invocation: Invocation, full: bool, reason: str, revision: int | None) -> None:
+    """Go to the plan's next stage."""
+    change(invocation, "promote", {"full": True} if full else {}, revision, reason)
 
 
 @click.command()
 @reason_option
 @revision_option
 @speaks_to_service
-def resume(desk: Invocation, reason: str, revision: int | None) -> None:
-    """Go on after a pause or a `set`."""
-    change(desk, "resume", {}, revision, reason)
+def pause(invocation: Invocation, reason: str, revision: int | None) -> None:
+    """Stop the plan's clock; the percentage stays."""
+    change(invocation, "pause", {}, revision, reason)
 
 
 @click.command()
 @reason_option
 @revision_option
 @speaks_to_service
-def undo(desk: Invocation, reason: str, revision: int | None) -> None:
-    """Back to where it was, within 10 minutes of a person's rollback."""
-    change(desk, "undo", {}, revision, reason)
+def resume(invocation: Invocation, reason: str, revision: int | None) -> None:
+    """Continue the plan after `pause` or `set`."""
+    change(invocation, "resume", {}, revision, reason)
 
 
 @click.command()
-@click.option("--reason", "-m", required=True, metavar="TEXT", help="Why; stands in the audit.")
+@reason_option
 @revision_option
 @speaks_to_service
-def unlock(desk: Invocation, reason: str, revision: int | None) -> None:
-    """After a rollback: lift the lock, back to idle at 0 %."""
-    change(desk, "unlock", {}, revision, reason)
+def undo(invocation: Invocation, reason: str, revision: int | None) -> None:
+    """Take back a rollback that a person made, within 10 minutes."""
+    change(invocation, "undo", {}, revision, reason)
+
+
+@click.command()
+@click.option("--reason", "-m", required=True, metavar="TEXT", help="Why; written to the audit.")
+@revision_option
+@speaks_to_service
+def unlock(invocation: Invocation, reason: str, revision: int | None) -> None:
+    """Lift the lock of a rollback; the rollout is then idle at 0 %."""
+    change(invocation, "unlock", {}, revision, reason)
 
 
 @click.command()
 @click.argument("text")
 @speaks_to_service
-def note(desk: Invocation, text: str) -> None:
-    """Write TEXT into the audit and onto the charts."""
-    answer = desk.service.change("POST", "/api/rollout/notes", {"text": text})
-    desk.say("noted", answer or {"text": text})
+def note(invocation: Invocation, text: str) -> None:
+    """Add TEXT to the audit and as a line on the charts."""
+    answer = invocation.service.change("POST", "/api/rollout/notes", {"text": text})
+    invocation.say("noted", answer or {"text": text})
 
 
 @click.command()
 @reason_option
 @speaks_to_service
-def rollback(desk: Invocation, reason: str) -> None:
-    """Everyone to v2, now, and lock. Waits until it was observed in every cell (exit 4 if not within 10 s)."""
-    desk.service.change("POST", ROLLBACK, {"reason": reason_or_command(reason)})
-    view = wait_until_verified(desk)
+def rollback(invocation: Invocation, reason: str) -> None:
+    """Move everyone to v2 now, and lock. Waits until that was observed in every cell (exit 4 if not within 10 s)."""
+    invocation.service.change("POST", ROLLBACK, {"reason": reason_or_command(reason)})
+    view = wait_until_verified(invocation)
     done = view.last_rollback
     if done is not None and done.verified_at is not None and view.lock is not None:
-        receipt = f"Receipt: {desk.service.target.url}/rollbacks/{done.id}"
-        desk.say(f"Everyone is on v2. Rollback {words.rollback(done, view.cells)}\n{receipt}", view)
+        receipt = f"Receipt: {invocation.service.target.url}/rollbacks/{done.id}"
+        invocation.say(f"Everyone is on v2. Rollback {words.rollback(done, view.cells)}\n{receipt}", view)
         return
-    if desk.as_json:
-        desk.say("", view)
-    seen = words.in_force(done, view.cells) if done is not None else "in force where the service answered"
-    raise Unverified(f"{seen}; not verified within {VERIFY_S:.0f} s. `crossfade status` shows when it is.")
+    if invocation.as_json:
+        invocation.say("", view)
+    extent = words.in_force(done, view.cells) if done is not None else "in force where the service answered"
+    raise Unverified(f"{extent}; not verified within {VERIFY_S:.0f} s. `crossfade status` shows when it is.")
 
 
-def wait_until_verified(desk: Invocation) -> RolloutView:
-    """Ask until the rollback that is in force was observed everywhere, or the time is over.
+def wait_until_verified(invocation: Invocation) -> RolloutView:
+    """Poll until the rollback in force was observed everywhere, or the time is over.
 
-    Raises `Unverified` when the service, having taken the command, is not heard of again in that time.
+    Raises `Unverified` if the service took the command but does not answer again within that time.
     """
     end = time.monotonic() + VERIFY_S
     view: RolloutView | None = None
     while True:
         try:
-            view = desk.service.rollout()
+            view = invocation.service.rollout()
             if _is_verified(view):
                 return view
         except Ending as error:
             if time.monotonic() >= end:
-                raise Unverified(f"the rollback was taken, but then: {error}") from None
+                raise Unverified(f"the service took the rollback, but then: {error}") from None
         if time.monotonic() >= end and view is not None:
             return view
         time.sleep(VERIFY_EVERY_S)
 
 
 def _is_verified(view: RolloutView) -> bool:
-    """A verified rollback under the present lock; one from before that lock says nothing about it."""
+    """Whether the rollback of the current lock is verified; one from before this lock does not count."""
     done, lock = view.last_rollback, view.lock
     return done is not None and lock is not None and done.verified_at is not None and done.verified_at >= lock.since

@@ -1,6 +1,6 @@
-"""`crossfade doctor`: what this host has and lacks for the service, one line a check, and the table of settings.
+"""`crossfade doctor`: checks whether this host is ready for the service, and shows the settings in force.
 
-It must not repair anything, nor need a running service.
+It repairs nothing and needs no running service.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENOUGH_FILES = 4096
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One check: `bad` makes the command fail, `warn` is worth a look."""
+    """The result of one check: `bad` makes the command fail, `warn` is worth a look."""
 
     check: str
     result: Literal["ok", "warn", "bad"]
@@ -36,7 +36,7 @@ class Finding(msgspec.Struct, frozen=True):
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def doctor(as_json: bool) -> None:
-    """Check this host: Python, file descriptors, settings, port, data folder, store. Exit 1 if one is bad."""
+    """Check this host: Python, file descriptors, settings, port, data folder, store. Exit 1 if a check is bad."""
     settings = settings_or_end()
     findings = list(examine(settings))
     rows = list(settings_in_force(settings))
@@ -47,17 +47,19 @@ def doctor(as_json: bool) -> None:
         click.echo("\n" + table(("setting", "value", "meaning"), rows))
     bad = [finding for finding in findings if finding.result == "bad"]
     if bad:
-        raise CommandRefused("not good: " + "; ".join(f"{finding.check}: {finding.words}" for finding in bad))
+        raise CommandRefused(
+            "this host is not ready: " + "; ".join(f"{finding.check}: {finding.words}" for finding in bad)
+        )
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """All checks, in the order in which they matter."""
+    """All checks, the most important first."""
     for check in (_python, _open_files, _port, _data_folder, _store):
         yield check(settings)
 
 
 def settings_in_force(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Variable, value (secrets are not shown) and meaning of every setting."""
+    """Variable, value (without secrets) and meaning of every setting."""
     for name, row in zip(Settings.__struct_fields__, describe(), strict=True):
         yield variable_of(name), shown_value(name, getattr(settings, name)), row.meaning
 
@@ -74,7 +76,7 @@ def _open_files(settings: Settings) -> Finding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     possible = hard if hard != resource.RLIM_INFINITY else 1 << 30
     needed = settings.max_sessions + 64
-    text = f"`ulimit -n` is {soft} (at most {possible}); a cell of {settings.max_sessions} sessions wants {needed}"
+    text = f"`ulimit -n` is {soft} (at most {possible}); a cell of {settings.max_sessions} sessions needs {needed}"
     if possible < ENOUGH_FILES:
         return Finding("open files", "bad", text)
     return Finding("open files", "ok" if possible >= needed else "warn", text)

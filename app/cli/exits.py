@@ -1,8 +1,8 @@
-"""How a command ends when it is not done: one exception per exit code, shown as plain lines on standard error.
+"""How a command ends that was not done: one exception per exit code, shown as plain lines on standard error.
 
     Ending
     ├── CommandRefused  1  the service refused, or a check failed
-    ├── Misused         2  wrong usage or a wrong setting; nothing was asked of the service
+    ├── Misused         2  wrong usage or a wrong setting; the service was not asked
     ├── Unreachable     3  nothing answers at the URL
     └── Unverified      4  a rollback is in force, but was not observed in every cell
 
@@ -19,19 +19,19 @@ from app.cli.terminal import printable
 
 
 class Ending(Exception):
-    """A command's end other than "done"; its text is for a person."""
+    """A command was not done; the text is for a person."""
 
     exit_code: ClassVar[int]
 
 
 class CommandRefused(Ending):
-    """The service answered and said no, or a check failed."""
+    """The service refused, or a check failed."""
 
     exit_code = 1
 
 
 class Misused(Ending):
-    """The command or a setting was wrong; nothing was asked of the service."""
+    """The command or a setting was wrong; the service was not asked."""
 
     exit_code = 2
 
@@ -43,15 +43,15 @@ class Unreachable(Ending):
 
 
 class Unverified(Ending):
-    """A rollback is in force but was not observed in every cell; the text names the silent ones."""
+    """A rollback is in force but was not observed in every cell; the text names the silent cells."""
 
     exit_code = 4
 
 
 class PlainEndings(click.RichGroup):
-    """A group whose commands end with an `Ending`: plain lines that can be searched, no frame around them.
+    """A group of commands that shows an `Ending` as plain lines, which can be searched, without a frame.
 
-    Its help shows them in the order in which they were added, which is that of a rollout.
+    The help shows commands in the order in which they were added, which is that of a rollout.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:

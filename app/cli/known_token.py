@@ -1,4 +1,4 @@
-"""What may be shown of a token."""
+"""The public part of a token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rollout.names import TokenRole
 
 
 class KnownToken(Struct, frozen=True):
-    """What may be shown of a token; times in Unix seconds."""
+    """The part of a token that may be shown; times in Unix seconds."""
 
     id: str
     name: str

@@ -1,7 +1,4 @@
-"""`crossfade loadtest`: real WebSocket clients against any URL, live progress, and a verdict.
-
-It must not know how the clients work.
-"""
+"""`crossfade loadtest`: real WebSocket clients against any URL, live progress, and a verdict."""
 
 from __future__ import annotations
 
@@ -17,28 +14,36 @@ from app.cli.exits import CommandRefused, Ending, Misused, Unreachable
 from app.cli.target import Target, find_target
 
 SETTLE_S = 30.0
-"""How long the last messages may take after the sending is over."""
+"""Seconds that the last messages may take after the sending is over."""
 
 
 @click.command()
-@click.option("--url", metavar="URL", help="ws://HOST:PORT/ws, `{user}` is replaced; default: the local service.")
-@click.option("--clients", type=click.IntRange(1, 60_000), default=100, show_default=True, help="WebSocket clients.")
-@click.option("--seconds", type=click.FloatRange(min=0.1), default=30, show_default=True, help="How long they send.")
+@click.option("--url", metavar="URL", help="ws://HOST:PORT/ws; `{user}` is replaced; default: the local service.")
+@click.option(
+    "--clients", type=click.IntRange(1, 60_000), default=100, show_default=True, help="Number of WebSocket clients."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(min=0.1), default=30, show_default=True, help="Seconds for which they send."
+)
 @click.option(
     "--rate",
     type=click.FloatRange(min=0),
     default=0.45,
     show_default=True,
-    help="Messages a second and client; the default stays below the service's limit of 30 a minute. 0: no pause.",
+    help="Messages per second and client; the default stays below the service's limit of 30 per minute. 0: no pause.",
 )
-@click.option("--inflight", type=click.IntRange(1, 1000), default=1, show_default=True, help="Unanswered at once.")
-@click.option("--users", default="load-", show_default=True, metavar="PREFIX", help="Of the user ids.")
-@click.option("--agent", default="", metavar="NAME", help="Send `start_agent` for this agent.")
-@click.option("--content", default="hello", show_default=True, metavar="TEXT", help="What they say.")
-@click.option("--jwt-key", default="", metavar="KEY", help="HMAC key: sign in with tokens instead of ?user=.")
+@click.option(
+    "--inflight", type=click.IntRange(1, 1000), default=1, show_default=True, help="Unanswered messages per client."
+)
+@click.option("--users", default="load-", show_default=True, metavar="PREFIX", help="Prefix of the user ids.")
+@click.option("--agent", default="", metavar="NAME", help="Send `start_agent` with this agent.")
+@click.option("--content", default="hello", show_default=True, metavar="TEXT", help="Content of the messages.")
+@click.option(
+    "--jwt-key", default="", metavar="KEY", help="HMAC key; clients then sign in with tokens instead of ?user=."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def loadtest(url: str | None, as_json: bool, **options: object) -> None:
-    """N real WebSocket clients that check every ack and every terminal event. Exit 1 if one is missing."""
+    """Run real WebSocket clients that check every ack and every terminal event. Exit 1 if one is missing."""
     from app.loadtest.options import LoadOptions, LoadTestError
     from app.loadtest.run import LoadTest, Progress
     from app.loadtest.share import ask_share
@@ -67,7 +72,7 @@ def loadtest(url: str | None, as_json: bool, **options: object) -> None:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's where it is installed: the clients must not be what is measured."""
+    """uvloop's, where it is installed, so that the clients are not what limits the measurement."""
     try:
         import uvloop
     except ImportError:
@@ -76,7 +81,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def api_behind(url: str | None) -> Target | None:
-    """Where to ask which users are on v3: the API of the same host, if one may ask there."""
+    """The API that knows which users are on v3: that of the same host; None: there is no access to it."""
     if url is None:
         return find_target(os.environ.get("CROSSFADE_URL"))
     parts = urlsplit(url)
@@ -87,5 +92,5 @@ def api_behind(url: str | None) -> Target | None:
 
 
 def socket_url(api: Target | None) -> str:
-    """`/ws` of a service."""
+    """The URL of a service's `/ws`."""
     return "" if api is None else f"{api.url.replace('http', 'ws', 1)}/ws"

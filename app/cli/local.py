@@ -1,7 +1,4 @@
-"""The commands that run on the service's own host: the service itself, and the tokens for its API.
-
-It must not speak to a running service: both must work when there is none.
-"""
+"""The commands for the service's own host: `serve`, and `token` for its API. They need no running service."""
 
 from __future__ import annotations
 
@@ -19,11 +16,13 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 ONCALL_DAYS = 30.0
-"""Whoever is on call signs in again after so long, unless told otherwise."""
+"""Days for which a token of the role oncall is valid by default."""
 
 
 @click.command()
-@click.option("--cells", type=click.IntRange(1, 26), default=1, help="Processes that share the socket. Default: 1.")
+@click.option(
+    "--cells", type=click.IntRange(1, 26), default=1, help="Number of processes that share the socket. Default: 1."
+)
 def serve(cells: int) -> None:
     """Run the service until SIGTERM or Ctrl-C. Settings: `crossfade doctor`."""
     from app.cli.local_store import keep_operator_token
@@ -32,7 +31,7 @@ def serve(cells: int) -> None:
     try:
         keep_operator_token(settings)
     except (CrossfadeError, OSError) as error:
-        # Users are served without it; a person needs CROSSFADE_TOKEN then.
+        # Users are served without it; commands on this host then need CROSSFADE_TOKEN.
         click.echo(f"no token for the commands on this host: {error}", err=True)
     if cells > 1:
         from app.serve.parent import run_cells
@@ -44,20 +43,22 @@ def serve(cells: int) -> None:
 
 
 @click.command()
-@click.option("--role", type=click.Choice(TOKEN_ROLES), help="Make one that may do this.")
-@click.option("--name", default="", metavar="TEXT", help="Whose it is; stands in the audit. Default: this user.")
+@click.option("--role", type=click.Choice(TOKEN_ROLES), help="Role of the new token.")
+@click.option(
+    "--name", default="", metavar="TEXT", help="Owner of the new token, named in the audit. Default: this user."
+)
 @click.option(
     "--days",
     type=click.FloatRange(min=0, min_open=True),
-    help=f"Good for so long. Default: oncall {ONCALL_DAYS:g} days, the others until revoked.",
+    help=f"Days for which it is valid. Default: {ONCALL_DAYS:g} for oncall, otherwise until it is revoked.",
 )
-@click.option("--list", "listed", is_flag=True, help="List the tokens there are, by id; no secret is known of them.")
-@click.option("--revoke", metavar="ID_OR_NAME", help="Revoke the token of this id, or all of this name.")
+@click.option("--list", "listed", is_flag=True, help="List all tokens by id; their secrets are not kept.")
+@click.option("--revoke", metavar="ID_OR_NAME", help="Revoke the token with this id, or all tokens with this name.")
 @click.option("--json", "as_json", is_flag=True, help="With --list: print JSON instead of text.")
 def token(role: str | None, name: str, days: float | None, listed: bool, revoke: str | None, as_json: bool) -> None:
-    """Make a token for the API, with the service up or down; it stands alone on the last line."""
+    """Make a token for the API, printed alone on the last line. The service may be up or down."""
     if (role is not None) + listed + (revoke is not None) != 1:
-        raise click.UsageError("say one of --role, --list, --revoke")
+        raise click.UsageError("use exactly one of --role, --list, --revoke")
     settings = settings_or_end()
     try:
         if listed:
@@ -77,7 +78,7 @@ def _make_token(settings: Settings, role: TokenRole, name: str, days: float | No
         days = ONCALL_DAYS
     secret = add_token(settings, role, name or this_user(), days)
     until = "until it is revoked" if days is None else f"for {days:g} days"
-    click.echo(f"a token for {role}, good {until}; it is shown once:", err=True)
+    click.echo(f"a token for the role {role}, valid {until}; it is shown only once:", err=True)
     click.echo(secret)
 
 
@@ -96,6 +97,6 @@ def _revoke_tokens(settings: Settings, which: str) -> None:
 
     revoked = revoke_tokens(settings, which)
     if not revoked:
-        raise CommandRefused(f"no token that is good has the id or the name {which!r}; see `crossfade token --list`")
+        raise CommandRefused(f"no valid token has the id or name {which!r}; see `crossfade token --list`")
     for each in revoked:
         click.echo(f"revoked {each.id}: {each.name} ({each.role})")

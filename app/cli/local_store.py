@@ -1,6 +1,6 @@
-"""The store of this host's settings, opened without a service: for new tokens and for `doctor`.
+"""The store of this host's settings, opened without a service: for tokens and for `doctor`.
 
-It must not touch the control record; whoever may read the settings and the data folder may do what is here.
+It never changes the control record. Whoever may read the settings and the data folder may do everything here.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ T = TypeVar("T")
 OPERATOR = "operator on this host"
 DAY_S = 86_400.0
 ID_CHARACTERS = 12
-"""Of a token's digest: enough to tell tokens apart, and nothing to sign in with."""
+"""Length of the shown part of a token's digest: enough to tell tokens apart, useless for signing in."""
 
 
 def add_token(settings: Settings, role: TokenRole, name: str, days: float | None) -> str:
-    """Save a new token; returns its secret, which is kept nowhere else. Raises `StoreUnavailable`."""
+    """Save a new token; returns its secret, which is kept nowhere. Raises `StoreUnavailable`."""
 
     async def add(store: Store) -> str:
         secret = await _add_token(store, role, name, days)
@@ -45,10 +45,7 @@ def add_token(settings: Settings, role: TokenRole, name: str, days: float | None
 
 
 def list_tokens(settings: Settings) -> list[KnownToken]:
-    """All tokens, and the browsers that a link signed in and that still are; the newest first.
-
-    Raises `StoreUnavailable`.
-    """
+    """All tokens, and the browsers that are signed in by a link; the newest first. Raises `StoreUnavailable`."""
 
     async def load(store: Store) -> list[KnownToken]:
         now = time.time()
@@ -59,17 +56,17 @@ def list_tokens(settings: Settings) -> list[KnownToken]:
 
 
 def revoke_tokens(settings: Settings, which: str) -> list[KnownToken]:
-    """Revoke the good token of this id, or all good ones of this name.
+    """Revoke the valid token with this id, or all valid ones with this name.
 
     Returns those that this call revoked. Raises `StoreUnavailable`.
     """
 
     async def revoke(store: Store) -> list[KnownToken]:
         now = time.time()
-        good = [token for token in await store.load_tokens() if token.valid(now)]
-        meant = [token for token in good if token.digest[:ID_CHARACTERS] == which]
-        meant = meant or [token for token in good if token.name == which]
-        revoked = [_known(token, now) for token in meant if await store.revoke_token(token.digest, now)]
+        valid = [token for token in await store.load_tokens() if token.valid(now)]
+        chosen = [token for token in valid if token.digest[:ID_CHARACTERS] == which]
+        chosen = chosen or [token for token in valid if token.name == which]
+        revoked = [_known(token, now) for token in chosen if await store.revoke_token(token.digest, now)]
         for token in revoked:
             await _record(store, f"token {token.id} of {token.name}, {token.role}, revoked")
         return revoked
@@ -93,7 +90,7 @@ def _known(token: Token, now: float) -> KnownToken:
 
 
 def keep_operator_token(settings: Settings) -> Path:
-    """Make sure that the operator's file holds a token that is good; returns the file.
+    """Make sure that the operator's file contains a valid token; returns the file.
 
     Raises `StoreUnavailable` and `OSError`.
     """
@@ -109,7 +106,7 @@ def keep_operator_token(settings: Settings) -> Path:
 
 
 def store_answers(settings: Settings) -> str:
-    """Open the store and write to it, in words. Raises `StoreUnavailable`."""
+    """Open the store and write to it; returns the result as text. Raises `StoreUnavailable`."""
     _with_store(settings, lambda store: store.delete_resumes(0.0))
     return "SQLite in the data folder answers" if settings.store == "sqlite" else "PostgreSQL answers"
 
@@ -122,7 +119,7 @@ async def _add_token(store: Store, role: TokenRole, name: str, days: float | Non
 
 
 def this_user() -> str:
-    """Who is signed in on this host; a container may have no name for it."""
+    """Name of the user who runs this command; in a container there may be only a number."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -130,7 +127,7 @@ def this_user() -> str:
 
 
 async def _record(store: Store, what: str) -> None:
-    """A line of the audit. How the paths were, nobody here knows: the service may be down."""
+    """Add an entry to the audit, without the paths' figures, because the service may be down."""
     stored = await store.load_record()
     await store.append_audit(
         AuditEntry(
@@ -168,7 +165,7 @@ async def _opened(settings: Settings) -> AsyncIterator[Store]:
 
 
 def _write_private(file: Path, text: str) -> None:
-    """Write a file that nobody else can read at any moment."""
+    """Write a file that nobody else can read, not even while it is being written."""
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_suffix(".new")
     new.unlink(missing_ok=True)

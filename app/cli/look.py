@@ -1,7 +1,4 @@
-"""The commands that look at users, sessions, the audit and errors, and those that pin a user to a path.
-
-It must not change a rollout.
-"""
+"""The commands that show users, sessions, the audit and errors, and those that pin a user to a path."""
 
 from __future__ import annotations
 
@@ -23,30 +20,30 @@ EVENTS = "/api/rollout/events"
 
 
 def user_path(user: str) -> str:
-    """Raises `Misused` for nobody."""
+    """The API's address of a user. Raises `Misused` for an empty id."""
     if not user:
-        raise Misused("USER is empty; allowed is a user id, 1 to 256 printable characters")
+        raise Misused("USER is empty; allowed: a user id of 1 to 256 printable characters")
     return f"/api/users/{quoted(user)}"
 
 
 @click.command()
 @click.argument("user")
 @speaks_to_service
-def who(desk: Invocation, user: str) -> None:
-    """Which path USER is on, and why."""
-    body = desk.service.read(user_path(user))
-    user_view = desk.service.decode(body, UserView)
-    desk.say(words.user(user_view), body, user_view.missing_cells)
+def who(invocation: Invocation, user: str) -> None:
+    """Show which path USER is on, and why."""
+    body = invocation.service.read(user_path(user))
+    user_view = invocation.service.decode(body, UserView)
+    invocation.say(words.user(user_view), body, user_view.missing_cells)
 
 
 @click.command()
 @click.argument("percentage", type=percentage_type)
 @speaks_to_service
-def preview(desk: Invocation, percentage: int) -> None:
-    """Users and open sessions that PERCENTAGE would move; changes nothing."""
-    body = desk.service.read("/api/rollout/preview", {"percentage": percentage})
-    found = desk.service.decode(body, Preview)
-    desk.say(words.preview(found), body, found.missing_cells)
+def preview(invocation: Invocation, percentage: int) -> None:
+    """Show which users and open sessions PERCENTAGE would move; changes nothing."""
+    body = invocation.service.read("/api/rollout/preview", {"percentage": percentage})
+    view = invocation.service.decode(body, Preview)
+    invocation.say(words.preview(view), body, view.missing_cells)
 
 
 @click.command()
@@ -54,42 +51,44 @@ def preview(desk: Invocation, percentage: int) -> None:
 @click.argument("path", type=click.Choice(["v2", "v3"]))
 @reason_option
 @speaks_to_service
-def pin(desk: Invocation, user: str, path: str, reason: str) -> None:
-    """Keep USER on PATH whatever the percentage; a lock still wins."""
-    answer = desk.service.change("PUT", f"{user_path(user)}/pin", {"path": path, "reason": reason_or_command(reason)})
-    desk.say(f"{user} is pinned to {path}", answer or {"user_id": user, "pin": path})
+def pin(invocation: Invocation, user: str, path: str, reason: str) -> None:
+    """Keep USER on PATH, whatever the percentage is; a lock still wins."""
+    answer = invocation.service.change(
+        "PUT", f"{user_path(user)}/pin", {"path": path, "reason": reason_or_command(reason)}
+    )
+    invocation.say(f"{user} is pinned to {path}", answer or {"user_id": user, "pin": path})
 
 
 @click.command()
 @click.argument("user")
 @reason_option
 @speaks_to_service
-def unpin(desk: Invocation, user: str, reason: str) -> None:
-    """Let the hash decide about USER again."""
+def unpin(invocation: Invocation, user: str, reason: str) -> None:
+    """Remove the pin of USER, so that the hash decides again."""
     query = urlencode({"reason": reason_or_command(reason)})
-    answer = desk.service.change("DELETE", f"{user_path(user)}/pin?{query}")
-    desk.say(f"{user} is not pinned", answer or {"user_id": user, "pin": None})
+    answer = invocation.service.change("DELETE", f"{user_path(user)}/pin?{query}")
+    invocation.say(f"{user} is not pinned", answer or {"user_id": user, "pin": None})
 
 
 @click.command()
 @speaks_to_service
-def sessions(desk: Invocation) -> None:
-    """The open sessions, one a line."""
-    body = desk.service.read("/api/sessions")
-    desk.say(words.sessions(desk.service.decode(body, list[SessionView])), body)
+def sessions(invocation: Invocation) -> None:
+    """List the open sessions."""
+    body = invocation.service.read("/api/sessions")
+    invocation.say(words.sessions(invocation.service.decode(body, list[SessionView])), body)
 
 
 @click.command()
-@click.option("--who", "name", default="", metavar="TEXT", help="Only of people with this in their name.")
-@click.option("--what", default="", metavar="TEXT", help="Only what was done with this in its words.")
-@click.option("--since", type=MOMENT, help="Only from this moment on, such as 2026-01-31 or 2026-01-31T09:30; UTC.")
-@click.option("--until", type=MOMENT, help="Only before this moment.")
-@click.option("--all", "everything", is_flag=True, help="As far back as there is anything, not one page.")
-@click.option("--csv", "kind", flag_value="text/csv", help="All of it as CSV.")
-@click.option("--jsonl", "kind", flag_value="application/jsonl", help="All of it as JSON lines, with the figures.")
+@click.option("--who", "name", default="", metavar="TEXT", help="Only entries of people whose name contains this.")
+@click.option("--what", default="", metavar="TEXT", help="Only entries whose action contains this.")
+@click.option("--since", type=MOMENT, help="Only from this time on, such as 2026-01-31 or 2026-01-31T09:30, in UTC.")
+@click.option("--until", type=MOMENT, help="Only before this time.")
+@click.option("--all", "everything", is_flag=True, help="All entries instead of one page.")
+@click.option("--csv", "kind", flag_value="text/csv", help="All entries as CSV.")
+@click.option("--jsonl", "kind", flag_value="application/jsonl", help="All entries as JSON lines, with the figures.")
 @speaks_to_service
 def events(
-    desk: Invocation,
+    invocation: Invocation,
     name: str,
     what: str,
     since: datetime | None,
@@ -97,36 +96,36 @@ def events(
     everything: bool,
     kind: str | None,
 ) -> None:
-    """The audit: who did what, when, why, from where."""
-    if kind and desk.as_json:
-        raise click.UsageError("say one of --json, --csv and --jsonl")
+    """Show the audit: who did what, when, why, from where."""
+    if kind and invocation.as_json:
+        raise click.UsageError("use only one of --json, --csv and --jsonl")
     wanted: dict[str, str | int] = {"who": name, "what": what, "since": _seconds(since), "until": _seconds(until)}
     wanted = {key: value for key, value in wanted.items() if value}
     if kind:
-        for piece in desk.service.stream(EVENTS, wanted, kind):
+        for piece in invocation.service.stream(EVENTS, wanted, kind):
             click.echo(piece, nl=False)
         return
-    page = _events(desk, wanted)
+    page = _events(invocation, wanted)
     while everything and page.next is not None:
-        older = _events(desk, {**wanted, "before": page.next, "limit": AUDIT_PAGE})
+        older = _events(invocation, {**wanted, "before": page.next, "limit": AUDIT_PAGE})
         page = AuditPage(items=[*page.items, *older.items], next=older.next)
-    desk.say(words.events(page.items), page)
+    invocation.say(words.events(page.items), page)
     if page.next is not None:
-        click.echo("there is more: --all", err=True)
+        click.echo("there are more entries: --all shows them", err=True)
 
 
-def _events(desk: Invocation, wanted: dict[str, str | int]) -> AuditPage:
-    return desk.service.decode(desk.service.read(EVENTS, wanted), AuditPage)
+def _events(invocation: Invocation, wanted: dict[str, str | int]) -> AuditPage:
+    return invocation.service.decode(invocation.service.read(EVENTS, wanted), AuditPage)
 
 
 def _seconds(moment: datetime | None) -> str:
-    """Unix seconds; a moment without a zone is UTC."""
+    """A UTC time as Unix seconds; empty for None."""
     return "" if moment is None else str(moment.replace(tzinfo=UTC).timestamp())
 
 
 @click.command()
 @speaks_to_service
-def errors(desk: Invocation) -> None:
-    """Errors by group, those seen only on v3 first."""
-    body = desk.service.read("/api/errors")
-    desk.say(words.errors(desk.service.decode(body, list[ErrorGroup])), body)
+def errors(invocation: Invocation) -> None:
+    """List errors by group, those seen only on v3 first."""
+    body = invocation.service.read("/api/errors")
+    invocation.say(words.errors(invocation.service.decode(body, list[ErrorGroup])), body)

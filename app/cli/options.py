@@ -1,7 +1,4 @@
-"""What commands share: the options `--url` and `--json`, and the two ways of saying a result.
-
-It must not know any command.
-"""
+"""What the commands share: the options `--url` and `--json`, and output as text or JSON."""
 
 from __future__ import annotations
 
@@ -17,26 +14,26 @@ from app.cli.terminal import printable
 
 
 class Invocation:
-    """A command's service and how it speaks to the person: text, or one JSON document per line with `--json`."""
+    """The service that a command uses, and its form of output: text, or one JSON document per line with `--json`."""
 
     def __init__(self, service: ApiClient, as_json: bool) -> None:
         self.service = service
         self.as_json = as_json
 
     def say(self, text: str, value: object, missing_cells: Sequence[str] = ()) -> None:
-        """Print `text`, or with `--json` the value; bytes are JSON already. What it does not speak of is named."""
+        """Print `text`, or with `--json` the value (bytes are JSON already), and name cells that are missing in it."""
         if not self.as_json:
             click.echo(printable(text))
         else:
             click.echo(value if isinstance(value, bytes) else msgspec.json.encode(value))
         if missing := missing_cells or self.service.missing_cells:
-            click.echo(f"not in this: {', '.join(missing)}, not heard", err=True)
+            click.echo(f"without {', '.join(missing)}: no answer from there", err=True)
 
 
 def speaks_to_service(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command `--url` and `--json`, and a `Invocation` as its first argument."""
+    """Give a command the options `--url` and `--json`, and an `Invocation` as its first argument."""
 
-    @click.option("--url", envvar="CROSSFADE_URL", metavar="URL", help="The service; also CROSSFADE_URL.")
+    @click.option("--url", envvar="CROSSFADE_URL", metavar="URL", help="URL of the service; also CROSSFADE_URL.")
     @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
     @functools.wraps(command)
     def run(url: str | None, as_json: bool, **options: object) -> None:

@@ -1,7 +1,4 @@
-"""`crossfade plan`: shows the plan in force, checks a plan's file without a service, and puts a file's plan in force.
-
-It must not know the format; `rollout` reads it.
-"""
+"""`crossfade plan`: shows the plan in force, checks a file without a service, or puts a file's plan in force."""
 
 from __future__ import annotations
 
@@ -24,48 +21,48 @@ file_argument = click.argument("file", type=click.Path(path_type=Path))
 
 
 class PlanText(msgspec.Struct, frozen=True):
-    """The part of `GET /api/rollout/plan` that is a file for git."""
+    """The part of `GET /api/rollout/plan` that is the plan as a file."""
 
     toml: str
 
 
 @click.group()
 def plan() -> None:
-    """Stages, guardrails, schedule and freeze windows, kept in git like code."""
+    """Show, check and apply plans: stages, schedule and freeze windows, in a file that can be kept in git."""
 
 
 @plan.command()
 @speaks_to_service
-def show(desk: Invocation) -> None:
-    """Print the plan in force, as a file for `apply`."""
-    body = desk.service.read(PLAN)
-    desk.say(desk.service.decode(body, PlanText).toml.rstrip("\n"), body)
+def show(invocation: Invocation) -> None:
+    """Print the plan in force as a file, as `apply` takes it."""
+    body = invocation.service.read(PLAN)
+    invocation.say(invocation.service.decode(body, PlanText).toml.rstrip("\n"), body)
 
 
 @plan.command()
 @file_argument
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def check(file: Path, as_json: bool) -> None:
-    """Check FILE; asks no service. Exit 1 with every mistake, by line and field."""
+    """Check FILE without a service. Exit 1 and every mistake, by line and field."""
     from rollout.errors import InvalidPlan
     from rollout.plan_reader import parse_toml
 
     try:
-        found = parse_toml(read_file(file))
+        parsed = parse_toml(read_file(file))
     except InvalidPlan as error:
         if as_json:
             mistakes = [{"line": each.line, "field": each.field, "message": each.message} for each in error.errors]
             click.echo(msgspec.json.encode({"valid": False, "errors": mistakes}))
         raise CommandRefused("\n".join(f"{file}: {each}" for each in error.errors)) from None
     if as_json:
-        click.echo(msgspec.json.encode({"valid": True, "name": found.name, "errors": []}))
+        click.echo(msgspec.json.encode({"valid": True, "name": parsed.name, "errors": []}))
         return
-    click.echo(f"{file}: plan {found.name!r} is valid")
-    for number, stage in enumerate(found.stages, start=1):
+    click.echo(f"{file}: plan {parsed.name!r} is valid")
+    for number, stage in enumerate(parsed.stages, start=1):
         click.echo(
             f"  stage {number}: {stage.percentage} %, bakes {formats.plan_duration(stage.bake_s)}, then {stage.advance}"
         )
-    for line in schedule_lines(found, time.time()):
+    for line in schedule_lines(parsed, time.time()):
         click.echo(f"  {line}")
 
 
@@ -74,21 +71,21 @@ def check(file: Path, as_json: bool) -> None:
 @reason_option
 @revision_option
 @speaks_to_service
-def apply(desk: Invocation, file: Path, reason: str, revision: int | None) -> None:
+def apply(invocation: Invocation, file: Path, reason: str, revision: int | None) -> None:
     """Put the plan of FILE in force."""
     text = read_file(file)
     if revision is None:
-        revision = desk.service.rollout().revision
-    answer = desk.service.change("PUT", PLAN, {"toml": text, "reason": reason_or_command(reason)}, revision)
-    desk.say(f"the plan of {file} is in force", answer or {"applied": str(file)})
+        revision = invocation.service.rollout().revision
+    answer = invocation.service.change("PUT", PLAN, {"toml": text, "reason": reason_or_command(reason)}, revision)
+    invocation.say(f"the plan of {file} is in force", answer or {"applied": str(file)})
 
 
-def schedule_lines(found: Plan, now: float) -> Iterator[str]:
-    """When the plan starts by itself and when it stands still, in words; a start that is over is said to be."""
-    if found.start_at is not None:
-        over = ", which is over: a person has to start it" if found.start_at <= now else ""
-        yield f"starts by itself at {formats.timestamp(found.start_at)}{over}"
-    for window in found.freezes:
+def schedule_lines(parsed: Plan, now: float) -> Iterator[str]:
+    """When the plan starts by itself and when it is frozen, as text; says if the time of the start is over."""
+    if parsed.start_at is not None:
+        over = ", which is past: a person has to start it" if parsed.start_at <= now else ""
+        yield f"starts by itself at {formats.timestamp(parsed.start_at)}{over}"
+    for window in parsed.freezes:
         if isinstance(window, FreezeOnce):
             yield f"frozen from {formats.timestamp(window.from_s)} until {formats.timestamp(window.until_s)}"
         else:
@@ -97,7 +94,7 @@ def schedule_lines(found: Plan, now: float) -> Iterator[str]:
 
 
 def read_file(file: Path) -> str:
-    """The text of a plan's file. Raises `Misused` when it cannot be read."""
+    """The text of a plan's file. Raises `Misused` if it cannot be read."""
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,6 @@
-"""The command `crossfade` and the order in which its help shows what it can do.
+"""The command `crossfade`, with its subcommands in the order in which the help shows them.
 
-Everything slow to import is imported by the command that needs it: help answers in a blink.
+A subcommand imports what is slow to import itself, so that the help appears at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A running service as the commands see it: requests to its API, and its refusals as exit codes.
-
-It must not know what a command prints; times are seconds.
-"""
+"""The API of a running service, as the commands use it: requests, and refusals as endings of the command."""
 
 from __future__ import annotations
 
@@ -28,21 +25,21 @@ ANSWER_S = 15.0
 
 
 class ProblemText(msgspec.Struct, frozen=True):
-    """The part of an RFC 9457 problem document that is shown to a person."""
+    """The part of a problem document that is shown to a person."""
 
     title: str = ""
     detail: str = ""
 
 
 class ApiClient:
-    """One service's API. Every method raises `CommandRefused` on a no, and `Unreachable` when nothing answers."""
+    """One service's API. Every method raises `CommandRefused` for a refusal, `Unreachable` if nothing answers."""
 
     def __init__(self, target: Target) -> None:
-        import httpx  # 0.2 s of imports; `crossfade --help` does without
+        import httpx  # takes 0.2 s, which `crossfade --help` need not spend
 
         self.target = target
         self.missing_cells: list[str] = []
-        """Cells that the last answer does not speak of, if its header says so."""
+        """Cells that are missing in the last answer, as its header says."""
         headers = {"Accept": "application/json, application/problem+json", "User-Agent": "crossfade-cli"}
         if target.token:
             headers["Authorization"] = f"Bearer {target.token}"
@@ -68,7 +65,7 @@ class ApiClient:
         return self._request("GET", path, params=params).content
 
     def stream(self, path: str, params: Mapping[str, str | int], media_type: str) -> Iterator[bytes]:
-        """The body of a `GET` in this format, piece by piece as it comes."""
+        """The body of a `GET` in this format, in pieces as they arrive."""
         with self._reached(), self._client.stream("GET", path, params=params, headers={"Accept": media_type}) as answer:
             if not answer.is_success:
                 answer.read()
@@ -76,7 +73,7 @@ class ApiClient:
             yield from answer.iter_bytes()
 
     def change(self, method: str, path: str, body: object = None, revision: int | None = None) -> bytes:
-        """The body of the answer to a command; `revision` is sent as `If-Match`."""
+        """Send a command; returns the body of the answer. `revision` is sent as `If-Match`."""
         headers = {"Content-Type": "application/json"}
         if revision is not None:
             headers["If-Match"] = f'"{revision}"'
@@ -84,17 +81,17 @@ class ApiClient:
         return self._request(method, path, content=content, headers=headers).content
 
     def rollout(self) -> RolloutView:
-        """What `GET /api/rollout` says now."""
+        """The rollout now, from `GET /api/rollout`."""
         return self.decode(self.read("/api/rollout"), RolloutView)
 
     def decode(self, body: bytes, kind: type[T]) -> T:
-        """Read an answer. Raises `Unreachable` when something else than this service has answered."""
+        """Decode an answer. Raises `Unreachable` if something other than this service has answered."""
         try:
             return msgspec.json.decode(body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unreachable(
-                f"{self.target.url} does not answer like Crossfade ({error}); is the URL right, and is the service of "
-                "the same version as this command?"
+                f"{self.target.url} does not answer like Crossfade ({error}). Check that the URL is right and that the "
+                "service has the same version as this command."
             ) from None
 
     def _request(
@@ -119,11 +116,13 @@ class ApiClient:
         try:
             yield
         except self._broken_off as error:
-            raise Unreachable(f"{self.target.url} broke off in the middle of its answer: {error}") from None
+            raise Unreachable(
+                f"{self.target.url} closed the connection before its answer was complete: {error}"
+            ) from None
         except self._transport_error as error:
             raise Unreachable(
                 f"cannot reach {self.target.url}: {error or type(error).__name__}\n"
-                "Start the service there with `make run` or `crossfade serve`, or name another one with --url or "
+                "Start the service there with `make run` or `crossfade serve`, or name another service with --url or "
                 "CROSSFADE_URL."
             ) from None
 
@@ -140,19 +139,19 @@ class ApiClient:
             return CommandRefused(f"refused: {words}\n{self._how_to_sign_in()}")
         if status == 412:
             return CommandRefused(
-                f"refused, someone was faster: {words}\nLook with `crossfade status`, then say it again."
+                f"refused, somebody was faster: {words}\nLook with `crossfade status`, then repeat the command."
             )
         return CommandRefused(f"refused: {words}")
 
     def _how_to_sign_in(self) -> str:
         if self.target.token:
-            return f"The token of {self.target.token_from} is not (or no longer) good at {self.target.url}."
+            return f"The token from {self.target.token_from} is not (or no longer) valid at {self.target.url}."
         return (
-            "Set CROSSFADE_TOKEN. `crossfade token --role oncall` makes a token, on the service's host and with its "
-            "settings; there, in the folder of `crossfade serve`, commands need none."
+            "Set CROSSFADE_TOKEN. `crossfade token --role oncall`, on the service's host and with its settings, makes "
+            "one. In the folder in which `crossfade serve` runs, commands need none."
         )
 
 
 def quoted(segment: str) -> str:
-    """One segment of a path, such as a user id, whatever it contains."""
+    """One segment of an address, such as a user id, with everything encoded that needs it."""
     return quote(segment, safe="")

@@ -1,6 +1,6 @@
-"""Which service a command speaks to, and as whom: `--url`, `CROSSFADE_URL`, `CROSSFADE_TOKEN`, or the local operator.
+"""Which service a command uses, and with which token: `--url`, `CROSSFADE_URL`, `CROSSFADE_TOKEN`, or this host's.
 
-It must not send anything; a token made for this host is never given to another one.
+The token that this host's service made is never sent to another host.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ OPERATOR_TOKEN = "operator.token"  # noqa: S105 - a file's name
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A service's base URL, without a slash at the end, and the bearer token for it, if there is one."""
+    """A service's base URL, without a slash at the end, and the bearer token for it, if there is one.
+
+    `token_from` names the variable or file that the token came from.
+    """
 
     url: str
     token: str | None
@@ -28,7 +31,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def settings_or_end(environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of this host. Raises `Misused` with the one line that says which setting is wrong."""
+    """The settings of this host. Raises `Misused` with one line that says which setting is wrong."""
     try:
         return load_settings(environ)
     except SettingError as error:
@@ -36,15 +39,12 @@ def settings_or_end(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def operator_token_file(settings: Settings) -> Path:
-    """Where `crossfade serve` keeps the token of whoever may read its data folder (mode 0600)."""
+    """The file in which `crossfade serve` keeps a token for those who may read its data folder (mode 0600)."""
     return Path(settings.data) / OPERATOR_TOKEN
 
 
 def find_target(url: str | None, environ: Mapping[str, str] = os.environ) -> Target:
-    """Decide where to speak to and as whom.
-
-    Raises `Misused` when the URL is not one or a setting that is needed to guess it is wrong.
-    """
+    """The service and token for a command. Raises `Misused` for a wrong URL, or a wrong setting if there is no URL."""
     token = environ.get("CROSSFADE_TOKEN")
     if url and token:
         return Target(_checked(url), token, "CROSSFADE_TOKEN")
@@ -68,12 +68,12 @@ def _checked(url: str) -> str:
     except ValueError as error:
         raise Misused(f"--url {url!r}: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise Misused(f"--url {url!r}: allowed is http://HOST:PORT or https://HOST")
+        raise Misused(f"--url {url!r}: allowed: http://HOST:PORT or https://HOST")
     return url.rstrip("/")
 
 
 def _reachable(settings: Settings) -> str:
-    """The address to connect to for what the service binds; "every address" is reached on loopback."""
+    """The address at which the service can be reached; if it binds all addresses, that is loopback."""
     if settings.host in ("0.0.0.0", "::", "*"):  # noqa: S104 - compared, not bound
         return f"127.0.0.1:{settings.port}"
     return settings.bind

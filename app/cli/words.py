@@ -1,4 +1,4 @@
-"""What the service says, as lines for a terminal."""
+"""The service's answers as text for a terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NO_DATA = "no data"
 
 
 def sentence(view: RolloutView) -> str:
-    """Where the rollout is, in words a tired person reads once."""
+    """Where the rollout is, in one sentence."""
     if view.phase == "rolled_back" or view.lock is not None:
         return "Everyone is on v2: rolled back, locked until a manager unlocks."
     if view.forced is not None:
@@ -39,7 +39,7 @@ def sentence(view: RolloutView) -> str:
 
 
 def what_next(view: RolloutView) -> str:
-    """What happens next, when, and what keeps it from happening; empty when nothing does by itself."""
+    """The next step, when it comes and what it waits for; empty if there is none."""
     if view.next_percentage is None:
         return ""
     frozen = "" if view.frozen_until is None else f"; frozen until {formats.timestamp(view.frozen_until)}"
@@ -54,7 +54,7 @@ def what_next(view: RolloutView) -> str:
 
 
 def status(view: RolloutView) -> str:
-    """The whole of `crossfade status`."""
+    """The output of `crossfade status`."""
     lines = [sentence(view)]
     if following := what_next(view):
         lines.append(following)
@@ -71,7 +71,7 @@ def status(view: RolloutView) -> str:
     lines += ["", paths(view.paths)]
     if silent := [cell for cell in view.cells if cell.silent]:
         names = ", ".join(f"{cell.name} {formats.duration(cell.silent_s)} ago" for cell in silent)
-        lines.append(f"with the figures that silent cells reported last: {names}")
+        lines.append(f"includes the last figures of silent cells: {names}")
     if view.verdicts:
         rows = [(v.guardrail, v.verdict, v.words, _evidence(v.evidence, v.limit)) for v in view.verdicts]
         lines += ["", table(("guardrail", "verdict", "words", "evidence of harm"), rows)]
@@ -108,7 +108,7 @@ def _path(each: PathFigures) -> tuple[str, ...]:
 
 
 def rollback(done: RollbackView, cells: Sequence[CellState]) -> str:
-    """What was observed of a rollback, with its two clocks once they are known, or who was not heard of."""
+    """What was observed of a rollback: its two clocks, if they are known, or the silent cells."""
     clocks = (("new stopped in", done.new_stopped_ms), ("existing moved in", done.existing_moved_ms))
     observed = [f"{name} {formats.milliseconds(value)}" for name, value in clocks if value is not None]
     observed.append(f"{done.sessions_moved} of {done.sessions_to_move} sessions moved")
@@ -119,11 +119,10 @@ def rollback(done: RollbackView, cells: Sequence[CellState]) -> str:
 
 
 def in_force(done: RollbackView, cells: Sequence[CellState]) -> str:
-    """In how many cells a rollback is in force, and which are silent, for how long."""
+    """In how many cells a rollback is in force, and which cells have been silent for how long."""
     silence = {cell.name: cell.silent_s for cell in cells}
-    heard = len(done.cells)
     total = len(set(done.cells) | set(done.silent_cells))
-    text = f"in force in {heard} of {formats.plural(total, 'cell')}"
+    text = f"in force in {len(done.cells)} of {formats.plural(total, 'cell')}"
     if not done.silent_cells:
         return text
     names = ", ".join(
@@ -133,19 +132,19 @@ def in_force(done: RollbackView, cells: Sequence[CellState]) -> str:
     return f"{text}; {names}"
 
 
-def preview(found: Preview) -> str:
-    """What a percentage would move, in both directions."""
+def preview(view: Preview) -> str:
+    """How many users and sessions a percentage would move, in both directions."""
     moves = [
         f"{formats.plural(users, 'user')} and {formats.plural(sessions, 'open session')} to {path}"
         for path, users, sessions in (
-            ("v3", found.users_to_v3, found.sessions_to_v3),
-            ("v2", found.users_to_v2, found.sessions_to_v2),
+            ("v3", view.users_to_v3, view.sessions_to_v3),
+            ("v2", view.users_to_v2, view.sessions_to_v2),
         )
         if users or sessions
     ]
-    lost = found.sessions_without_state
-    without = f"; {formats.plural(lost, 'session')} cannot take their state along" if lost else ""
-    return f"{found.percentage} % moves {' and '.join(moves) or 'nobody who is connected now'}{without}"
+    stateless = view.sessions_without_state
+    without = f"; {formats.plural(stateless, 'session')} cannot take their state along" if stateless else ""
+    return f"{view.percentage} % moves {' and '.join(moves) or 'nobody who is connected now'}{without}"
 
 
 def user(view: UserView) -> str:
@@ -188,18 +187,18 @@ def events(rows: Sequence[AuditEntry]) -> str:
 
 def tokens(rows: Sequence[KnownToken]) -> str:
     return table(
-        ("id", "kind", "name", "role", "made", "good until", ""),
+        ("id", "kind", "name", "role", "made", "valid until", ""),
         [(e.id, e.kind, e.name, e.role, _day(e.created_at), _day(e.expires_at) or "no end", e.state) for e in rows],
     )
 
 
 def _day(at: float | None) -> str:
-    """The day of a Unix time, UTC."""
+    """The day of a Unix time, in UTC; empty for None."""
     return "" if at is None else datetime.fromtimestamp(at, UTC).date().isoformat()
 
 
 def errors(rows: Sequence[ErrorGroup]) -> str:
-    """Those seen only on v3 first: they are what a rollout is about."""
+    """The groups, first those seen only on v3, which matter most to a rollout."""
     ordered = sorted(rows, key=lambda group: (not group.only_on_v3, -group.count))
     return table(
         ("path", "code", "count", "users", "last", "reference", ""),

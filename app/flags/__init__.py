@@ -1,7 +1,6 @@
-"""The port to the feature flag: what a decision may ask of it, and how the rollout's percentage gets there.
+"""The interface to the feature flag: what a decision asks of it, and how the rollout's percentage gets into it.
 
-Knows no adapter: `embedded.py` implements it without a server, another one does against a real Unleash, and only
-app/serve/service.py picks.
+`embedded.py` implements it without a server; `app.serve.service` alone chooses the implementation.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from rollout.state import Rollout
 
 
 class FlagRejected(CrossfadeError):
-    """The flag engine does not take a document as it is; the flag reads what it read before."""
+    """The flag engine does not accept a document as it is; the flag keeps its old value."""
 
 
 class Flags(Protocol):
-    """One feature flag of one cell."""
+    """The feature flag as one cell sees it."""
 
     def rule(self) -> FlagRule | None:
-        """What the flag says now, for the view; None: there is no such flag, or nothing is known yet."""
+        """The flag's rule now; None: there is no such flag, or nothing is known yet."""
         ...
 
     def engine_evaluate(self, user: str) -> bool:
@@ -29,20 +28,20 @@ class Flags(Protocol):
         ...
 
     def percentage(self) -> int | None:
-        """What the flag reads: its whole percentage, 0 when it is off; None: unknown, or not a plain percentage."""
+        """The flag's whole percentage, 0 when it is off; None: unknown, or not a plain percentage."""
         ...
 
     def age_s(self, now: float) -> float | None:
-        """Seconds (Unix time `now`) since the flag was last known to be right; None: never. Embedded: always 0."""
+        """Seconds since the flag was last known to be up to date, at Unix time `now`; None: never. Embedded: 0."""
         ...
 
     async def apply(self, rollout: Rollout) -> None:
-        """Bring the flag to the record's percentage and see that it reads so.
+        """Set the flag to the record's percentage and check that it has it.
 
-        Raises FlagRejected when it is not taken, and CrossfadeError kinds of the adapter when it cannot be reached.
+        Raises FlagRejected when it is not accepted, or another CrossfadeError when the flag cannot be reached.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of threads and connections."""
+        """Stop threads and close connections."""
         ...

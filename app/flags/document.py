@@ -1,7 +1,4 @@
-"""The client-features document of Unleash: writes the one flag of a rollout, and reads what any flag asks for.
-
-Knows the format (Unleash client API, document version 2); must not know the engine that evaluates it.
-"""
+"""Unleash's client-features document (client API, document version 2): writes the rollout's flag, reads any flag."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ STICKINESS: Final = "userId"
 
 
 class Strategy(Struct, frozen=True):
-    """One activation strategy; without any a feature that is on is on for everyone."""
+    """One activation strategy. A feature that is on and has no strategy is on for everyone."""
 
     name: str
     parameters: dict[str, Any] = {}
@@ -30,7 +27,7 @@ class Strategy(Struct, frozen=True):
 
 
 class Feature(Struct, frozen=True):
-    """One flag, as far as it decides between on and off."""
+    """One flag: the parts that decide between on and off."""
 
     name: str
     enabled: bool
@@ -39,7 +36,7 @@ class Feature(Struct, frozen=True):
 
 
 class Segment(Struct, frozen=True):
-    """Constraints that strategies share by id."""
+    """Constraints that strategies refer to by id."""
 
     id: int
     constraints: list[dict[str, Any]] = []
@@ -55,7 +52,7 @@ class FeaturesDocument(Struct, frozen=True):
 def render(rollout: Rollout, flag: str) -> str:
     """The document that puts the record's percentage of users on v3; the groupId is the flag's name.
 
-    Unleash wants the percentage as text: a number is refused without a word, and other text counts as 0 %.
+    Unleash wants the percentage as text: it silently refuses a number, and takes other text for 0 %.
     """
     feature = {
         "name": flag,
@@ -76,10 +73,10 @@ def render(rollout: Rollout, flag: str) -> str:
 
 
 def rule_of(document: str, flag: str, evaluate: Callable[[str], bool]) -> FlagRule | None:
-    """What a document says of a flag; None when it does not know it.
+    """The rule of a flag in a document; None: the flag is not in it.
 
-    Only a single plain flexibleRollout sticky on the user id is left to the bucket. All else asks the engine, with the
-    percentage 0 standing for "not a plain percentage".
+    The bucket alone decides only for a single plain flexibleRollout that is sticky on the user id. Everything else asks
+    the engine, and then the percentage is 0.
     """
     parsed = msgspec.json.decode(document, type=FeaturesDocument)
     feature = next((feature for feature in parsed.features if feature.name == flag), None)
@@ -93,7 +90,7 @@ def rule_of(document: str, flag: str, evaluate: Callable[[str], bool]) -> FlagRu
 
 
 def _plain_share(strategy: Strategy) -> int | None:
-    """The percentage of a strategy that the bucket alone decides, else None."""
+    """The percentage of a strategy for which the bucket alone decides; None for any other."""
     if strategy.name != STRATEGY or strategy.parameters.get("stickiness") != STICKINESS:
         return None
     if strategy.constraints or strategy.segments or strategy.variants or strategy.disabled:
@@ -109,7 +106,7 @@ def _group_id(strategy: Strategy, flag: str) -> str:
 
 
 def _key(feature: Feature, segments: list[Segment]) -> Hashable:
-    """Strategy, groupId, stickiness and constraints (segments are constraints by reference), and nothing else."""
+    """What a session's bucket depends on: strategy, groupId, stickiness, and constraints, also those of segments."""
     constraints_of = {segment.id: segment.constraints for segment in segments}
     parts = [
         (

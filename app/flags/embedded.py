@@ -1,7 +1,7 @@
-"""The flag without a server: the rollout record is the truth, and UnleashClient's engine evaluates what it renders to.
+"""The flag without a server: rendered from the rollout record, evaluated by UnleashClient's engine.
 
-The only module that touches private parts of UnleashClient and Yggdrasil, which is why both are pinned and a test fails
-loudly when those parts move. Must not know where the record comes from. Make one in each process, after any fork.
+This is the only module that uses private parts of UnleashClient and Yggdrasil. Both are therefore pinned, and a test
+fails when those parts change. Make one in each process, after any fork.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rollout.state import Rollout
 
 
 class MemoryCache(BaseCache):
-    """State of one process. UnleashClient's own cache is a file that processes share, and not safely."""
+    """Keeps the state in memory: UnleashClient's own cache is a file that processes share, not safely."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
@@ -45,7 +45,7 @@ class MemoryCache(BaseCache):
 
 
 class EmbeddedEngine:
-    """UnleashClient that is never initialised: it evaluates with no thread and no network."""
+    """An UnleashClient that is never initialised, so that it evaluates without a thread and without network."""
 
     def __init__(self) -> None:
         self._cache = MemoryCache()
@@ -59,19 +59,19 @@ class EmbeddedEngine:
         )
 
     def load(self, document: str) -> None:
-        """Evaluate by this document from now on; about 0.3 ms.
+        """Evaluate this document from now on; takes about 0.3 ms.
 
-        The engine refuses a document without a word and keeps its old state, so a new engine tries it first.
-        Raises FlagRejected; then the old document holds.
+        The engine silently refuses a bad document and keeps its old state, so a new engine tries the document first.
+        Raises FlagRejected; then the old document stays.
         """
-        tried = _try(document)
+        expected = _try(document)
         self._cache.set(FEATURES_URL, document)
         self._client._store.load_from_cache()
-        if json.loads(self._client._engine.get_state()) != tried:
-            raise FlagRejected("the flag engine does not hold what it was given")
+        if json.loads(self._client._engine.get_state()) != expected:
+            raise FlagRejected("the flag engine did not load the document that it was given")
 
     def is_enabled(self, flag: str, context: dict[str, Any]) -> bool:
-        """Whether a flag is on in an Unleash context; False for one that is unknown. About 20 µs."""
+        """Whether a flag is on in an Unleash context; False for an unknown flag. Takes about 20 µs."""
         return bool(self._client.is_enabled(flag, context))
 
     def get_variant(self, flag: str, context: dict[str, Any]) -> dict[str, Any]:
@@ -80,37 +80,37 @@ class EmbeddedEngine:
         return variant
 
     def close(self) -> None:
-        """Forget the state. The client's own `destroy` would stop a scheduler that never ran, and complain."""
+        """Forget the state. The client's own `destroy` fails, because its scheduler never ran."""
         self._cache.destroy()
 
 
 def _try(document: str) -> Any:
-    """The state a new engine has after this document. Raises FlagRejected unless it is what the document says."""
+    """The state of a new engine after this document. Raises FlagRejected unless it is what the document says."""
     try:
         features = get_features_json(json.loads(document))  # type: ignore[no-untyped-call]
         wanted = {feature["name"]: feature for feature in features}
         engine = UnleashEngine()  # type: ignore[no-untyped-call]
         engine.take_state(document)
     except (ValueError, KeyError, TypeError) as error:
-        raise FlagRejected(f"this is no client-features document: {error}") from error
+        raise FlagRejected(f"this is not a client-features document: {error}") from error
     state = json.loads(engine.get_state())
-    taken = {feature["name"]: feature for feature in state["features"]}
+    loaded = {feature["name"]: feature for feature in state["features"]}
     for name, feature in wanted.items():
-        if name not in taken:
-            raise FlagRejected(f"the flag engine refuses {name}: is a percentage a number instead of text?")
-        if (difference := _difference(feature, taken[name])) is not None:
-            raise FlagRejected(f"the flag engine reads {name} differently: {difference}")
+        if name not in loaded:
+            raise FlagRejected(f"the flag engine refuses {name}; perhaps a percentage is a number instead of text")
+        if (difference := _difference(feature, loaded[name])) is not None:
+            raise FlagRejected(f"the flag engine loaded {name} with a different part: {difference}")
     return state
 
 
-def _difference(wanted: dict[str, Any], taken: dict[str, Any]) -> str | None:
-    """What decides on or off and was not taken as it stands, or None."""
-    if wanted["enabled"] != taken["enabled"]:
+def _difference(wanted: dict[str, Any], loaded: dict[str, Any]) -> str | None:
+    """The part that decides between on and off and was loaded differently; None: there is none."""
+    if wanted["enabled"] != loaded["enabled"]:
         return "enabled"
-    asked, has = wanted.get("strategies") or [], taken.get("strategies") or []
-    if len(asked) != len(has):
+    wanted_strategies, loaded_strategies = wanted.get("strategies") or [], loaded.get("strategies") or []
+    if len(wanted_strategies) != len(loaded_strategies):
         return "strategies"
-    for strategy, other in zip(asked, has, strict=True):
+    for strategy, other in zip(wanted_strategies, loaded_strategies, strict=True):
         for part in ("name", "parameters", "segments"):
             if (strategy.get(part) or None) != (other.get(part) or None):
                 return part
@@ -120,7 +120,7 @@ def _difference(wanted: dict[str, Any], taken: dict[str, Any]) -> str | None:
 
 
 class EmbeddedFlags:
-    """`Flags` on the embedded engine; never out of date, because the record is rendered at once."""
+    """Implements `Flags` on the embedded engine. It is never out of date, because the record is rendered at once."""
 
     def __init__(self, flag: str) -> None:
         self._flag = flag

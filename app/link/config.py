@@ -21,7 +21,7 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     parent_pid: int
     """The gateway; a worker that has another parent ends."""
     build: str | None = None
-    """Id of the build; None: the worker makes one of the code it loads."""
+    """Id of the build; None: a digest of the code that the worker loads."""
     faults: dict[str, float | int | str | bool] = {}
     message_timeout_s: float = 300.0
     nice: int = 0

@@ -1,22 +1,19 @@
-"""What a gateway and a path worker say to each other, as msgpack arrays; one batch of them is one frame of the link.
+"""The frames between a gateway and a path worker, as msgpack arrays; the link sends them in batches.
 
-Bodies of messages and events, and state documents, are opaque bytes here: the link knows no message format.
+Bodies of messages and events, and state documents, are opaque bytes here.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
-
-if TYPE_CHECKING:
-    pass
 
 # -- gateway to worker ------------------------------------------------------------------------------------------------
 
 
 class Open(Struct, frozen=True, array_like=True, tag="o"):
-    """Before the first message of a session in this worker (or epoch): who it is and its last committed document."""
+    """Sent before the first message of a session in this worker or epoch: its identity and last committed document."""
 
     session: int
     epoch: int
@@ -30,7 +27,7 @@ class Open(Struct, frozen=True, array_like=True, tag="o"):
 
 
 class Run(Struct, frozen=True, array_like=True, tag="r"):
-    """Do one message of an opened session; the worker answers `Started`, `RunEvent`*, `Done`."""
+    """Run one message of an open session; answered by `Started`, `RunEvent`*, `Done`."""
 
     session: int
     epoch: int
@@ -40,7 +37,7 @@ class Run(Struct, frozen=True, array_like=True, tag="r"):
 
 
 class Cancel(Struct, frozen=True, array_like=True, tag="c"):
-    """Stop that message now; answered by its `Done`: terminal `agent_stopped` with started true or false."""
+    """Stop this message now; answered by its `Done`: terminal `agent_stopped`, with `started` true or false."""
 
     session: int
     epoch: int
@@ -48,7 +45,7 @@ class Cancel(Struct, frozen=True, array_like=True, tag="c"):
 
 
 class Close(Struct, frozen=True, array_like=True, tag="x"):
-    """Forget these sessions (session, epoch); a running message is cancelled and nothing is answered."""
+    """Forget these sessions (session, epoch); a running message is cancelled. There is no answer."""
 
     sessions: list[tuple[int, int]]
 
@@ -58,20 +55,20 @@ class Ping(Struct, frozen=True, array_like=True, tag="p"):
 
 
 class Barrier(Struct, frozen=True, array_like=True, tag="b"):
-    """Answered, in order after all that was sent before it, with the number of sessions the worker still holds."""
+    """Answered by `BarrierPassed`, after everything that was sent before it."""
 
     count: int
 
 
 class Check(Struct, frozen=True, array_like=True, tag="k"):
-    """Restore this sample document on a scratch supervisor and export it again; answered by `Checked`."""
+    """Restore this sample document in a temporary supervisor and export it again; answered by `Checked`."""
 
     count: int
     document: bytes
 
 
 class SetFaults(Struct, frozen=True, array_like=True, tag="f"):
-    """Replace the faults of this path (drills); keys as in the setting `CROSSFADE_FAULTS`, empty: none."""
+    """Replace the faults of this path, for drills; keys as in the setting `CROSSFADE_FAULTS`; empty: no faults."""
 
     faults: dict[str, float | int | str | bool]
 
@@ -82,7 +79,7 @@ ToWorker: TypeAlias = Open | Run | Cancel | Close | Ping | Barrier | Check | Set
 
 
 class Ready(Struct, frozen=True, array_like=True, tag="R"):
-    """Once, first: the factory is imported and serves. `sample` is a state document made after a short exchange."""
+    """The first frame, once the factory is imported and serves. `sample` is a state document after a short exchange."""
 
     pid: int
     build: str
@@ -91,13 +88,13 @@ class Ready(Struct, frozen=True, array_like=True, tag="R"):
 
 
 class Failed(Struct, frozen=True, array_like=True, tag="F"):
-    """Instead of `Ready`: one line for a person; the worker then exits."""
+    """Sent instead of `Ready`, before the worker exits: one line for a person."""
 
     reason: str
 
 
 class Started(Struct, frozen=True, array_like=True, tag="S"):
-    """Sent, and handed to the kernel, before the message is touched."""
+    """The message is about to run; the kernel has this frame before the supervisor sees the message."""
 
     session: int
     epoch: int
@@ -112,7 +109,7 @@ class RunEvent(Struct, frozen=True, array_like=True, tag="E"):
 
 
 class Done(Struct, frozen=True, array_like=True, tag="D"):
-    """The terminal event. `outcome` counts it: an `error` terminal is `error`; whatever else is `ok`."""
+    """The terminal event of a message. It counts as `error` if `terminal` is `error`, else as `ok`."""
 
     session: int
     epoch: int
@@ -121,16 +118,16 @@ class Done(Struct, frozen=True, array_like=True, tag="D"):
     body: bytes
     seconds: float
     document: bytes | None = None
-    """The new state document, when changed and within its bound."""
+    """The new state document, if it changed and is not too large."""
     started: bool = True
-    """False only after `Cancel` of a message that was never touched."""
+    """False only after `Cancel` of a message that had not begun."""
     rerun_safe: bool = False
     error: tuple[str, str, str] | None = None
-    """(code, fingerprint, reference) of an `error` terminal, for the error groups; fingerprint has no user data."""
+    """(code, fingerprint, reference) of an `error`, for the error groups; the fingerprint has no user data."""
     thread_id: str | None = None
-    """The session's thread from now on, after `thread_switched`."""
+    """The session's new thread, after `thread_switched`."""
     restored: bool = True
-    """False once, when this session's document could not be restored and it began from identity."""
+    """False once, if the session's document could not be restored and it began from its identity alone."""
 
 
 class Pong(Struct, frozen=True, array_like=True, tag="P"):
@@ -142,6 +139,7 @@ class Pong(Struct, frozen=True, array_like=True, tag="P"):
 class BarrierPassed(Struct, frozen=True, array_like=True, tag="B"):
     count: int
     sessions: int
+    """Sessions that the worker still holds."""
 
 
 class Checked(Struct, frozen=True, array_like=True, tag="K"):
@@ -152,5 +150,5 @@ class Checked(Struct, frozen=True, array_like=True, tag="K"):
 
 FromWorker: TypeAlias = Ready | Failed | Started | RunEvent | Done | Pong | BarrierPassed | Checked
 
-
 Traffic: TypeAlias = Started | RunEvent | Done
+"""What a worker sends about messages."""

@@ -1,7 +1,4 @@
-"""One end of the link between a gateway and a path worker: batches of frames over a connected stream socket.
-
-Knows how frames become bytes and when they leave; must not know what a frame means, nor who is at the other end.
-"""
+"""One end of the link between a gateway and a path worker: batches of frames over a connected stream socket."""
 
 from __future__ import annotations
 
@@ -17,10 +14,10 @@ import msgspec
 from app.errors import LinkError
 
 BATCH_BYTES = 64 * 1024 * 1024
-"""A batch may be so long, without its length; a longer one is a broken or hostile peer."""
+"""Largest batch, without its length prefix; a longer one comes from a broken or hostile peer."""
 READ_BYTES = 256 * 1024
 TURN_BYTES = 1024 * 1024
-"""One link is read for so long in one turn of the loop; then the others have their turn."""
+"""Most bytes that are read from one link in one turn of the loop; then it is the others' turn."""
 _LENGTH = struct.Struct("<I")
 
 Incoming = TypeVar("Incoming")
@@ -28,7 +25,7 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class Batches(Generic[Incoming]):
-    """The protocol without I/O: frames to bytes, bytes to frames. A batch is 4 bytes length (LE), then msgpack."""
+    """The protocol without I/O. A batch is 4 bytes of length (little-endian), then a msgpack array of frames."""
 
     def __init__(self, incoming: Any, *, limit_bytes: int = BATCH_BYTES) -> None:
         self._encoder = msgspec.msgpack.Encoder()
@@ -38,7 +35,7 @@ class Batches(Generic[Incoming]):
         self.error: LinkError | None = None
 
     def encode(self, frames: list[msgspec.Struct]) -> list[bytes]:
-        """These frames as as few batches as the limit allows. Raises `LinkError` for a frame over it."""
+        """These frames in as few batches as the limit allows. Raises `LinkError` for a frame that exceeds it."""
         batch = bytearray(4)
         self._encoder.encode_into(frames, batch, 4)
         length = len(batch) - 4
@@ -46,12 +43,12 @@ class Batches(Generic[Incoming]):
             _LENGTH.pack_into(batch, 0, length)
             return [bytes(batch)]
         if len(frames) == 1:
-            raise LinkError(f"a frame of {length} bytes; at most {self._limit_bytes} fit into a batch")
+            raise LinkError(f"a frame has {length} bytes; at most {self._limit_bytes} fit into a batch")
         middle = len(frames) // 2
         return self.encode(frames[:middle]) + self.encode(frames[middle:])
 
     def feed(self, data: Buffer) -> list[Incoming]:
-        """The frames completed by these bytes, in order; what follows a broken batch is not looked at (`error`)."""
+        """The frames that these bytes complete, in order. After a broken batch nothing more is read: see `error`."""
         if self._pending:
             self._pending += data
             data = self._pending
@@ -70,16 +67,16 @@ class Batches(Generic[Incoming]):
 
     @property
     def incomplete(self) -> bool:
-        """Whether the last bytes are the beginning of a batch whose end has not come."""
+        """Whether the last bytes are the beginning of a batch that is not complete."""
         return bool(self._pending)
 
     def _length(self, view: memoryview, at: int) -> int | None:
-        """The length of the batch that begins here, when all of it is there."""
+        """The length of the batch that begins here; None: not all of it is there, or it is too long."""
         if len(view) - at < 4:
             return None
         length: int = _LENGTH.unpack_from(view, at)[0]
         if length > self._limit_bytes:
-            self.error = LinkError(f"a batch of {length} bytes; at most {self._limit_bytes} are allowed")
+            self.error = LinkError(f"a batch has {length} bytes; at most {self._limit_bytes} are allowed")
             return None
         return length if len(view) - at - 4 >= length else None
 
@@ -92,10 +89,10 @@ class Batches(Generic[Incoming]):
 
 
 class Link(Generic[Incoming]):
-    """One end, over a connected non-blocking stream socket, which it owns.
+    """One end of the link, which owns its connected stream socket.
 
-    Frames given to `send` within one loop turn leave in one write. It writes by itself and not through a transport,
-    because uvloop's keep bytes until the end of the turn, and `flush` must be able to say "the kernel has it".
+    Frames given to `send` within one turn of the loop leave in one write. It writes to the socket itself: a transport
+    of uvloop keeps bytes until the end of the turn, and `flush` must be able to say that the kernel has them.
     """
 
     def __init__(
@@ -107,7 +104,7 @@ class Link(Generic[Incoming]):
         on_closed: Callable[[LinkError | None], None],
         limit_bytes: int = BATCH_BYTES,
     ) -> None:
-        """`on_closed` is called once, after the last frames, when the peer ended (None) or broke the protocol."""
+        """`on_closed` is called once, after the last frames: the peer closed the link (None) or broke the protocol."""
         connected.setblocking(False)
         self._socket = connected
         self._loop = asyncio.get_running_loop()
@@ -118,20 +115,20 @@ class Link(Generic[Incoming]):
         self._unsent: deque[memoryview] = deque()
         self._waiting: list[asyncio.Future[None]] = []
         self._writing = False
-        self._deaf = False
+        self._peer_gone = False
         self.closed = False
         self._loop.add_reader(connected.fileno(), self._on_readable)
 
     def send(self, frame: msgspec.Struct) -> None:
-        """Queue one frame; it leaves at the end of this turn, or with `flush`. Dropped when nobody can hear it."""
-        if self.closed or self._deaf:
+        """Queue one frame; it leaves at the end of this turn or with `flush`. Dropped if the peer is gone."""
+        if self.closed or self._peer_gone:
             return
         if not self._queued:
             self._loop.call_soon(self.flush)
         self._queued.append(frame)
 
     def flush(self) -> bool:
-        """Hand what is queued to the kernel now; whether it has all of it."""
+        """Give what is queued to the kernel now; returns whether the kernel has all of it."""
         if self._queued:
             frames, self._queued = self._queued, []
             try:
@@ -145,16 +142,16 @@ class Link(Generic[Incoming]):
         return not self._unsent
 
     async def drained(self) -> None:
-        """Wait until the kernel has all that was sent so far, or nobody can hear it any more."""
+        """Wait until the kernel has everything that was sent so far, or the peer is gone."""
         if not self.flush():
             waiting = self._loop.create_future()
             self._waiting.append(waiting)
             await waiting
 
     def read(self, most_bytes: int = BATCH_BYTES) -> bool:
-        """Hand over what lies in the kernel now, so that nobody is judged by bytes that were only not read yet.
+        """Read what the kernel has now, so that a peer is not taken for silent because of bytes not read yet.
 
-        Returns whether that was all of it; False: there were more than `most_bytes`.
+        Returns whether that was all; False: there were more than `most_bytes`.
         """
         while count := self._read_once():
             most_bytes -= count
@@ -163,12 +160,12 @@ class Link(Generic[Incoming]):
         return True
 
     def _on_readable(self) -> None:
-        # To the very end, though one `recv` is often enough: after a reset uvloop calls its reader only this once.
+        # Read to the end, although one `recv` is often enough: after a reset uvloop calls the reader only once.
         if not self.read(TURN_BYTES):
             self._loop.call_soon(self._on_readable)
 
     def close(self) -> None:
-        """Let go of the socket at once; unsent bytes are lost, and `on_closed` is not called."""
+        """Close the socket at once; unsent bytes are lost, and `on_closed` is not called."""
         if self.closed:
             return
         self.closed = True
@@ -179,17 +176,17 @@ class Link(Generic[Incoming]):
         self._socket.close()
 
     def _read_once(self) -> int:
-        """One `recv`; the bytes it gave, 0 at "nothing there" and at the end."""
+        """One `recv`; returns the number of bytes, 0 if there are none now or at the end."""
         if self.closed:
             return 0
         try:
             data = self._socket.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return 0
-        except OSError:  # reset: the peer died with unread bytes; the kernel gave us all of its own before it said so
+        except OSError:  # reset: the peer died with unread bytes; before this, the kernel gave us all that it had sent
             data = b""
         if not data:
-            self._end(LinkError("the link ended within a batch") if self._batches.incomplete else None)
+            self._end(LinkError("the peer closed the link within a batch") if self._batches.incomplete else None)
             return 0
         frames = self._batches.feed(data)
         if frames:
@@ -204,7 +201,7 @@ class Link(Generic[Incoming]):
             self._on_closed(error)
 
     def _write(self) -> None:
-        """Send what the kernel takes; when it is full, go on as soon as it is not."""
+        """Send what the kernel takes; when its buffer is full, continue as soon as it is not."""
         while self._unsent:
             batch = self._unsent[0]
             try:
@@ -215,8 +212,8 @@ class Link(Generic[Incoming]):
                     self._loop.add_writer(self._socket.fileno(), self._write)
                 return
             except OSError:
-                # The peer is gone; what it said before is still to be read, so only the reader ends the link.
-                self._deaf = True
+                # The peer is gone; what it sent before is still to be read, so only the reader ends the link.
+                self._peer_gone = True
                 self._unsent.clear()
                 break
             if count == len(batch):

@@ -1,7 +1,4 @@
-"""Keeps a worker from outliving its gateway, whatever the worker is doing and however the gateway ended.
-
-It must not know what a worker does.
-"""
+"""Ends a worker when its gateway is gone, whatever the worker is doing and however the gateway ended."""
 
 from __future__ import annotations
 
@@ -16,13 +13,13 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with(parent_pid: int) -> bool:
-    """From now on this process ends with that parent; False: it has another parent already.
+    """Make this process end with that parent; returns False if it has another parent already.
 
-    Three nets: the kernel's own signal, which also reaches a stopped process and one in a busy loop; a thread that
-    sees the parent change, for systems without it; and, not here, the end of the link.
+    There are three ways: the kernel's signal, which also reaches a stopped process and one in a busy loop; a thread
+    that sees the parent change, for systems without that signal; and, elsewhere, the end of the link.
     """
     if sys.platform == "linux":
-        # It fires when the *thread* that started us ends, so a gateway starts workers from its event loop's thread.
+        # Sent when the *thread* that started us ends, so a gateway starts workers from its event loop's thread.
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
         return False

@@ -1,4 +1,4 @@
-"""Load and chaos clients: real WebSocket clients that check the delivery contract from outside.
+"""Clients for load and chaos tests: real WebSocket clients that check the delivery contract from outside.
 
-They know the public protocol only; they must not know the service's code.
+They use the public protocol only.
 """

@@ -1,7 +1,4 @@
-"""One WebSocket client of a load test: connects, sends at its rate, and tells its history every frame.
-
-It must not judge: `history` does.
-"""
+"""One WebSocket client of a load test: connects, sends at its rate, and gives every frame to its history."""
 
 from __future__ import annotations
 
@@ -21,12 +18,12 @@ CLOSE_S = 5.0
 
 
 class Client:
-    """One user's socket. `on_finished` hears of every finished or refused message."""
+    """One user's socket. `on_finished` is called for every finished or refused message."""
 
     def __init__(self, options: LoadOptions, index: int, on_finished: Callable[[Finished], None]) -> None:
         self.history = ClientHistory(options.user(index))
         self.failure = ""
-        """Why it could not connect; empty when it could."""
+        """Why it could not connect; empty: it is connected, or has not tried."""
         self.is_open = False
         self._options = options
         self._index = index
@@ -38,14 +35,14 @@ class Client:
         self._reader: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Connect; tries again when the door is busy. Never raises for a refusal: see `failure`."""
+        """Connect, with some retries. Never raises for a refusal: see `failure`."""
         user = self.history.user_id
         for attempt in range(CONNECT_TRIES):
             try:
                 self._socket = await connect(
                     self._options.url_of(user),
                     compression=None,
-                    ping_interval=None,  # the service's heartbeat is answered; ours would only add load
+                    ping_interval=None,  # the service sends pings; ours would only add load
                     additional_headers=self._headers(user),
                     local_addr=self._options.source_of(self._index),
                     close_timeout=CLOSE_S,
@@ -62,7 +59,7 @@ class Client:
                 return
 
     async def send_until(self, end: float, delay_s: float) -> None:
-        """Send from `delay_s` from now until `end` (monotonic), then wait for the answers."""
+        """Send from `delay_s` seconds on until `end` (monotonic seconds), then wait for the answers."""
         if self._socket is None:
             return
         period = 1 / self._options.rate if self._options.rate else 0.0
@@ -76,7 +73,7 @@ class Client:
         await self._wait_below(1, end + self._options.settle_s)
 
     async def close(self) -> None:
-        """Close the socket, if it still is one, and end the history."""
+        """Close the socket, if it is open, and end the history."""
         self._closing = True
         if self._socket is not None:
             await self._socket.close()
@@ -96,7 +93,7 @@ class Client:
         try:
             await self._socket.send(msgspec.json.encode(body).decode())
         except ConnectionClosed:
-            return  # the reader says so
+            return  # the reader reports it
 
     async def _read(self, socket: ClientConnection) -> None:
         try:
@@ -112,7 +109,7 @@ class Client:
             self._progress.set()
 
     async def _wait_below(self, limit: int, end: float) -> bool:
-        """Wait until fewer than `limit` messages are unanswered; False when the socket is gone or it is `end` first."""
+        """Wait until fewer than `limit` messages are unanswered; False: the socket was closed, or it is `end` first."""
         while self.is_open and self.history.outstanding >= limit:
             self._progress.clear()
             left = end - time.monotonic()

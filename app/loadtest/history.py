@@ -1,9 +1,9 @@
-"""One client's history of sends, acks and events, and what in it breaks the delivery contract.
+"""One client's history of sends, acks and events, and the places where it breaks the delivery contract.
 
-Pure: frames and times (seconds) come in, violations come out; it must not know sockets, clocks or the service.
-The rules checked are those of a client of `/ws`: every accepted message has one `ack` and exactly one terminal event
-with its number, in order, and runs once; `seq` has no gaps; nothing of another user; no close but those of the
-protocol. A resumed connection goes on in the same session: what was accepted unseen is found out from what follows.
+Without I/O: frames and times (seconds) go in, violations come out. The rules are those of a client of `/ws`: every
+accepted message has one `ack` and exactly one terminal event with its number, in order, and runs once; `seq` has no
+gaps; no event belongs to another user; the socket is closed only with the codes of the protocol. A resumed connection
+continues the session: messages that were accepted without the client seeing it are inferred from what follows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 TERMINAL = frozenset({"agent_completed", "agent_stopped", "thread_history", "thread_switched", "error"})
-TOLD = 256
+OUTCOMES_KEPT = 256
 EXPECTED_CLOSES = frozenset({1001, 1008, 1009, 1012, 1013})
 
 Rule: TypeAlias = Literal[
@@ -37,7 +37,7 @@ Rule: TypeAlias = Literal[
 
 
 class Violation(Struct, frozen=True):
-    """One broken rule of one client, with what was seen."""
+    """A rule that one client saw broken, and how."""
 
     rule: Rule
     user_id: str
@@ -45,18 +45,18 @@ class Violation(Struct, frozen=True):
 
 
 class Finished(Struct, frozen=True):
-    """What became of a message: `type` is the terminal event's; `code` is set for `error`."""
+    """The end of a message: `type` is that of its last event, and `code` is set for `error`."""
 
     message_id: str
     type: str
     code: str | None
     latency_s: float
     number: int | None = None
-    """None: it was refused."""
+    """None: the message was refused."""
 
 
 class Frame(Struct, frozen=True):
-    """The parts of a server's event that the rules speak of; unknown fields and types are ignored, as by any client."""
+    """The parts of an event that the rules use; unknown fields and types are ignored, as by any client."""
 
     type: str
     seq: int
@@ -90,29 +90,29 @@ _ready = msgspec.json.Decoder(ReadyPayload)
 
 
 class ClientHistory:
-    """What one client did and saw, over one or several connections. Calls must come in the order of the wire."""
+    """The history of one client over one or more connections. Calls must be in the order of the wire."""
 
     def __init__(self, user_id: str) -> None:
         self.user_id = user_id
         self.violations: list[Violation] = []
         self.refusals: dict[str, int] = {}
-        """Messages that were not accepted, by error code."""
+        """Number of messages that were not accepted, by error code."""
         self.drops: dict[int, int] = {}
-        """Closes that this client did not ask for, by close code."""
+        """Number of closes that this client did not ask for, by close code."""
         self.resume_token = ""
         self.accepted = 0
         self.finished = 0
         self.unknown = 0
-        """Messages in flight when a socket died: nobody can say whether they were read."""
+        """Messages in flight when a socket died, so that it is unknown whether they were accepted."""
         self._unanswered: dict[str, list[float]] = {}
         self._uncertain: dict[str, int] = {}
-        """How often an id was sent without an answer on sockets that died."""
+        """How often an id was sent, without an answer, on sockets that died."""
         self._unseen = 0
-        """So many messages may have been accepted that way and have no number yet."""
+        """Most messages that may have been accepted that way without a number that was seen."""
         self._skipped: set[int] = set()
         """Numbers that such messages must have got."""
-        self._told: dict[str, str] = {}
-        """How the last messages ended on the wire, in the words of `outcomes`."""
+        self._outcomes: dict[str, str] = {}
+        """How the last messages ended, in the terms of `outcomes`."""
         self._open: dict[int, _OpenMessage] = {}
         self._controls: set[str] = set()
         self._seq = 0
@@ -120,34 +120,34 @@ class ClientHistory:
 
     @property
     def outstanding(self) -> int:
-        """Messages without a refusal or a terminal event so far."""
+        """Number of messages that have neither a refusal nor a terminal event yet."""
         return len(self._open) + sum(map(len, self._unanswered.values()))
 
     def accepted_and_open(self) -> list[str]:
-        """Ids of messages with an ack and no terminal event so far, in order."""
+        """Ids of messages that have an ack and no terminal event yet, in order."""
         return [message.message_id for message in self._open.values()]
 
     def unanswered(self) -> list[str]:
-        """Ids that were sent on sockets that died, and of which nothing was heard since."""
+        """Ids that were sent on sockets that died and have had no answer since."""
         return list(self._uncertain)
 
     def sent(self, message_id: str, at: float) -> None:
-        """The client wrote a message; an id sent again is answered again."""
+        """The client sent a message; an id that is sent twice must be answered twice."""
         self._unanswered.setdefault(message_id, []).append(at)
 
     def sent_control(self, message_id: str) -> None:
-        """The client wrote a `ping` or a `stop_agent`: no ack; at most a refusal with this id."""
+        """The client sent a `ping` or `stop_agent`, which gets no ack, but perhaps a refusal with this id."""
         self._controls.add(message_id)
 
     def received(self, data: bytes | str, at: float) -> Finished | None:
-        """A frame came; returns what it finished: an accepted message, or a refused one."""
+        """A frame arrived; returns the message that it ended, accepted or refused."""
         try:
             frame = _frames.decode(data)
         except (msgspec.DecodeError, UnicodeError) as error:
             self._wrong("unreadable", f"{data[:120]!r}: {error}")
             return None
         self._check_envelope(frame)
-        self.heard(frame)
+        self.on_frame(frame)
         if frame.type == "connection_ready":
             self._take_ready(frame)
         elif frame.type == "ack":
@@ -159,7 +159,7 @@ class ClientHistory:
         return None
 
     def closed(self, code: int, *, asked: bool) -> None:
-        """The socket is gone. `asked`: this client had closed it."""
+        """The socket was closed. `asked`: this client had closed it."""
         if not asked:
             self.drops[code] = self.drops.get(code, 0) + 1
             if code not in EXPECTED_CLOSES:
@@ -171,24 +171,24 @@ class ClientHistory:
         self._unanswered.clear()
         self._seq = 0
 
-    def heard(self, frame: Frame) -> None:
-        """A frame came that can be read; for those who wait for one."""
+    def on_frame(self, frame: Frame) -> None:
+        """Hook for subclasses: a readable frame arrived."""
 
-    def ended(self, message_id: str, terminal: str, payload: Raw) -> None:
-        """An accepted message ended with this event; `interrupted` and no payload when only an outcome says so.
+    def on_ended(self, message_id: str, terminal: str, payload: Raw) -> None:
+        """Hook for subclasses: an accepted message ended with this event.
 
-        For those who check more than the order of events.
+        After a resume `terminal` may come from the outcomes; then it can be `interrupted`, and the payload is empty.
         """
 
-    def begins_anew(self) -> None:
-        """What was is gone: the connection is a new session."""
+    def on_new_session(self) -> None:
+        """Hook for subclasses: the connection was not resumed and is a new session."""
 
     def end(self) -> list[Violation]:
-        """Nothing more will come: what is still open was lost. Returns all violations."""
+        """Nothing more will arrive: what is still open was lost. Returns all violations."""
         for message_id, times in self._unanswered.items():
-            self._wrong("one answer per message", f"{message_id}: {len(times)} sent and never acked or refused")
+            self._wrong("one answer per message", f"{message_id}: sent {len(times)} times without an ack or a refusal")
         for number, message in self._open.items():
-            self._wrong("exactly one terminal event", f"{message.message_id}: number {number} has none")
+            self._wrong("exactly one terminal event", f"{message.message_id}: number {number} has no terminal event")
         self._unanswered.clear()
         self._open.clear()
         return self.violations
@@ -200,10 +200,10 @@ class ClientHistory:
             self._wrong("connection_ready first", f"the first event is {frame.type}")
         self._seq = frame.seq
         if frame.user_id is not None and frame.user_id != self.user_id:
-            self._wrong("own user only", f"{frame.type} is of {frame.user_id!r}")
+            self._wrong("own user only", f"{frame.type} belongs to {frame.user_id!r}")
 
     def _take_ready(self, frame: Frame) -> None:
-        """A (new) connection: after a resume, outcomes settle what ended while no socket was there."""
+        """A connection is ready; after a resume, its outcomes say which messages ended while there was no socket."""
         try:
             ready = _ready.decode(frame.payload)
         except msgspec.DecodeError as error:
@@ -215,33 +215,33 @@ class ClientHistory:
             self._open.clear()
             self._uncertain.clear()
             self._skipped.clear()
-            self._told.clear()
+            self._outcomes.clear()
             self._unseen = 0
             self._last_number = 0
-            self.begins_anew()
+            self.on_new_session()
             return
         for message_id, terminal in ready.outcomes:
             self._settle(message_id, terminal)
 
     def _settle(self, message_id: str, terminal: str) -> None:
-        """An outcome told after a resume; those of messages that ended before are told again and mean nothing."""
+        """Apply an outcome sent after a resume; outcomes of messages that ended before are repeated and ignored."""
         for number in [each for each, message in self._open.items() if message.message_id == message_id]:
             del self._open[number]
             self.finished += 1
-            self._tell(message_id, terminal)
-            self.ended(message_id, terminal, Raw(b"{}"))
+            self._remember(message_id, terminal)
+            self.on_ended(message_id, terminal, Raw(b"{}"))
             return
-        if message_id in self._uncertain and self._told.get(message_id) != terminal:
+        if message_id in self._uncertain and self._outcomes.get(message_id) != terminal:
             self._take_uncertain(message_id)
             self.finished += 1
-            self._tell(message_id, terminal)
-            self.ended(message_id, terminal, Raw(b"{}"))
+            self._remember(message_id, terminal)
+            self.on_ended(message_id, terminal, Raw(b"{}"))
 
-    def _tell(self, message_id: str, terminal: str) -> None:
-        self._told.pop(message_id, None)
-        self._told[message_id] = terminal
-        if len(self._told) > TOLD:
-            del self._told[next(iter(self._told))]
+    def _remember(self, message_id: str, terminal: str) -> None:
+        self._outcomes.pop(message_id, None)
+        self._outcomes[message_id] = terminal
+        if len(self._outcomes) > OUTCOMES_KEPT:
+            del self._outcomes[next(iter(self._outcomes))]
 
     def _take_uncertain(self, message_id: str) -> None:
         self._uncertain[message_id] -= 1
@@ -258,7 +258,9 @@ class ClientHistory:
         self._check_number(number, message_id)
         times = self._unanswered.get(message_id)
         if times is None:
-            self._wrong("one answer per message", f"ack number {number} for {message_id}, which waits for none")
+            self._wrong(
+                "one answer per message", f"ack number {number} for {message_id}, which is not waiting for an ack"
+            )
             return
         self._open[number] = _OpenMessage(message_id, self._answered(message_id, times))
         self.accepted += 1
@@ -270,10 +272,13 @@ class ClientHistory:
             self._not_open(frame, number)
             return None
         if frame.message_id != message.message_id:
-            self._wrong("number belongs to its message", f"{number}: {frame.message_id}, not {message.message_id}")
+            self._wrong(
+                "number belongs to its message",
+                f"number {number} came with {frame.message_id} instead of {message.message_id}",
+            )
         first = min(self._open)
         if number != first and (frame.type != "agent_stopped" or message.began):
-            # A queued message that was stopped ends before its turn; everything else waits for it.
+            # Only a queued message that was stopped ends before its turn.
             self._wrong("one at a time, in order", f"{frame.type} of number {number} while {first} is open")
         if frame.type not in TERMINAL:
             if frame.type == "agent_started" and message.began:
@@ -283,12 +288,12 @@ class ClientHistory:
         del self._open[number]
         self.finished += 1
         code = self._code(frame) if frame.type == "error" else None
-        self._tell(message.message_id, "interrupted" if code == "interrupted" else frame.type)
-        self.ended(message.message_id, frame.type, frame.payload)
+        self._remember(message.message_id, "interrupted" if code == "interrupted" else frame.type)
+        self.on_ended(message.message_id, frame.type, frame.payload)
         return Finished(message.message_id, frame.type, code, at - message.sent_at, number)
 
     def _check_number(self, number: int, message_id: str) -> None:
-        """The next number; after a resume, messages that were accepted unseen may lie between."""
+        """Check that this is the next number; after a resume, messages accepted unseen may lie between."""
         before = self._last_number
         skipped = number - before - 1
         if not 0 <= skipped <= self._unseen:
@@ -299,7 +304,7 @@ class ClientHistory:
         self._last_number = number
 
     def _accepted_unseen(self, frame: Frame, number: int, at: float) -> _OpenMessage | None:
-        """A message that was accepted on a socket which died before its ack came."""
+        """The message of an event, if it was accepted on a socket that died before the ack arrived."""
         message_id = frame.message_id or ""
         if message_id not in self._uncertain:
             return None
@@ -327,17 +332,20 @@ class ClientHistory:
         times = self._unanswered.get(frame.message_id or "")
         if times is None:
             if frame.message_id is not None and frame.message_id not in self._controls:
-                self._wrong("one answer per message", f"refusal {code} of {frame.message_id}, which waits for none")
+                self._wrong(
+                    "one answer per message",
+                    f"refusal {code} of {frame.message_id}, which is not waiting for an answer",
+                )
             return None
         message_id = frame.message_id or ""
-        if code == "duplicate" and self._told.get(message_id) == "interrupted":
+        if code == "duplicate" and self._outcomes.get(message_id) == "interrupted":
             running = [message for message in self._open.values() if message.message_id == message_id]
             if not running and message_id not in self._uncertain:
-                self._wrong("a retry runs", f"{message_id} was interrupted, and sent again it is a duplicate")
+                self._wrong("a retry runs", f"{message_id} was interrupted, and its retry was refused as a duplicate")
         return Finished(message_id, "error", code, at - self._answered(message_id, times))
 
     def _answered(self, message_id: str, times: list[float]) -> float:
-        """Take the oldest unanswered sending of this id off the list; its time."""
+        """Take the oldest unanswered send of this id off the list; returns its time."""
         sent_at = times.pop(0)
         if not times:
             del self._unanswered[message_id]

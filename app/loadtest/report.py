@@ -1,7 +1,4 @@
-"""What a load test found: counts, latencies, broken rules, and whether the users' paths fit the percentage.
-
-Pure: it must not know sockets or the service.
-"""
+"""The result of a load test: counts, latencies, broken rules, and whether the users' paths fit the percentage."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ STANDARD_ERRORS = 3.0
 
 
 class CohortShare(Struct, frozen=True):
-    """How many of the test's users are on v3, against the percentage that was in force."""
+    """How many of the test's users are on v3, compared with the percentage that was in force."""
 
     on_v3: int
     users: int
@@ -29,7 +26,7 @@ class CohortShare(Struct, frozen=True):
 
     @property
     def tolerance(self) -> float:
-        """Three standard errors of a share of `users` draws, in percentage points."""
+        """Three standard errors of a share among this many users, in percentage points."""
         share = self.expected / 100
         return 100 * STANDARD_ERRORS * math.sqrt(share * (1 - share) / self.users) if self.users else math.inf
 
@@ -39,7 +36,7 @@ class CohortShare(Struct, frozen=True):
 
     def words(self) -> str:
         if not self.users:
-            return "v3 share: no open session of these users was seen"
+            return "v3 share: none of these users had an open session"
         return (
             f"v3 share {100 * self.on_v3 / self.users:.1f} % of {self.users} users (expected {self.expected:g} %, "
             f"{'within' if self.fits else 'NOT within'} 3 standard errors)"
@@ -47,12 +44,12 @@ class CohortShare(Struct, frozen=True):
 
 
 class LoadReport(Struct, frozen=True, kw_only=True):
-    """The result; durations in the unit of their name."""
+    """The result of a load test."""
 
     clients: int
     connected: int
     failures: dict[str, int]
-    """Clients that could not connect, by reason."""
+    """Number of clients that could not connect, by reason."""
     seconds: float
     sent: int
     accepted: int
@@ -62,22 +59,22 @@ class LoadReport(Struct, frozen=True, kw_only=True):
     p50_ms: float | None
     p99_ms: float | None
     drops: dict[int, int]
-    """Closes that no client had asked for, by close code."""
+    """Number of closes that no client had asked for, by close code."""
     refusals: dict[str, int]
     errors: dict[str, int]
-    """Accepted messages that ended with `error`, by code."""
+    """Number of accepted messages that ended with `error`, by code."""
     broken_rules: dict[str, int]
     violations: list[Violation]
     share: CohortShare | None = None
 
     @property
     def passed(self) -> bool:
-        """Everybody connected, nobody was dropped, every message had its end, and the shares fit."""
+        """Whether every client connected, none was dropped, no rule was broken, and the share fits."""
         shares_fit = self.share is None or self.share.fits
         return self.connected == self.clients and not self.drops and not self.broken_rules and shares_fit
 
     def words(self) -> str:
-        """The report for a terminal."""
+        """The report as text for a terminal."""
         lines = [
             f"clients     {self.connected} of {self.clients} connected{_counts(self.failures)}",
             f"messages    {self.sent} sent, {self.accepted} accepted, {self.finished} finished, "
@@ -105,7 +102,7 @@ def summarize(
     seconds: float,
     share: CohortShare | None = None,
 ) -> LoadReport:
-    """Close all histories and add them up."""
+    """End all histories and add them up."""
     violations = [violation for history in histories for violation in history.end()]
     ordered = sorted(latencies_s)
     finished = sum(history.finished for history in histories)
@@ -131,7 +128,7 @@ def summarize(
 
 
 def quantile_ms(ordered_s: Sequence[float], share: float) -> float | None:
-    """The smallest of the sorted values with at least `share` of them at or below it, in milliseconds."""
+    """The smallest of the sorted values that at least `share` of them do not exceed, in milliseconds."""
     if not ordered_s:
         return None
     return ordered_s[max(0, math.ceil(share * len(ordered_s)) - 1)] * 1000

@@ -1,7 +1,4 @@
-"""A load test from start to end: opens the clients, lets them send, closes them and adds up what they saw.
-
-It must not know what is printed; progress is told to whoever asks.
-"""
+"""Runs a load test: opens the clients, lets them send, closes them, and adds up their histories."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ AskShare = Callable[[LoadOptions], Awaitable[CohortShare | None]]
 
 
 class Progress(Struct, frozen=True):
-    """Where a running test is; `p99_ms` is of the last messages."""
+    """The state of a running test; `p99_ms` is that of the last messages."""
 
     elapsed_s: float
     open_sockets: int
@@ -45,7 +42,7 @@ class Progress(Struct, frozen=True):
 
 
 class LoadTest:
-    """One run. Make it, then `await run()` once."""
+    """One load test; `await run()` once."""
 
     def __init__(self, options: LoadOptions, on_progress: Callable[[Progress], None] | None = None) -> None:
         self._options = options
@@ -56,9 +53,9 @@ class LoadTest:
         self._began = 0.0
 
     async def run(self, ask_share: AskShare | None = None) -> LoadReport:
-        """Run it. `ask_share` is asked while all sockets are still open.
+        """Run the test. `ask_share` is called while all sockets are still open.
 
-        Raises `LoadTestError` when it cannot be run as asked.
+        Raises `LoadTestError` if it cannot be run as asked.
         """
         prepare(self._options)
         self._began = time.monotonic()
@@ -92,7 +89,7 @@ class LoadTest:
         await asyncio.gather(*(open_one(client) for client in self._clients))
 
     async def _send(self, end: float) -> None:
-        """Clients begin spread over one period, so that the load is even."""
+        """Let the clients send; their starts are spread over one period, so that the load is even."""
         spread = min(1 / self._options.rate, self._options.seconds / 2) if self._options.rate else 0.0
         await asyncio.gather(*(client.send_until(end, random.uniform(0, spread)) for client in self._clients))
 

@@ -1,7 +1,4 @@
-"""Asks the service which of the test's users are on v3: on the wire nothing tells.
-
-It must not judge; `report.Share` does.
-"""
+"""Asks the service which of the test's users are on v3, because nothing on the wire says so."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from rollout.views import RolloutView, SessionView
 
 
 def share_of(options: LoadOptions, view: RolloutView, sessions: list[SessionView]) -> CohortShare:
-    """The share of this test's users on v3. Users whom a person pinned are left out: no percentage speaks of them."""
+    """The share of this test's users on v3, without pinned users, to whom the percentage does not apply."""
     paths = {
         each.user_id: each.path
         for each in sessions
@@ -23,14 +20,14 @@ def share_of(options: LoadOptions, view: RolloutView, sessions: list[SessionView
 
 
 def expected_percentage(view: RolloutView) -> float:
-    """What the hash should give: 0 under a lock, all or nothing when the environment forces a path."""
+    """The percentage to expect: 0 under a lock, all or nothing if the environment forces a path."""
     if view.lock is not None or view.forced is False:
         return 0.0
     return 100.0 if view.forced else float(view.percentage)
 
 
 async def ask_share(url: str, token: str, options: LoadOptions) -> CohortShare | None:
-    """Ask the API at `url`; None when it does not say (no such role, not reachable)."""
+    """Ask the API at `url`; None: it refuses or does not answer."""
     import httpx
 
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}

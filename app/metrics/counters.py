@@ -1,9 +1,9 @@
-"""What happened, counted in plain integers: one list of slots that the hot path adds to and others read later.
+"""The counters of a cell: plain integers in one list, which the hot path increments and others read later.
 
-No label is made at message time, slots are known before; it must not know of Prometheus, HTTP or sockets.
+Every combination of labels has its slot from the start, so nothing is looked up or formatted per message.
 
-Latency goes into log-linear buckets: 32 per doubling from 2**-15 s (31 µs) to 2**9 s, so one is 1.6 to 3.1 % wide and
-a quantile read from its middle is off by at most 1.6 %. What is faster or slower falls into the first or last bucket.
+Latencies go into log-linear buckets: 32 per doubling from 2**-15 s (31 µs) to 2**9 s. A bucket is 1.6 to 3.1 % wide, so
+a quantile read from its middle is off by at most 1.6 %. Faster or slower ones go into the first or last bucket.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ HandoverOutcome = Literal["moved", "interrupted", "identity"]
 TRANSPORTS: tuple[Transport, ...] = ("websocket", "http")
 OUTCOMES: tuple[Outcome, ...] = ("ok", "error", "interrupted", "rejected")
 FINISHED: frozenset[str] = frozenset({"ok", "error"})
-"""The outcomes that have a duration and count for the error rate."""
+"""Outcomes that have a duration and count for the error rate."""
 HANDOVER_OUTCOMES: tuple[HandoverOutcome, ...] = ("moved", "interrupted", "identity")
 """`moved`; `interrupted`: a running message was cancelled for it; `identity`: the new path could not restore the
 document, and the session goes on from its identity."""
 DIRECTIONS: tuple[tuple[PathName, PathName], ...] = (("v2", "v3"), ("v3", "v2"), ("v2", "v2"), ("v3", "v3"))
-"""From the same path to itself: to a new build, or to the restarted worker."""
+"""From a path to itself: to a new build, or to the restarted worker."""
 
 WINDOW_S = 900
-"""Length of the ring of seconds."""
+"""Seconds that the ring keeps."""
 RATE_S = 10
-"""Messages per second are the mean of so many whole seconds."""
+"""Whole seconds over which messages per second are averaged."""
 
 _SUB = 32
 _LOWEST = -15
@@ -50,7 +50,7 @@ _SHIFT = (_LOWEST + 1) * _SUB + _SUB
 
 
 def bucket_of(seconds: float) -> int:
-    """The latency bucket of a duration; negative ones count as zero."""
+    """The latency bucket of a duration; a negative duration counts as zero."""
     mantissa, exponent = frexp(seconds)
     index = exponent * _SUB + int(mantissa * 64) - _SHIFT
     if index < 0 or seconds <= 0:
@@ -81,7 +81,7 @@ HISTOGRAM: dict[str, int] = {"v2": _NEXT + 4, "v3": _NEXT + 4 + BUCKETS}
 HANDOVER_HISTOGRAM = _NEXT + 4 + 2 * BUCKETS
 SLOTS = HANDOVER_HISTOGRAM + BUCKETS
 
-# For the hot path: nested so that no tuple is built per message.
+# For the hot path: nested, so that no tuple is built per message.
 _MESSAGE: dict[str, dict[str, dict[str, int]]] = {
     path: {transport: {outcome: MESSAGES[path, transport, outcome] for outcome in OUTCOMES} for transport in TRANSPORTS}
     for path in PATHS
@@ -89,7 +89,7 @@ _MESSAGE: dict[str, dict[str, dict[str, int]]] = {
 
 
 class Tally(Struct, frozen=True, array_like=True):
-    """One path's counts over a stretch of time; `histogram` by latency bucket, empty ones left out."""
+    """One path's counts over a period; `histogram` by latency bucket, without empty ones."""
 
     seconds: float
     ok: int
@@ -102,14 +102,14 @@ class Tally(Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class CountersMark:
-    """All slots at one moment (seconds of the ledger's clock): the beginning of a window."""
+    """All slots at one moment, in seconds of the caller's monotonic clock: the beginning of a period."""
 
     at: float
     slots: array[int]
 
 
 class Counters:
-    """The counters of one cell. `tick` once a second keeps the ring; everything else may be called at any time."""
+    """The counters of one cell. Call `tick` once a second; everything else may be called at any time."""
 
     __slots__ = ("_before", "_ring", "_tail", "errors", "slots")
 
@@ -117,17 +117,17 @@ class Counters:
         self.slots: list[int] = [0] * SLOTS
         self.errors = ErrorGroups()
         self._before = array("q", self.slots)
-        # The slots as they stood WINDOW_S ago: a second that leaves the ring is added here.
+        # The slots as they were WINDOW_S ago: a second that leaves the ring is added here.
         self._tail = CountersMark(now, array("q", self.slots))
         self._ring: deque[tuple[float, array[int]]] = deque()
 
     # -- the hot path ---------------------------------------------------------------------------------------------
 
     def message(self, path: PathName, transport: Transport, outcome: Outcome, seconds: float = 0.0) -> None:
-        """One message ended; `seconds` from acceptance to its terminal event counts for `ok` and `error` only."""
+        """One message ended, `seconds` after it was accepted; they count for `ok` and `error` only."""
         slots = self.slots
         slots[_MESSAGE[path][transport][outcome]] += 1
-        if outcome == "ok" or outcome == "error":  # noqa: PLR1714 - half the price of a set or tuple here
+        if outcome == "ok" or outcome == "error":  # noqa: PLR1714 - half the cost of a set or tuple
             mantissa, exponent = frexp(seconds)
             index = exponent * 32 + int(mantissa * 64) - _SHIFT
             if index < 0 or seconds <= 0:
@@ -138,7 +138,7 @@ class Counters:
             slots[MICROSECONDS[path]] += int(seconds * 1e6)
 
     def admission(self, path: PathName, reason: str) -> None:
-        """A session was bound, or an HTTP message dispatched, to `path`, for a reason of `rollout.assign`."""
+        """A session was bound to `path`, or an HTTP message dispatched to it, for a reason of `rollout.assign`."""
         self.slots[ADMISSIONS[path, reason]] += 1
 
     def handover(self, source: PathName, target: PathName, outcome: HandoverOutcome, seconds: float) -> None:
@@ -149,17 +149,17 @@ class Counters:
         slots[HANDOVER_MICROSECONDS] += int(seconds * 1e6)
 
     def stale_event(self) -> None:
-        """An event of a fenced epoch arrived and was thrown away."""
+        """An event of a fenced epoch arrived and was discarded."""
         self.slots[STALE] += 1
 
     def error(self, path: PathName, code: str, fingerprint: str, reference: str, user_id: str, *, now: float) -> None:
-        """What the error groups keep of a message that ended with `error`; `now` in Unix seconds."""
+        """A message ended with `error`: count it in its error group. `now` in Unix seconds."""
         self.errors.add(path, code, fingerprint, reference, user_id, now=now)
 
     # -- once a second --------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Close a second: what changed since the last call enters the ring, what is older than the window leaves."""
+        """Close a second: add what changed since the last call to the ring, and drop what is older than the ring."""
         current = array("q", self.slots)
         before = self._before
         changed = array("q")
@@ -179,7 +179,7 @@ class Counters:
     # -- reading --------------------------------------------------------------------------------------------------
 
     def mark(self, now: float) -> CountersMark:
-        """The beginning of a new window, for `tally`."""
+        """The beginning of a period, for `tally`."""
         return CountersMark(now, array("q", self.slots))
 
     def tally(self, path: PathName, now: float, since: CountersMark | None = None) -> Tally:
@@ -224,7 +224,7 @@ def _changed(current: array[int], before: array[int]) -> Iterator[int]:
 
 
 def quantile_ms(histogram: list[int], share: float) -> float | None:
-    """The quantile of a latency histogram: the middle of its bucket in milliseconds; None when it is empty."""
+    """A quantile of a latency histogram: the middle of its bucket, in milliseconds; None: the histogram is empty."""
     total = sum(histogram)
     if total == 0:
         return None

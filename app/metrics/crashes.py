@@ -1,7 +1,4 @@
-"""The guardrail `crashes`: two deaths of v3's workers in ten minutes, in whichever cells, fail it, and so roll back.
-
-Counts deaths; it must not know why a worker died, nor what the verdict leads to.
-"""
+"""The guardrail `crashes`: two deaths of v3's workers within ten minutes, counted over all cells, roll back."""
 
 from __future__ import annotations
 
@@ -24,15 +21,15 @@ class Crashes:
         self._deaths: deque[float] = deque(maxlen=LIMIT)
 
     def died(self) -> None:
-        """The serving worker of v3 is gone, and nobody asked for it."""
+        """The serving worker of v3 ended without being told to."""
         self._deaths.append(self._clock())
 
     def forget(self) -> None:
-        """Another build is another matter."""
+        """Start again from no deaths, because another build serves."""
         self._deaths.clear()
 
     def new_epoch(self, percentage: int) -> None:
-        """After a rollback it is a new start; a ramp is none."""
+        """Start again from no deaths after a rollback; a ramp changes nothing."""
         if percentage == 0:
             self.forget()
 
@@ -42,7 +39,7 @@ class Crashes:
 
 
 def verdict_of(deaths: int) -> VerdictView:
-    """What so many deaths in the window mean."""
+    """The verdict for this many deaths within the window."""
     failed = deaths >= LIMIT
     return VerdictView(
         guardrail=GUARDRAIL,
@@ -50,5 +47,5 @@ def verdict_of(deaths: int) -> VerdictView:
         words="v3 keeps dying" if failed else "no harm found",
         evidence=float(deaths),
         limit=float(LIMIT),
-        detail=f"{deaths} deaths of v3's workers in 10 min, {LIMIT} roll back",
+        detail=f"{deaths} {'death' if deaths == 1 else 'deaths'} of v3's workers in 10 min; {LIMIT} roll back",
     )

@@ -1,6 +1,6 @@
-"""Errors by what they have in common, bounded in number and in memory: which occur, how often, for how many users.
+"""Errors in groups: which errors occur, how often, for how many users; bounded in number and memory.
 
-It keeps codes, fingerprints and references, never a message's text; it must not know where errors come from.
+It keeps codes, fingerprints and references, never the text of a message.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from rollout.names import CANARY, STABLE, PathName
 from rollout.views import ErrorGroup
 
 GROUPS = 200
-"""More kinds of errors than this: the one not seen for longest is forgotten."""
+"""Most groups that are kept; beyond that, the one not seen for longest is dropped."""
 USERS = 1000
-"""Distinct users counted per group; more are not told apart."""
+"""Most distinct users that are counted per group."""
 
 
 class GroupCount(Struct, frozen=True, array_like=True):
@@ -48,7 +48,7 @@ class ErrorGroups:
     __slots__ = ("_groups",)
 
     def __init__(self) -> None:
-        # In the order of their last error, oldest first: a group that is hit moves to the end.
+        # In the order of their last error, oldest first: a group with a new error moves to the end.
         self._groups: dict[tuple[PathName, str, str], _Group] = {}
 
     def add(self, path: PathName, code: str, fingerprint: str, reference: str, user_id: str, *, now: float) -> None:
@@ -65,7 +65,7 @@ class ErrorGroups:
         self._groups[key] = group
 
     def counts(self) -> list[GroupCount]:
-        """All groups, to be added to those of other cells."""
+        """All groups, in a form that can be merged with those of other cells."""
         return [
             GroupCount(
                 path,
@@ -82,7 +82,7 @@ class ErrorGroups:
 
 
 def merge(of_cells: Iterable[Sequence[GroupCount]]) -> list[ErrorGroup]:
-    """The groups of all cells, those only on v3 first: what no cell has seen on v2."""
+    """The groups of all cells, first those only on v3, which no cell has seen on v2."""
     groups: dict[tuple[PathName, str, str], list[GroupCount]] = {}
     for count in (count for cell in of_cells for count in cell):
         groups.setdefault((count.path, count.code, count.fingerprint), []).append(count)
@@ -92,7 +92,7 @@ def merge(of_cells: Iterable[Sequence[GroupCount]]) -> list[ErrorGroup]:
 
 
 def users_harmed(of_cells: Iterable[Sequence[GroupCount]]) -> int:
-    """Distinct users with an error on v3, as far as the groups tell them apart."""
+    """Distinct users with an error on v3; a lower bound, because a group counts at most `USERS`."""
     return count_users(count.users for cell in of_cells for count in cell if count.path == CANARY)
 
 

@@ -1,7 +1,4 @@
-"""What leaves the service for machines: the metrics, made from the ledger when somebody scrapes, and the log.
-
-Labels come from closed sets and no id is among them; it must not know how anything it shows came about.
-"""
+"""The metrics for Prometheus, made from the counters at each scrape. Labels come from closed sets, never from ids."""
 
 from __future__ import annotations
 
@@ -25,8 +22,8 @@ from app.pool.state import PathState
 from rollout.names import PHASES, PathName, Phase
 
 _EDGE = slots.BUCKETS // 48
-# Every half doubling is a `le`: an edge of the fine buckets, so that the counts are exact, and 48 of them, not 768.
-# A duration exactly on an edge counts above it, where Prometheus would have it below; a clock never notices.
+# Every half doubling is a `le`: 48 of them instead of 768, each an edge of the fine buckets, so that counts are exact.
+# A duration exactly on an edge counts above it, where Prometheus would count it below; with a clock that makes no odds.
 LATENCY_EDGES: tuple[str, ...] = tuple(
     repr(slots.bucket_start_s(index)) for index in range(_EDGE, slots.BUCKETS, _EDGE)
 )
@@ -34,11 +31,11 @@ LATENCY_EDGES: tuple[str, ...] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class ScrapedCell:
-    """What one cell of this host has to show."""
+    """The figures of one cell of this host."""
 
     name: str
     slots: Sequence[int]
-    """As `app.metrics.counters` lays them out."""
+    """In the layout of `app.metrics.counters`."""
     paths: Mapping[PathName, PathState]
     percentage: int
     phase: Phase
@@ -59,24 +56,26 @@ class CountersCollector(Collector):
         yield from _rollout_gauges(cells)
 
     def describe(self) -> Iterator[Metric]:
-        """None ahead of time: registering must not read the cells."""
+        """No metrics ahead of time, because registering must not read the cells."""
         return iter(())
 
 
 def _counters(cells: Iterable[ScrapedCell]) -> Iterator[Metric]:
     messages = CounterMetricFamily(
-        "crossfade_messages", "Messages by how they ended.", labels=["cell", "path", "transport", "outcome"]
+        "crossfade_messages", "Messages by outcome.", labels=["cell", "path", "transport", "outcome"]
     )
     admissions = CounterMetricFamily(
-        "crossfade_admissions", "Sessions bound to a path, and why.", labels=["cell", "path", "reason"]
+        "crossfade_admissions",
+        "Sessions and HTTP messages bound to a path, by reason.",
+        labels=["cell", "path", "reason"],
     )
     handovers = CounterMetricFamily(
-        "crossfade_handovers", "Live sessions handed over.", labels=["cell", "source", "target", "outcome"]
+        "crossfade_handovers",
+        "Live sessions handed over to a path or build.",
+        labels=["cell", "source", "target", "outcome"],
     )
-    stale = CounterMetricFamily("crossfade_stale_events", "Events of a fenced epoch, thrown away.", labels=["cell"])
-    restarts = CounterMetricFamily(
-        "crossfade_path_restarts", "Times a path's worker was started again.", labels=["cell", "path"]
-    )
+    stale = CounterMetricFamily("crossfade_stale_events", "Late events of a fenced epoch, discarded.", labels=["cell"])
+    restarts = CounterMetricFamily("crossfade_path_restarts", "Restarts of a path's worker.", labels=["cell", "path"])
     for cell in cells:
         for metric, layout in (
             (messages, slots.MESSAGES),
@@ -94,11 +93,13 @@ def _counters(cells: Iterable[ScrapedCell]) -> Iterator[Metric]:
 def _histograms(cells: Iterable[ScrapedCell]) -> Iterator[Metric]:
     messages = HistogramMetricFamily(
         "crossfade_message_seconds",
-        "From acceptance to the terminal event; ok and error only.",
+        "Seconds from acceptance to the terminal event; ok and error only.",
         labels=["cell", "path"],
     )
     handovers = HistogramMetricFamily(
-        "crossfade_handover_seconds", "From the decision to the new path.", labels=["cell"]
+        "crossfade_handover_seconds",
+        "Seconds from the decision until the session is bound to the new path.",
+        labels=["cell"],
     )
     for cell in cells:
         for path, start in slots.HISTOGRAM.items():
@@ -117,16 +118,18 @@ def _add_histogram(
 
 def _path_gauges(cells: Iterable[ScrapedCell]) -> Iterator[Metric]:
     labels = ["cell", "path"]
-    sessions = GaugeMetricFamily("crossfade_sessions", "Live sessions.", labels=labels)
-    memory = GaugeMetricFamily("crossfade_path_memory_bytes", "PSS of the path's worker.", labels=labels)
+    sessions = GaugeMetricFamily("crossfade_sessions", "Open sessions.", labels=labels)
+    memory = GaugeMetricFamily("crossfade_path_memory_bytes", "Memory (PSS) of the path's worker.", labels=labels)
     per_session = GaugeMetricFamily(
-        "crossfade_session_memory_bytes", "Anonymous PSS above the warm baseline, per session.", labels=labels
+        "crossfade_session_memory_bytes",
+        "Anonymous PSS of the worker above its baseline after the start, per session.",
+        labels=labels,
     )
-    build = InfoMetricFamily("crossfade_build", "What runs on a path.", labels=["cell", "path"])
+    build = InfoMetricFamily("crossfade_build", "The build that runs on a path.", labels=["cell", "path"])
     for cell in cells:
         for path, state in cell.paths.items():
             sessions.add_metric([cell.name, path], state.sessions)
-            # What is not known is absent: a zero would be a figure.
+            # What is not known is left out: a zero would look like a measurement.
             if state.memory_bytes is not None:
                 memory.add_metric([cell.name, path], state.memory_bytes)
             if state.session_memory_bytes is not None:
@@ -138,10 +141,14 @@ def _path_gauges(cells: Iterable[ScrapedCell]) -> Iterator[Metric]:
 
 def _rollout_gauges(cells: Iterable[ScrapedCell]) -> Iterator[Metric]:
     percentage = GaugeMetricFamily(
-        "crossfade_rollout_percentage", "Percentage of users on v3 by the record.", labels=["cell"]
+        "crossfade_rollout_percentage", "Percentage of users on v3 in the record.", labels=["cell"]
     )
-    phase = GaugeMetricFamily("crossfade_rollout_phase", "1 for the phase it is in.", labels=["cell", "phase"])
-    age = GaugeMetricFamily("crossfade_flag_age_seconds", "Since the flag was last read.", labels=["cell"])
+    phase = GaugeMetricFamily(
+        "crossfade_rollout_phase", "1 for the rollout's phase, 0 for the others.", labels=["cell", "phase"]
+    )
+    age = GaugeMetricFamily(
+        "crossfade_flag_age_seconds", "Seconds since the flag was last known to be up to date.", labels=["cell"]
+    )
     for cell in cells:
         percentage.add_metric([cell.name], cell.percentage)
         for name in PHASES:

@@ -1,9 +1,7 @@
-"""What happened over time, for the charts: both paths by the second, by ten seconds and by the minute, in fixed memory.
+"""Time series for the charts: both paths by the second, by ten seconds and by the minute, in fixed memory.
 
-It keeps figures that others hand over once a second; must not know of a store, of sessions or of a rollout.
-
-A slot without a finished message has no error rate and no latency, and a slot in which nobody was looking (the service
-was down) has nothing at all: both are gaps, never zeros.
+Figures are given to it once a second. A slot without a finished message has no error rate and no latency, and a slot in
+which the service was down has nothing at all: both are gaps, never zeros.
 """
 
 from __future__ import annotations
@@ -21,8 +19,8 @@ from rollout.names import PATHS, PathName
 from rollout.views import PathSeries, SeriesView, Span
 
 TIERS: tuple[tuple[int, int], ...] = ((1, 3600), (10, 24 * 3600), (60, 30 * 24 * 3600))
-"""Seconds of a slot, and how many seconds back it is kept."""
-# What a span is drawn from: seconds of the tier's slots, and how many of them make one point.
+"""Seconds of a slot, and seconds for which it is kept."""
+# For each span: its length, the seconds of a slot in the tier it is drawn from, and how many slots make one point.
 _SPANS: Mapping[Span, tuple[int, int, int]] = {
     "15m": (900, 1, 5),
     "1h": (3600, 10, 1),
@@ -33,7 +31,7 @@ SPAN_S: Mapping[Span, int] = {span: seconds for span, (seconds, _, _) in _SPANS.
 
 
 class Gauges(NamedTuple):
-    """What one path looks like at one moment; None: not known."""
+    """One path's gauges at one moment; None: not known."""
 
     sessions: int
     session_memory_bytes: float | None
@@ -54,14 +52,14 @@ class Point(Struct, frozen=True, array_like=True):
 
 
 class Slot(Struct, frozen=True, array_like=True):
-    """Both paths from `number * step_s` (Unix seconds) on."""
+    """Both paths in the slot that begins at `number * step_s` (Unix seconds)."""
 
     number: int
     points: dict[PathName, Point]
 
 
 class SavedSlots(Struct, frozen=True, array_like=True):
-    """Slots of one tier that were finished since the last time, for the store."""
+    """Slots of one tier that were closed since the last save."""
 
     step_s: int
     slots: list[Slot]
@@ -74,7 +72,7 @@ _MESSAGES, _ERRORS, _P50, _P99, _SESSIONS, _PER_SESSION, _MEMORY = range(_COLUMN
 
 
 class _Ring:
-    """The last slots of one tier in flat arrays; a place knows which slot it holds."""
+    """The last slots of one tier in flat arrays, each place with the number of its slot."""
 
     def __init__(self, step_s: int, keep_s: int) -> None:
         self.step_s = step_s
@@ -85,7 +83,7 @@ class _Ring:
     def put(self, slot: Slot) -> None:
         place = slot.number % self.size
         if slot.number < self._numbers[place]:
-            return  # older than what is kept
+            return  # older than the slot that is there
         self._numbers[place] = slot.number
         for path in PATHS:
             point = slot.points.get(path)
@@ -96,7 +94,7 @@ class _Ring:
         return self._numbers[number % self.size] == number
 
     def get(self, path: PathName, number: int) -> Sequence[float] | None:
-        """One row, None for a gap."""
+        """One row; None: a gap."""
         if not self.has(number):
             return None
         place = number % self.size
@@ -105,16 +103,16 @@ class _Ring:
 
 @dataclass(slots=True)
 class _OpenSlot:
-    """A slot that is being filled."""
+    """The slot that is being filled."""
 
     number: int
     counts: dict[PathName, list[int]]
-    """Finished messages and errors."""
+    """Finished messages, and errors among them."""
     histograms: dict[PathName, dict[int, int]]
 
 
 class Series:
-    """The time series of one cell. `sample` once a second; reading and `finished` at any time."""
+    """The time series of one cell. Call `sample` once a second; everything else may be called at any time."""
 
     def __init__(self, slots: Sequence[int]) -> None:
         self._rings = {step_s: _Ring(step_s, keep_s) for step_s, keep_s in TIERS}
@@ -124,7 +122,7 @@ class Series:
         self._unsaved: dict[int, list[Slot]] = {step_s: [] for step_s, _ in TIERS}
 
     def sample(self, now: float, slots: Sequence[int], gauges: Mapping[PathName, Gauges]) -> None:
-        """One look at the ledger's slots; what happened since the last one belongs to the second of `now` (Unix)."""
+        """Take in the counters' slots; what changed since the last call belongs to the second of `now` (Unix)."""
         current = array("q", slots)
         for step_s in self._rings:
             self._turn(step_s, int(now // step_s))
@@ -135,7 +133,7 @@ class Series:
             self._before = current
 
     def _turn(self, step_s: int, number: int) -> None:
-        """Close the slot of a tier when its time is over, and begin the one of now."""
+        """Close the open slot of a tier when its time is over, and begin the current one."""
         opened = self._open.get(step_s)
         if opened is not None and opened.number >= number:
             return
@@ -174,13 +172,13 @@ class Series:
     # -- the store ------------------------------------------------------------------------------------------------
 
     def finished(self) -> list[SavedSlots]:
-        """Slots that were closed since the last call, by tier; whoever calls has to keep them if saving fails."""
-        found = [SavedSlots(step_s, slots) for step_s, slots in self._unsaved.items() if slots]
+        """Slots that were closed since the last call, by tier; the caller keeps them if saving fails."""
+        closed = [SavedSlots(step_s, slots) for step_s, slots in self._unsaved.items() if slots]
         self._unsaved = {step_s: [] for step_s, _ in TIERS}
-        return found
+        return closed
 
     def restore(self, saved: Iterable[SavedSlots]) -> None:
-        """Take up what an earlier process saw; what this one has seen meanwhile stays."""
+        """Fill in what an earlier process saved; slots that this process has already stay."""
         for chunk in saved:
             if (ring := self._rings.get(chunk.step_s)) is None:
                 continue
@@ -191,10 +189,10 @@ class Series:
     # -- reading --------------------------------------------------------------------------------------------------
 
     def view(self, span: Span, until: float) -> SeriesView:
-        """The points of a span that ends at `until` (Unix seconds), the oldest first; marks are left empty.
+        """The points of a span that ends at `until` (Unix seconds), the oldest first; the marks are empty.
 
-        A point of several slots adds messages and errors, shows the highest p99, the p50 weighted by messages and the
-        last of everything else.
+        A point of several slots has the sum of messages and errors, the highest p99, the p50 weighted by messages and
+        the last value of everything else.
         """
         length_s, step_s, group = _SPANS[span]
         point_s = step_s * group
@@ -236,7 +234,7 @@ class Series:
 
 
 def _together(rows: Sequence[Sequence[float]]) -> list[float] | None:
-    """Several rows of one path as one; None when there is none."""
+    """Several rows of one path as one; None: there are no rows."""
     if len(rows) <= 1:
         return list(rows[0]) if rows else None
     row = list(rows[-1])

@@ -1,4 +1,4 @@
-"""Users as 32-bit marks, by which cells tell a user that both of them serve from two users."""
+"""Users as 32-bit hashes, so that cells can count their users together and count one that both serve only once."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from collections.abc import Iterable
 import mmh3
 
 Marks = bytes
-"""Users as 32-bit hashes. Of 10,000 users two share one with a chance of 1 in 86, and then count as one."""
+"""Packed 32-bit hashes of users. Among 10,000 users, two share a hash with a chance of 1 in 86, and count as one."""
 
 
 def mark_of(user_id: str) -> int:
-    """One user's mark."""
+    """The hash of one user."""
     return mmh3.hash(user_id)
 
 
 def pack(users: Iterable[str]) -> Marks:
-    """These users' marks."""
+    """The packed hashes of these users."""
     return array("i", map(mmh3.hash, users)).tobytes()
 
 
 def pack_marks(marks: Iterable[int]) -> Marks:
-    """Users whose marks are known already."""
+    """Hashes, packed."""
     return array("i", marks).tobytes()
 
 
 def unpack(marks: Marks) -> frozenset[int]:
-    """What `pack` packed, each user once."""
+    """The hashes in `marks`, each once."""
     return frozenset(array("i", marks))
 
 
 def count_users(marks: Iterable[Marks]) -> int:
-    """How many users these are together."""
+    """The number of distinct users in all of these."""
     return len(frozenset[int]().union(*map(unpack, marks)))

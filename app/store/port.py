@@ -122,9 +122,9 @@ class Store(Protocol):
         ...
 
     async def rewrite_record(self, record: StoredRecord) -> None:
-        """Replace the text of the record that has this revision, where nothing was decided: nobody is told, no entry.
+        """Replace the text of the record of this revision, without a notification or an audit entry.
 
-        Raises `RevisionTaken` when the stored revision is another one, or there is none.
+        For changes that nobody decided. Raises `RevisionTaken` if the stored revision is another one or there is none.
         """
         ...
 

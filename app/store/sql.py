@@ -155,8 +155,8 @@ class SqlStore(FleetStore):
 
     async def delete_resumes(self, now: float) -> int:
         async with self._begin(self._sessions) as connection:
-            gone = await connection.execute(delete(tables.resumes).where(tables.resumes.c.expires_at <= now))
-            return gone.rowcount
+            deleted = await connection.execute(delete(tables.resumes).where(tables.resumes.c.expires_at <= now))
+            return deleted.rowcount
 
     # -- time series ----------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
-"""People's own supervisors: makes what their factory returned answer like the built-in agents.
+"""Adapter for custom supervisors: makes what a factory returned answer like the built-in agents.
 
-Everything is found by its shape, so their package needs nothing of ours. It must not know how the factory was imported.
+It goes by shape (duck typing), so a custom package needs to import nothing of Crossfade.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _EVENT_TYPES = frozenset(get_args(EventType))
 
 @dataclass(frozen=True, slots=True)
 class SupervisorMessage:
-    """What people's own supervisor is given of one message; `agent` is the name that the client asked for, if any."""
+    """One message as a custom supervisor gets it; `agent` is the name that the client asked for, if any."""
 
     content: str
     kind: Literal["message", "agent"]
@@ -34,36 +34,36 @@ class SupervisorMessage:
 
 
 class FactoryAnswerer:
-    """Answers with what a factory made for this session; implements `core.Answerer`.
+    """Implements `core.Answerer` with what a factory made for this session.
 
-    That is an async generator function, or an object with `run` (or `__call__`) of that shape and, if it likes,
-    `export_state() -> dict`, `restore_state(dict[, document])`, `close()` and `rerun_safe`. What it yields:
-    an event (`AgentEvent`, anything with `type` and `payload`, or a dict with these keys), or a `str`, which is a piece
-    of the answer. Its end is the terminal event: without an `agent_completed` of its own, one is made of the pieces.
+    That is an async generator function, or an object with a `run` (or `__call__`) of that shape and optionally
+    `export_state() -> dict`, `restore_state(dict[, document])`, `close()` and `rerun_safe`. It yields events
+    (`AgentEvent`, anything with `type` and `payload`, or a dict with these keys) and strings, which are pieces of the
+    answer. When it ends without an `agent_completed`, one is made from the pieces.
     """
 
-    __slots__ = ("__weakref__", "_made", "_run", "exports_state", "rerun_safe")
+    __slots__ = ("__weakref__", "_custom", "_run", "exports_state", "rerun_safe")
 
-    def __init__(self, made: object, origin: str) -> None:
-        """`origin` names the factory in errors. Raises `FactoryError` when `made` cannot answer a message."""
-        self._made = made
-        self._run = _runnable(made, origin)
-        self.rerun_safe = bool(getattr(made, "rerun_safe", False))
-        self.exports_state = callable(getattr(made, "export_state", None))
+    def __init__(self, custom: object, origin: str) -> None:
+        """`origin` names the factory in errors. Raises `FactoryError` if `custom` cannot answer messages."""
+        self._custom = custom
+        self._run = _runnable(custom, origin)
+        self.rerun_safe = bool(getattr(custom, "rerun_safe", False))
+        self.exports_state = callable(getattr(custom, "export_state", None))
 
     async def answer(self, request: Request, context: AgentContext) -> AsyncIterator[AgentEvent]:
-        """The events of one message. Raises `BrokenAgent` for what is no event, else what people's code raised."""
+        """The events of one message. Raises `BrokenAgent` for anything else, and whatever the custom code raises."""
         kind: Literal["message", "agent"] = "agent" if request.kind == "agent" else "message"
         message = SupervisorMessage(request.content, kind, request.agent, context.thread_id, context.run_id)
         items = self._run(message)
         if not hasattr(items, "__aiter__"):
-            raise BrokenAgent(f"a supervisor gave {type(items).__qualname__} and no async iterator")
+            raise BrokenAgent(f"a supervisor returned {type(items).__qualname__} instead of an async iterator")
         pieces: list[str] = []
         completed: AgentEvent | None = None
         try:
             async for item in items:
                 if completed is not None:
-                    raise BrokenAgent("a supervisor went on after agent_completed")
+                    raise BrokenAgent("a supervisor continued after agent_completed")
                 if isinstance(item, str):
                     pieces.append(item)
                     continue
@@ -78,24 +78,24 @@ class FactoryAnswerer:
         yield AgentEvent("agent_completed", {"content": "".join(pieces), **payload})
 
     def part(self, before: bytes, request: Request) -> bytes:
-        """What it exports, as JSON. Raises `BrokenAgent` when that is no JSON object."""
+        """The exported state as JSON. Raises `BrokenAgent` if it is not a JSON object."""
         if not self.exports_state:
             return before
-        state = cast(Any, self._made).export_state()
+        state = cast(Any, self._custom).export_state()
         if not isinstance(state, Mapping):
-            raise BrokenAgent(f"export_state gave {type(state).__qualname__} and no dict")
+            raise BrokenAgent(f"export_state returned {type(state).__qualname__} instead of a dict")
         try:
             return msgspec.json.encode(state)
         except (TypeError, ValueError, RecursionError) as error:
-            raise BrokenAgent(f"export_state gave what JSON cannot say: {error}") from error
+            raise BrokenAgent(f"export_state returned a value that JSON does not have: {error}") from error
 
     def restore(self, part: bytes, document: bytes) -> None:
-        """Give it back the dict that it, or another build of it, exported on this path.
+        """Pass the supervisor the dict that it, or another build of it, exported on this path.
 
-        When its `restore_state` takes a second argument, it gets the whole document as well, and is called even when
-        this path has no part yet (then the first is `{}`): so a new version can take over what the old one kept.
+        A `restore_state` with a second parameter gets the whole document too, and is called even if this path has no
+        part yet (the dict is then empty): so a new version can take over the state of the old one.
         """
-        restore = getattr(self._made, "restore_state", None)
+        restore = getattr(self._custom, "restore_state", None)
         if restore is None:
             return
         state = msgspec.json.decode(part)
@@ -104,30 +104,33 @@ class FactoryAnswerer:
         elif state is not None:
             restore(state)
 
-    def held(self) -> Iterable[object]:
-        return (self._made,)
+    def dependencies(self) -> Iterable[object]:
+        return (self._custom,)
 
     async def close(self) -> None:
-        """Its `close()`, if it has one; sync or async."""
-        close = getattr(self._made, "close", None)
+        """Call its `close()`, sync or async, if it has one."""
+        close = getattr(self._custom, "close", None)
         if close is not None:
             result = close()
             if inspect.isawaitable(result):
                 await result
 
 
-def _runnable(made: object, origin: str) -> Callable[[SupervisorMessage], AsyncIterator[object]]:
-    """What answers one message: `made.run`, else `made` itself."""
-    run = getattr(made, "run", None)
-    if run is None and callable(made) and not isinstance(made, type):
-        run = made
+def _runnable(custom: object, origin: str) -> Callable[[SupervisorMessage], AsyncIterator[object]]:
+    """The callable that answers one message: `custom.run`, else `custom` itself."""
+    run = getattr(custom, "run", None)
+    if run is None and callable(custom) and not isinstance(custom, type):
+        run = custom
     if not callable(run):
         raise FactoryError(
-            f"{origin} made {type(made).__qualname__}; it makes an async generator function, or an object with `run`"
+            f"{origin} returned {type(custom).__qualname__}; "
+            "allowed: an async generator function, or an object with `run`"
         )
     call = getattr(run, "__call__", None)  # noqa: B004 - an object's own `__call__` may be the coroutine function
     if inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(call):
-        raise FactoryError(f"{origin} made a coroutine function; an async generator function is needed: let it `yield`")
+        raise FactoryError(
+            f"{origin} returned a coroutine function; allowed: an async generator function, one with `yield`"
+        )
     return cast("Callable[[SupervisorMessage], AsyncIterator[object]]", run)
 
 
@@ -139,5 +142,5 @@ def _event(item: object) -> AgentEvent:
     else:
         kind, payload = getattr(item, "type", None), getattr(item, "payload", {})
     if kind not in _EVENT_TYPES or not isinstance(payload, Mapping):
-        raise BrokenAgent(f"a supervisor yielded {type(item).__qualname__}, which is neither text nor an event")
+        raise BrokenAgent(f"a supervisor yielded {type(item).__qualname__}; allowed: text, or an event")
     return AgentEvent(cast(EventType, kind), payload)

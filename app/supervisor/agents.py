@@ -1,7 +1,4 @@
-"""The built-in agents, chosen by name: `echo`, and `outline`, a small real text tool in which every event occurs.
-
-An agent knows one request and whom it is for; it must not know of sessions, documents or transports.
-"""
+"""The built-in agents, chosen by name: `echo`, and `outline`, a small real text tool in which every event occurs."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ _LINE_CHARACTERS = 80
 
 
 class AgentContext(Struct, frozen=True):
-    """Whom one run of an agent is for."""
+    """The identity that one run of an agent has."""
 
     user_id: str
     thread_id: str
@@ -35,20 +32,20 @@ class AgentContext(Struct, frozen=True):
 class Agent(Protocol):
     """Yields agent_started, agent_thinking*, (tool_executing, tool_completed)*, agent_completed, in this order.
 
-    `tool_completed` carries `results`. It keeps nothing between runs, because all sessions share it.
+    `tool_completed` carries `results`. An agent keeps nothing between runs, because all sessions share it.
     """
 
     def __call__(self, request: Request, context: AgentContext) -> AsyncIterator[AgentEvent]: ...
 
 
 async def echo(request: Request, context: AgentContext) -> AsyncIterator[AgentEvent]:
-    """Answer with the words of the message."""
+    """Answer with the text of the message."""
     yield AgentEvent("agent_started", {"agent": "echo"})
     yield AgentEvent("agent_completed", {"content": request.content})
 
 
 async def outline(request: Request, context: AgentContext) -> AsyncIterator[AgentEvent]:
-    """Answer with the message's sentences as a numbered list under its most frequent words."""
+    """Answer with the message's most frequent words, and its sentences as a numbered list."""
     yield AgentEvent("agent_started", {"agent": "outline"})
     yield AgentEvent("agent_thinking", {"text": f"Reading {len(request.content)} characters"})
     yield AgentEvent("tool_executing", {"tool_name": "split_sentences"})
@@ -66,27 +63,27 @@ AGENTS: Mapping[str, Agent] = MappingProxyType({"echo": echo, "outline": outline
 
 
 def choose_agent(name: str, agents: Mapping[str, Agent] = AGENTS) -> Agent:
-    """The agent called `name`. Raises `UnknownAgent`, whose text names those there are but not what was asked for."""
+    """The agent called `name`. Raises `UnknownAgent`, which names the agents there are but does not repeat `name`."""
     agent = agents.get(name)
     if agent is None:
-        raise UnknownAgent(f"payload.agent is one of: {', '.join(agents)}")
+        raise UnknownAgent(f"payload.agent must be one of: {', '.join(agents)}")
     return agent
 
 
 def check_agent_setting(name: str) -> str:
-    """The value of `CROSSFADE_AGENT`, when there is such an agent. Raises `SettingError`."""
+    """Check the value of `CROSSFADE_AGENT` and return it. Raises `SettingError` if there is no such agent."""
     if name not in AGENTS:
         raise SettingError(f"CROSSFADE_AGENT={name!r}: no such agent; allowed: {', '.join(AGENTS)}")
     return name
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of a text, split at line ends and after `.`, `!` or `?` before a space."""
+    """The sentences of a text, which is split at line ends and at spaces after `.`, `!` or `?`."""
     return [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", text) if part.strip()]
 
 
 def key_terms(text: str) -> list[str]:
-    """At most five words of four letters or more, most frequent first, then in order of appearance."""
+    """Up to five words of at least four letters, the most frequent first, then in order of appearance."""
     words = [word for word in re.findall(r"\w+", text.lower()) if len(word) >= _TERM_CHARACTERS]
     return [word for word, _ in Counter(words).most_common(_KEY_TERMS)]
 

@@ -1,7 +1,4 @@
-"""The built-in answerer: the agents by name, and the little each path keeps of its own in the document.
-
-It must not know which path or transport it serves.
-"""
+"""The built-in answerer: runs an agent by name, and keeps a small part of the state document for its path."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from app.supervisor.contract import AgentEvent
 
 
 class BuiltinState(msgspec.Struct, frozen=True):
-    """What the built-in supervisor of a path keeps: the messages it answered, and by which agent the last."""
+    """A path's part of the document: how many messages it answered, and which agent answered the last one."""
 
     runs: int = 0
     agent: str = ""
@@ -38,23 +35,23 @@ class BuiltinAnswerer:
         self.exports_state = True
 
     def answer(self, request: Request, context: AgentContext) -> AsyncIterator[AgentEvent]:
-        """The chosen agent's events. Raises `UnknownAgent`."""
+        """The events of the chosen agent. Raises `UnknownAgent`."""
         return choose_agent(request.agent or self._default, self._agents)(request, context)
 
     def part(self, before: bytes, request: Request) -> bytes:
-        """One more run, by this agent."""
+        """The part after one more run by this agent."""
         try:
             runs = (_decoder.decode(before) or BuiltinState()).runs
         except msgspec.MsgspecError:
-            # People's own supervisor served this path before and left a part of another shape.
+            # A custom supervisor served this path before and left a part of another shape.
             runs = 0
         return _encoder.encode(BuiltinState(runs + 1, request.agent or self._default))
 
     def restore(self, part: bytes, document: bytes) -> None:
-        """Nothing: the part stands in the document, and counts on from there."""
+        """Do nothing: the part is in the document and is counted on from there."""
 
-    def held(self) -> Iterable[object]:
+    def dependencies(self) -> Iterable[object]:
         return self._agents.values()
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""

@@ -1,6 +1,6 @@
-"""Who a supervisor works for: the identity of one WebSocket session or of one HTTP request, frozen.
+"""Whom a supervisor works for: the identity of one WebSocket session or of one HTTP request, frozen.
 
-It must not know of a web framework: a WebSocket has no method, body or header, so neither has its context.
+A WebSocket has no method, body or headers, so its context has none either, and no web framework is needed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Protocol
 from app.supervisor.contract import Opening
 from app.supervisor.threads import new_thread_id
 
-# Signs a thread id made here because none was given; the gateway, which knows the cells' secret, always gives one.
+# Signs the thread id that is made here if none is given. The gateway, which has the cells' secret, always gives one.
 _PROCESS_SECRET = secrets.token_bytes(32)
 
 
 class Context(Protocol):
-    """What both contexts say; the core needs no more."""
+    """The parts that both contexts have and the core needs."""
 
     @property
     def user_id(self) -> str: ...
@@ -34,12 +34,12 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class WebSocketContext:
-    """The identity of one WebSocket session. Raises `ValueError` for a missing id or a time that is not aware UTC."""
+    """The identity of one WebSocket session. Raises `ValueError` for a missing id or a time not in aware UTC."""
 
     connection_id: str
     user_id: str
     thread_id: str = ""
-    """Made when not given."""
+    """Made if not given."""
     connected_at: datetime = field(default_factory=_now)
 
     def __post_init__(self) -> None:
@@ -51,12 +51,12 @@ class WebSocketContext:
 
     @property
     def isolation_key(self) -> str:
-        """Names this session among all; connection ids are made by the server and hold no slash."""
+        """Unique among all sessions: connection ids are made by the server and contain no slash."""
         return f"{self.connection_id}/{self.user_id}"
 
     @classmethod
     def of(cls, opening: Opening) -> WebSocketContext:
-        """The context of a session as the gateway states it."""
+        """The context of a session that the gateway opened."""
         connected_at = datetime.fromtimestamp(opening.connected_at, UTC)
         return cls(opening.connection_id, opening.user_id, opening.thread_id, connected_at)
 
@@ -68,7 +68,7 @@ class RequestContext:
     request_id: str
     user_id: str
     thread_id: str = ""
-    """Made when not given."""
+    """Made if not given."""
     received_at: datetime = field(default_factory=_now)
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class RequestContext:
 
     @property
     def isolation_key(self) -> str:
-        """Names this request among all."""
+        """Unique among all requests."""
         return f"{self.request_id}/{self.user_id}"
 
     @classmethod
@@ -92,9 +92,9 @@ class RequestContext:
 
 def _require(owner: str, name: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{owner} needs {name}, not {value!r}")
+        raise ValueError(f"{owner}: {name} must be text that is not empty, not {value!r}")
 
 
 def _require_utc(owner: str, name: str, value: datetime) -> None:
     if value.utcoffset() != timedelta(0):
-        raise ValueError(f"{owner} needs {name} as an aware time in UTC, not {value!r}")
+        raise ValueError(f"{owner}: {name} must be an aware time in UTC, not {value!r}")

@@ -1,7 +1,4 @@
-"""What a path worker needs of a supervisor, and what a supervisor is given: the seam between `paths` and `supervisor`.
-
-It must not know of a web framework, of the link or of the store.
-"""
+"""The contract between a path worker and a supervisor: what the worker calls, and what the supervisor is given."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class AgentEvent(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The identity of a session as the gateway states it; `connected_at` in Unix seconds."""
+    """The identity of a session that the gateway opened; `connected_at` in Unix seconds."""
 
     connection_id: str
     user_id: str
@@ -47,33 +44,33 @@ class Opening:
 
 @runtime_checkable
 class SessionSupervisor(Protocol):
-    """One session's supervisor: runs one message at a time and can carry its state to the other path."""
+    """The supervisor of one session: runs one message at a time, and its state can move to the other path."""
 
     rerun_safe: bool
-    """Whether a started message of which no event was sent may be run again elsewhere."""
+    """Whether a message that was started, but has sent no event, may be run again elsewhere."""
 
     def run(self, request: Request, run_id: str) -> AsyncIterator[AgentEvent]:
         """The events of one message, the terminal one last. An exception becomes `error internal`."""
         ...
 
     def export_state(self) -> bytes | None:
-        """The state document after the last message (at most `DOCUMENT_BYTES`), or None: no state to carry."""
+        """The state document after the last message, at most `DOCUMENT_BYTES`; None: the state cannot move."""
         ...
 
     def restore_state(self, document: bytes) -> None:
-        """Go on from a document of either path. Raises `ValueError` when it cannot be read."""
+        """Continue from a document of either path. Raises `ValueError` if it cannot be read."""
         ...
 
     async def close(self) -> None: ...
 
 
 MakeSupervisor: TypeAlias = Callable[[Opening], Awaitable[SessionSupervisor]]
-"""What a path serves: makes the supervisor of one session, by its transport."""
+"""Makes the supervisor of one session, for its transport."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathServing:
-    """A loaded path: how supervisors are made, the build's id, and whether state can be carried."""
+    """A loaded path: how supervisors are made, the build's id, and whether state can move to the other path."""
 
     make: MakeSupervisor
     build: str

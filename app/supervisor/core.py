@@ -1,6 +1,6 @@
-"""The protocol-agnostic core in which both paths and both transports end: one session's supervisor.
+"""The protocol-agnostic core that both paths and both transports share: the supervisor of one session.
 
-It must not know of a web framework, of the transport it serves or of what answers its messages.
+It imports no web framework, which a test checks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WITHIN_A_RUN = frozenset({"agent_thinking", "tool_executing", "tool_completed"}
 
 
 class Answerer(Protocol):
-    """What answers the messages of one session: the built-in agents, or a supervisor of people's own."""
+    """Answers the messages of one session: the built-in agents, or a custom supervisor."""
 
     rerun_safe: bool
     exports_state: bool
@@ -34,15 +34,15 @@ class Answerer(Protocol):
         ...
 
     def part(self, before: bytes, request: Request) -> bytes:
-        """This path's part of the document (JSON) after a run; `before` is the part as it was."""
+        """This path's part of the document (JSON) after a run; `before` is the part before it."""
         ...
 
     def restore(self, part: bytes, document: bytes) -> None:
-        """Go on from this path's part (JSON, `null` when there is none yet) of a document; raises when it cannot."""
+        """Continue from this path's part of a document (JSON, `null` if there is none yet). Raises if it cannot."""
         ...
 
-    def held(self) -> Iterable[object]:
-        """What it was given from outside and must not share with another session."""
+    def dependencies(self) -> Iterable[object]:
+        """The objects it was given, which no other session may share."""
         ...
 
     async def close(self) -> None: ...
@@ -50,7 +50,7 @@ class Answerer(Protocol):
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Dependencies:
-    """What one session's supervisor is made of; made anew for each session."""
+    """The parts of one session's supervisor; each session gets its own."""
 
     path: PathName
     answerer: Answerer
@@ -60,17 +60,17 @@ class Dependencies:
 def create_supervisor_core(context: Context, dependencies: Dependencies) -> Supervisor:
     """The supervisor of one session.
 
-    Raises `SharedDependency` when the dependencies, or something they hold, are global or another session's.
+    Raises `SharedDependency` if a dependency, direct or indirect, is global or belongs to another session.
     """
-    for dependency in (dependencies, dependencies.answerer, *dependencies.answerer.held()):
+    for dependency in (dependencies, dependencies.answerer, *dependencies.answerer.dependencies()):
         claim(dependency)
     return Supervisor(context, dependencies)
 
 
 class Supervisor:
-    """Runs one message at a time and keeps the session's document; implements `contract.Supervisor`.
+    """Implements `contract.SessionSupervisor`: runs one message at a time and keeps the session's document.
 
-    A message that fails or is cancelled leaves the document as it was.
+    A message that fails or is cancelled leaves the document unchanged.
     """
 
     __slots__ = (
@@ -97,17 +97,17 @@ class Supervisor:
 
     @property
     def thread_id(self) -> str:
-        """The session's thread now."""
+        """The session's current thread."""
         return self._document.common.thread
 
     def run(self, request: Request, run_id: str) -> AsyncIterator[AgentEvent]:
-        """The events of one message. Raises `RunRefused` for what the client is told, else what the agent raised."""
+        """The events of one message. Raises `RunRefused` with a text for the client, or whatever the agent raises."""
         if request.kind in ("history", "switch"):
             return self._manage(request)
         return self._answer(request, run_id)
 
     async def _manage(self, request: Request) -> AsyncIterator[AgentEvent]:
-        """What the session answers by itself: its threads."""
+        """Answer a request about threads, without an agent."""
         self._begin()
         try:
             thread = self._thread_of(request)
@@ -116,7 +116,7 @@ class Supervisor:
             self._running = False
 
     async def _answer(self, request: Request, run_id: str) -> AsyncIterator[AgentEvent]:
-        """The answerer's events, held to their order; the terminal one only when the document has advanced."""
+        """The answerer's events, their order checked; the terminal one only after the document was updated."""
         self._begin()
         events = None
         try:
@@ -141,7 +141,7 @@ class Supervisor:
             self._commit(request, context, completed)
             yield completed
         except BaseException:
-            # Left early (stopped, cancelled, failed), the agent cleans up now and not when it is collected.
+            # Stopped, cancelled or failed: the agent cleans up now, not when it is garbage-collected.
             if events is not None:
                 await close_events(events)
             raise
@@ -150,11 +150,11 @@ class Supervisor:
 
     def _begin(self) -> None:
         if self._running:
-            raise SupervisorBusy("one message at a time")
+            raise SupervisorBusy("another message is running; one runs at a time")
         self._running = True
 
     def export_state(self) -> bytes | None:
-        """The state document; None when what answers cannot carry its state."""
+        """The state document; None: the answerer cannot export its state."""
         if not self._answerer.exports_state:
             return None
         if self._bytes is None:
@@ -162,28 +162,28 @@ class Supervisor:
         return self._bytes
 
     def restore_state(self, document: bytes) -> None:
-        """Go on from a document of either path. Raises `UnreadableDocument`; then make another one, from identity."""
+        """Continue from a document of either path. Raises `UnreadableDocument`; then begin with a new supervisor."""
         restored = documents.read(document)
         if restored.common.user != self._context.user_id:
-            raise UnreadableDocument("the document is another user's")
+            raise UnreadableDocument("the document belongs to another user")
         try:
             self._answerer.restore(bytes(restored.part(self._path)), document)
         except Exception as error:
-            raise UnreadableDocument(f"{self._path} cannot go on from the document: {error}") from error
+            raise UnreadableDocument(f"{self._path} cannot restore the document: {error}") from error
         self._document, self._bytes = restored, document
 
     async def close(self) -> None:
-        """Let go of what the session held."""
+        """Release what the session used."""
         await self._answerer.close()
 
     def _thread_of(self, request: Request) -> str:
-        """The thread a request is about: the one it names, if it is the user's, else the session's."""
+        """The thread that a request names, if it is the user's; without one, the session's."""
         current = self._document.common.thread
         named = request.thread_id
         if named is None or named == current:
             return current
         if not owns_thread(self._context.user_id, named, self._secret):
-            raise ThreadDenied("no such thread of yours")
+            raise ThreadDenied("you have no such thread")
         return named
 
     def _history(self, request: Request, thread: str) -> AgentEvent:
@@ -209,14 +209,14 @@ class Supervisor:
 
 def _checked(event: AgentEvent) -> AgentEvent:
     if event.type not in _WITHIN_A_RUN:
-        raise BrokenAgent(f"{event.type} is no event within a run")
+        raise BrokenAgent(f"{event.type} is not allowed within a run; allowed: {', '.join(sorted(_WITHIN_A_RUN))}")
     if event.type == "tool_completed" and "results" not in event.payload:
         raise BrokenAgent("tool_completed without results")
     return event
 
 
 async def close_events(events: AsyncIterator[object]) -> None:
-    """Close an agent's events, if they are a generator; harmless when they have ended."""
+    """Close an agent's events if they are a generator; does nothing if they have ended."""
     aclose = getattr(events, "aclose", None)
     if aclose is not None:
         await aclose()

@@ -1,7 +1,7 @@
 """The state document that a handover carries: `{schema_version, common, v2, v3}`, versioned, bounded, JSON.
 
-`common` is both paths'; each path owns its part and never looks into the other's, which stays the very bytes it was.
-It must not know who runs messages or where documents travel, and holds no token, socket or handle.
+Both paths use `common`. Each path owns its part; the other path's part stays byte for byte as it was. A document never
+contains tokens, sockets or handles.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 EXCHANGES = 10
 EXCHANGE_CHARACTERS = 1000
 PART_BYTES = 6 * 1024
-"""Largest part of one path; two of them leave `common` its room, so neither path can fill the document up."""
+"""Largest part of one path; two of them leave room for `common`, so neither path can fill the document."""
 
 NOTHING = Raw(b"null")
 
@@ -34,7 +34,7 @@ class Exchange(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Common(Struct, frozen=True, forbid_unknown_fields=True):
-    """What both paths know; exchanges oldest first, kept as bytes because a document is written per message."""
+    """What both paths use. The exchanges, oldest first, stay bytes, because a document is written per message."""
 
     user: str
     thread: str
@@ -43,7 +43,7 @@ class Common(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StateDocument(Struct, frozen=True, forbid_unknown_fields=True):
-    """A state document. A path's part is `null` until that path has something to keep."""
+    """A state document. A path's part is `null` until the path has state to keep."""
 
     schema_version: int
     common: Common
@@ -51,7 +51,7 @@ class StateDocument(Struct, frozen=True, forbid_unknown_fields=True):
     v3: Raw = NOTHING
 
     def part(self, path: PathName) -> Raw:
-        """What `path` keeps of its own."""
+        """The part of `path`."""
         return self.v2 if path == "v2" else self.v3
 
 
@@ -65,29 +65,29 @@ _exchange_decoder = msgspec.json.Decoder(Exchange)
 
 
 def begin(user: str, thread: str) -> StateDocument:
-    """The document of a session that has done nothing yet."""
+    """The document of a new session."""
     return StateDocument(SCHEMA_VERSION, Common(user, thread, 0))
 
 
 def read(data: bytes) -> StateDocument:
-    """The document in `data`. Raises `UnreadableDocument`, a `ValueError`, when this build cannot go on from it."""
+    """The document in `data`. Raises `UnreadableDocument`, a `ValueError`, if this build cannot read it."""
     if len(data) > DOCUMENT_BYTES:
-        raise UnreadableDocument(f"the document has {len(data)} bytes (limit {DOCUMENT_BYTES})")
+        raise UnreadableDocument(f"the document has {len(data)} bytes; at most {DOCUMENT_BYTES} are allowed")
     try:
         version = _version_decoder.decode(data).schema_version
         if version != SCHEMA_VERSION:
-            raise UnreadableDocument(f"schema_version {version}; this build reads {SCHEMA_VERSION}")
+            raise UnreadableDocument(f"the document has schema_version {version}; this build reads {SCHEMA_VERSION}")
         document = _decoder.decode(data)
         for exchange in document.common.exchanges:
             _exchange_decoder.decode(exchange)
-        # A Raw is a view that keeps the whole of `data` alive; a session may live for days.
+        # Copied, because a Raw keeps the whole of `data` alive and a session may live for days.
         common = document.common
         kept = tuple(exchange.copy() for exchange in common.exchanges)
         document = StateDocument(
             version, Common(common.user, common.thread, common.runs, kept), document.v2.copy(), document.v3.copy()
         )
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise UnreadableDocument(f"no state document: {error}") from None
+        raise UnreadableDocument(f"this is not a state document: {error}") from None
     return document
 
 
@@ -98,30 +98,29 @@ def exchanges(document: StateDocument, thread: str) -> list[Exchange]:
 
 
 def advance(document: StateDocument, exchange: Exchange, path: PathName, part: bytes) -> StateDocument:
-    """The document after one more run on `path`, which now keeps `part` (JSON). Raises `DocumentTooLarge`."""
+    """The document after one more run on `path`, whose part (JSON) is now `part`. Raises `DocumentTooLarge`."""
     if len(part) > PART_BYTES:
-        raise DocumentTooLarge(f"{path} keeps {len(part)} bytes of its own (limit {PART_BYTES})")
+        raise DocumentTooLarge(f"the part of {path} has {len(part)} bytes; at most {PART_BYTES} are allowed")
     common = document.common
     cut = Exchange(exchange.run_id, exchange.thread, _cut(exchange.content), _cut(exchange.answer))
     kept = (*common.exchanges, Raw(_encoder.encode(cut)))[-EXCHANGES:]
     after = Common(common.user, common.thread, common.runs + 1, kept)
-    own = Raw(part)
     if path == "v2":
-        return StateDocument(SCHEMA_VERSION, after, own, document.v3)
-    return StateDocument(SCHEMA_VERSION, after, document.v2, own)
+        return StateDocument(SCHEMA_VERSION, after, Raw(part), document.v3)
+    return StateDocument(SCHEMA_VERSION, after, document.v2, Raw(part))
 
 
 def switch(document: StateDocument, thread: str) -> StateDocument:
-    """The document after the session went over to another thread."""
+    """The document after the session switched to another thread."""
     common = document.common
     moved = Common(common.user, thread, common.runs, common.exchanges)
     return StateDocument(SCHEMA_VERSION, moved, document.v2, document.v3)
 
 
 def write(document: StateDocument) -> tuple[StateDocument, bytes]:
-    """The document as bytes within `DOCUMENT_BYTES`, and as it is after the oldest exchanges went to make it fit.
+    """The document, without its oldest exchanges if it was too large, and its bytes, at most `DOCUMENT_BYTES`.
 
-    Raises `DocumentTooLarge` when it does not fit without any exchange.
+    Raises `DocumentTooLarge` if it does not fit even without exchanges.
     """
     data = _encoder.encode(document)
     if len(data) <= DOCUMENT_BYTES:
@@ -135,7 +134,9 @@ def write(document: StateDocument) -> tuple[StateDocument, bytes]:
     )
     data = _encoder.encode(fitting)
     if len(data) > DOCUMENT_BYTES:
-        raise DocumentTooLarge(f"{len(data)} bytes without any exchange (limit {DOCUMENT_BYTES})")
+        raise DocumentTooLarge(
+            f"the document has {len(data)} bytes without any exchange; at most {DOCUMENT_BYTES} are allowed"
+        )
     return fitting, data
 
 

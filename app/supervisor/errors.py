@@ -1,18 +1,18 @@
-"""What can go wrong in a supervisor, typed so that the worker can answer a client without ever quoting an exception.
+"""The errors of a supervisor, typed so that the worker can answer a client without quoting an exception.
 
     CrossfadeError
     └── SupervisorError
-        ├── RunRefused           ends a message with `error {code, text}`; both are safe to show to the client
+        ├── RunRefused           ends a message with `error {code, text}`; the client may see both
         │   ├── UnknownAgent         invalid_payload
         │   ├── ThreadDenied         access_denied
         │   └── SupervisorBusy       busy: one message at a time
         ├── BrokenAgent          an agent broke the rules of events; `error internal`
-        ├── DocumentTooLarge     a path's own part is over its bound; `error internal`, the last document stays
-        ├── UnreadableDocument   also a ValueError: a state document cannot be gone on from
-        ├── SharedDependency     something that another session uses already was offered as a dependency
+        ├── DocumentTooLarge     a path's part is too large; `error internal`, the last document stays
+        ├── UnreadableDocument   a state document cannot be restored; also a ValueError
+        ├── SharedDependency     a dependency is global, or another session uses it
         └── InjectedError        the error of a drill
 
-It must not know of the link, of a web framework or of how errors are counted.
+Unless it says otherwise, an error's text is for the log only.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from app.message_types import ErrorCode
 
 
 class SupervisorError(CrossfadeError):
-    """Root of what a supervisor raises; unless it is a `RunRefused`, its text is for the log only."""
+    """Root of what a supervisor raises."""
 
 
 class RunRefused(SupervisorError):
-    """A message that ends with an error of this `code`; `text` may be shown to the client."""
+    """A message ends with an error of this `code`; the client may see `text`."""
 
     code: ErrorCode = "internal"
 
@@ -36,7 +36,7 @@ class RunRefused(SupervisorError):
 
 
 class UnknownAgent(RunRefused):
-    """A message names an agent that there is not."""
+    """A message names an agent that does not exist."""
 
     code: ErrorCode = "invalid_payload"
 
@@ -48,25 +48,25 @@ class ThreadDenied(RunRefused):
 
 
 class SupervisorBusy(RunRefused):
-    """A second message was started while one runs."""
+    """A message was started while another one runs."""
 
     code: ErrorCode = "busy"
 
 
 class BrokenAgent(SupervisorError):
-    """An agent, or a supervisor of people's own, yielded what is no event or broke the order of events."""
+    """An agent or a custom supervisor yielded something that is no event, or events in a wrong order."""
 
 
 class DocumentTooLarge(SupervisorError):
-    """A path's own part of the state document is over `document.PART_BYTES`."""
+    """A path's part of the state document, or the whole of it, is too large."""
 
 
 class UnreadableDocument(SupervisorError, ValueError):
-    """A state document has another schema, another user, or is no document."""
+    """A state document has another schema or user, or is not a document."""
 
 
 class SharedDependency(SupervisorError):
-    """A dependency is global, or belongs to another session already."""
+    """A dependency is global, or another session uses it."""
 
 
 class InjectedError(SupervisorError):

@@ -1,7 +1,4 @@
-"""A supervisor with its path's faults injected, for drills. The time limit of a message is the worker's.
-
-It must not know whose supervisor it wraps or what its events mean.
-"""
+"""A supervisor with the faults of its path injected, for drills. The worker enforces the time limit of a message."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from app.supervisor.faults import Faults
 
 
 class FaultInjected:
-    """A `contract.Supervisor` around another; without faults it costs one look per message."""
+    """Wraps a `contract.SessionSupervisor`; without faults it costs one comparison per message."""
 
     __slots__ = ("__weakref__", "_faults", "_inner", "rerun_safe")
 
@@ -24,7 +21,7 @@ class FaultInjected:
         self.rerun_safe = inner.rerun_safe
 
     def run(self, request: Request, run_id: str) -> AsyncIterator[AgentEvent]:
-        """The inner supervisor's events. Raises also `InjectedError`."""
+        """The wrapped supervisor's events. Also raises `InjectedError`."""
         return self._faulty(request, run_id) if self._faults.active else self._inner.run(request, run_id)
 
     async def _faulty(self, request: Request, run_id: str) -> AsyncIterator[AgentEvent]:

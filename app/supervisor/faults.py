@@ -1,6 +1,6 @@
 """Faults for drills, injected before a message reaches its supervisor: errors, latency, hangs, leaks, crashes.
 
-Off unless set, per path, replaceable while sessions live. It must not know how faults are detected.
+They are off unless set, apply to one path, and can be replaced while sessions are open.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ CRASH_EXIT_STATUS = 86
 
 Rate = Annotated[float, Meta(ge=0, le=1)]
 Chance: TypeAlias = bool | Rate
-"""How often: `true` always, or a share of messages 0..1."""
+"""How often a fault occurs: `true` is always, a number is a share of messages, 0..1."""
 Trigger = Annotated[str, Meta(min_length=1)]
 
 
 class FaultPlan(Struct, frozen=True, forbid_unknown_fields=True):
-    """The faults of one path. A trigger (`…_on`) limits a fault, and its rate, to messages that contain it."""
+    """The faults of one path. A trigger (`…_on`) limits a fault and its rate to messages that contain the text."""
 
     error_rate: Rate = 0.0
     error_on: Trigger | None = None
@@ -38,10 +38,10 @@ class FaultPlan(Struct, frozen=True, forbid_unknown_fields=True):
     latency_rate: Rate = 1.0
     latency_on: Trigger | None = None
     hang: Chance = False
-    """The message never ends; the worker goes on."""
+    """The message never ends; the worker serves other sessions."""
     hang_on: Trigger | None = None
     busy_loop: Chance = False
-    """The whole worker spins and answers nothing, for `busy_loop_ms` (0: until it is killed)."""
+    """The whole worker spins and answers nothing for `busy_loop_ms` (0: until it is killed)."""
     busy_loop_ms: Annotated[float, Meta(ge=0)] = 0.0
     busy_loop_on: Trigger | None = None
     leak_bytes: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
@@ -51,7 +51,7 @@ class FaultPlan(Struct, frozen=True, forbid_unknown_fields=True):
     """The worker's process ends at once."""
     crash_on: Trigger | None = None
     seed: int | None = None
-    """Makes the chances repeatable."""
+    """Makes the random choices repeatable."""
 
 
 NO_FAULTS = FaultPlan()
@@ -59,10 +59,10 @@ KEYS = FaultPlan.__struct_fields__
 
 
 def plan_of(faults: Mapping[str, object], where: str = VARIABLE) -> FaultPlan:
-    """The plan in a mapping of keys to values. Raises `SettingError`: which key, its value, what is allowed."""
+    """The plan in a mapping of keys to values. Raises `SettingError`, which names key, value and what is allowed."""
     for key in faults:
         if key not in KEYS:
-            raise SettingError(f"{where}: {key!r} is no fault; allowed: {', '.join(KEYS)}")
+            raise SettingError(f"{where}: {key!r} is not a fault; allowed: {', '.join(KEYS)}")
     for key, value in faults.items():
         try:
             msgspec.convert({key: value}, FaultPlan)
@@ -79,21 +79,21 @@ def plans_of_setting(text: str) -> dict[str, FaultPlan]:
         by_path = msgspec.json.decode(text, type=dict[str, dict[str, object]])
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise SettingError(
-            f'{VARIABLE}={text!r}: JSON by path, such as {{"v3": {{"error_rate": 0.1}}}}: {error}'
+            f'{VARIABLE}={text!r}: {error}; allowed: JSON by path, such as {{"v3": {{"error_rate": 0.1}}}}'
         ) from None
     for path in by_path:
         if path not in PATHS:
-            raise SettingError(f"{VARIABLE}: {path!r} is no path; allowed: {', '.join(PATHS)}")
+            raise SettingError(f"{VARIABLE}: {path!r} is not a path; allowed: {', '.join(PATHS)}")
     return {path: plan_of(faults, f"{VARIABLE}, {path}") for path, faults in by_path.items()}
 
 
 def end_process() -> None:
-    """End this process as a crash does: no clean-up, nothing flushed."""
+    """End this process like a crash: without clean-up, and with nothing flushed."""
     os._exit(CRASH_EXIT_STATUS)
 
 
 class Faults:
-    """The faults of a path as they are now, shared by all its sessions; holds nothing of a user."""
+    """The current faults of a path, shared by all its sessions; contains nothing of a user."""
 
     def __init__(self, plan: FaultPlan = NO_FAULTS, *, crash: Callable[[], object] = end_process) -> None:
         self._crash = crash
@@ -101,17 +101,17 @@ class Faults:
         self.replace(plan)
 
     def replace(self, plan: FaultPlan) -> None:
-        """From the next message on, these faults; what has leaked is given back. `NO_FAULTS` ends a drill."""
+        """Use these faults from the next message on, and free what has leaked. `NO_FAULTS` ends a drill."""
         self._plan = plan
         self._random = random.Random(plan.seed)
         self._leaked.clear()
         self.active = _without_seed(plan) != NO_FAULTS
 
     async def before(self, request: Request) -> None:
-        """Do to one message what the plan says. Raises `InjectedError`; may never return."""
+        """Apply the faults to one message. Raises `InjectedError`; may never return."""
         plan, content = self._plan, request.content
         if plan.leak_bytes and self._occurs(plan.leak_rate, plan.leak_on, content):
-            # Filled, because pages of zeros that nobody wrote are not resident.
+            # Not zeros, because pages of zeros that were never written are not resident.
             self._leaked.append(b"\xa5" * plan.leak_bytes)
         if plan.latency_ms and self._occurs(plan.latency_rate, plan.latency_on, content):
             await asyncio.sleep(plan.latency_ms / 1000)
@@ -128,7 +128,7 @@ class Faults:
         if trigger is not None:
             if trigger not in content:
                 return False
-            # A trigger alone means always; with a rate, that share of the messages that contain it.
+            # A trigger alone means always; with a rate, that share of the messages with the trigger.
             chance = chance or 1.0
         return chance > 0 and self._random.random() < chance
 

@@ -1,6 +1,6 @@
-"""How a supervisor is made for one HTTP request, on either path.
+"""Makes the supervisor for one HTTP request, on either path.
 
-It must not know of a web framework: the gateway has read the request, and what is left of it is an identity.
+The gateway has read the request; only its identity comes here, so no web framework is needed.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ def get_request_scoped_supervisor(context: RequestContext, dependencies: Depende
 
 
 def open_request(opening: Opening, dependencies: Dependencies) -> Supervisor:
-    """The same, from what the gateway says of a request. Raises `ValueError` for a missing identity."""
+    """The supervisor of a request that the gateway opened. Raises `ValueError` for a missing identity."""
     return get_request_scoped_supervisor(RequestContext.of(opening), dependencies)

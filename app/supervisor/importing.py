@@ -1,6 +1,6 @@
-"""Imports a supervisor factory named `package.module:factory`, or says in one line why that cannot be done.
+"""Imports a supervisor factory named `package.module:factory`, or says in one line why that is not possible.
 
-Also digests what was loaded, for a build's id.
+It also makes a digest of the loaded code, for a build's id.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SPEC = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 def import_factory(spec: str) -> Callable[..., object]:
     """The factory that `spec` names. Raises `FactoryError`: malformed, missing, failing, not callable."""
     if not _SPEC.fullmatch(spec):
-        raise FactoryError(f"{spec!r} names no factory: `builtin` or `package.module:factory`")
+        raise FactoryError(f"{spec!r} is not a factory; allowed: `builtin` or `package.module:factory`")
     name, _, attribute = spec.partition(":")
     module = _import(spec, name)
     factory = getattr(module, attribute, None)
@@ -42,12 +42,12 @@ def build_of_package(spec: str) -> str:
 
 
 def digest_of_files(files: Iterable[tuple[str, Path]], salt: str) -> str:
-    """blake2b over `salt`, names and contents; the order of the files and where they lie do not matter."""
+    """blake2b over `salt`, names and contents; the files' order and folders do not matter."""
     digest = blake2b(salt.encode(), digest_size=BUILD_DIGEST_BYTES)
     for name, path in sorted(files):
         if path.is_file():
             content = path.read_bytes()
-            # Lengths first, so that no other names and contents run together to the same bytes.
+            # With the length, so that different names and contents never give the same bytes.
             digest.update(f"\0{name}\0{len(content)}\0".encode())
             digest.update(content)
     return digest.hexdigest()
@@ -68,15 +68,15 @@ def _import(spec: str, name: str) -> ModuleType:
 
 
 def one_line(error: Exception) -> str:
-    """An exception's name and the first line of what it says."""
-    said = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    """An exception's name and the first line of its text."""
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _callables(module: ModuleType) -> str:
-    found = [
+    names = [
         name
         for name, value in vars(module).items()
         if callable(value) and not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     ]
-    return ", ".join(found) or "nothing that can be called"
+    return ", ".join(names) or "nothing that can be called"

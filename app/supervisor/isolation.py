@@ -1,6 +1,6 @@
-"""Refuses what would tie two sessions together: a dependency that is global or already another session's.
+"""Refuses dependencies that two sessions would share: a global object, or one that another session uses.
 
-It must not know what dependencies are for; it keeps weak references and ids only, nothing of a user.
+It keeps weak references and object ids only, nothing of a user.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ def _forget(claim: _Claim) -> None:
 
 
 def claim(thing: object) -> None:
-    """Make `thing` the own of one session for as long as it lives. Raises `SharedDependency`.
+    """Reserve `thing` for one session as long as `thing` exists. Raises `SharedDependency`.
 
-    A function without a closure is code, not state: all sessions may share it. What cannot be weakly referenced
-    (a class with `__slots__`) cannot be followed; for a factory's product the loader compares two of them at start.
+    A function without a closure is code, not state: all sessions may share it. An object that cannot be weakly
+    referenced (a class with `__slots__`) is not tracked; for those the loader compares two products of a factory.
     """
     thing = subject(thing)
     if isinstance(thing, (ModuleType, type)):
-        raise SharedDependency(f"{_name(thing)} is global; a session's dependencies are made for it alone")
+        raise SharedDependency(f"{_name(thing)} is global; every session needs dependencies of its own")
     if is_code(thing):
         return
     known = _claims.get(id(thing))
     if known is not None and known() is thing:
-        raise SharedDependency(f"{_name(thing)} belongs to another session; make one for each")
+        raise SharedDependency(f"{_name(thing)} belongs to another session; make one for each session")
     try:
         _claims[id(thing)] = _Claim(thing, _forget)
     except TypeError:
@@ -48,7 +48,7 @@ def claim(thing: object) -> None:
 
 
 def subject(thing: object) -> object:
-    """What holds the state: the object of a bound method, else the thing itself."""
+    """The object with the state: that of a bound method, else `thing` itself."""
     return thing.__self__ if isinstance(thing, MethodType) else thing
 
 

@@ -1,6 +1,6 @@
-"""v2, the anti-pattern that v3 replaces: a made-up HTTP `Request` for a WebSocket, so that HTTP's factory can be used.
+"""v2, the anti-pattern that v3 replaces: a mock HTTP `Request` for a WebSocket, so that HTTP's factory can be used.
 
-Kept as it was and in this one file; only one line of `loading` knows it, so that v2 goes by deleting the two.
+It is kept as it was. Only one line of `loading` refers to this file; deleting both removes v2.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.supervisor.http import get_request_scoped_supervisor
 
 
 def mock_request(opening: Opening) -> Request[Any, Any, State]:
-    """A request that never was: of type websocket, without headers, and nothing can be received or sent on it."""
+    """A mock request: of type websocket, without headers, and unable to receive or send anything."""
     state = {
         "request_id": opening.connection_id,
         "user_id": opening.user_id,

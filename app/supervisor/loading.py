@@ -1,6 +1,6 @@
-"""Loads what a path serves, `builtin` or people's own factory, as a `contract.PathServing`.
+"""Loads what a path serves, `builtin` or a custom factory, as a `contract.PathServing`.
 
-The one place that knows every way to make a supervisor, v2's among them; it must not know of the link or the gateway.
+This is the only module that refers to every way of making a supervisor, v2's included.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BUILTIN = "builtin"
 
 OpenSession: TypeAlias = Callable[[Opening, Dependencies], SessionSupervisor]
 
-# How each path makes a supervisor for a WebSocket. By name, so that a worker imports only its own path's way.
+# How each path makes a supervisor for a WebSocket. By name, so that a worker imports only the code of its path.
 _WEBSOCKET = {
     "v2": "app.supervisor.legacy:open_through_mock_request",
     "v3": "app.supervisor.websocket:open_websocket",
@@ -50,11 +50,11 @@ def load_path(
 ) -> PathServing:
     """What `path` serves: `builtin`, or the factory `package.module:factory`.
 
-    `faults` may be replaced while sessions live. `build` is the build's id; not given, a digest of the code loaded.
-    People's factory is tried here with two scratch contexts, in the running event loop if there is one. An async one
-    cannot be: of it it is taken that it exports state, and a sample's `export_state()` tells.
-    `make_room` is called when everything of ours is imported and nothing of people's is yet.
-    Raises `FactoryError`, or `SettingError` for an agent that there is not.
+    `faults` may be replaced while sessions are open. `build` is the build's id; without one, it is a digest of the
+    loaded code. A custom factory is called here for two test contexts, in the running event loop if there is one. An
+    async factory is not; it is assumed to export state, which the worker's sample document then confirms or not.
+    `make_room` is called when everything of ours is imported and nothing custom is yet.
+    Raises `FactoryError`, or `SettingError` for an unknown agent.
     """
     faults = faults or Faults()
     if spec == BUILTIN:
@@ -62,13 +62,13 @@ def load_path(
         make_room()
         return serving
     make_room()
-    return _load_own(spec, path, thread_secret, faults, build)
+    return _load_custom(spec, path, thread_secret, faults, build)
 
 
 def _load_builtin(path: PathName, agent: str, secret: bytes, faults: Faults, build: str | None) -> PathServing:
     target = _WEBSOCKET.get(path)
     if target is None:
-        raise FactoryError(f"{path}: there is no built-in supervisor of this path any more")
+        raise FactoryError(f"{path}: this path has no built-in supervisor any more; allowed: `package.module:factory`")
     open_websocket = _resolve(path, target)
 
     async def make(opening: Opening) -> SessionSupervisor:
@@ -79,16 +79,16 @@ def _load_builtin(path: PathName, agent: str, secret: bytes, faults: Faults, bui
     return PathServing(make, build or _build_of_builtin(path), exports_state=True)
 
 
-def _load_own(spec: str, path: PathName, secret: bytes, faults: Faults, build: str | None) -> PathServing:
+def _load_custom(spec: str, path: PathName, secret: bytes, faults: Faults, build: str | None) -> PathServing:
     factory = import_factory(spec)
 
     async def make(opening: Opening) -> SessionSupervisor:
         context = RequestContext.of(opening) if opening.transport == "http" else WebSocketContext.of(opening)
-        made = factory(context)
-        if inspect.isawaitable(made):
-            made = await made
+        custom = factory(context)
+        if inspect.isawaitable(custom):
+            custom = await custom
         return FaultInjected(
-            create_supervisor_core(context, Dependencies(path, FactoryAnswerer(made, spec), secret)), faults
+            create_supervisor_core(context, Dependencies(path, FactoryAnswerer(custom, spec), secret)), faults
         )
 
     exports_state = _try(spec, factory)
@@ -96,7 +96,7 @@ def _load_own(spec: str, path: PathName, secret: bytes, faults: Faults, build: s
 
 
 def _try(spec: str, factory: Callable[..., object]) -> bool:
-    """Make two supervisors for nobody: whether they export state. Raises `FactoryError` when they are not usable."""
+    """Make two test supervisors; returns whether they export state. Raises `FactoryError` if they are not usable."""
     if inspect.iscoroutinefunction(factory):
         return True
     with _naming(spec):
@@ -108,15 +108,15 @@ def _try(spec: str, factory: Callable[..., object]) -> bool:
         second = factory(WebSocketContext("crossfade-check-2", "crossfade-check-2"))
     answerer = FactoryAnswerer(first, spec)
     if subject(first) is subject(second) and not is_code(first):
-        raise FactoryError(f"{spec} made the same object for two users; it makes one for each session")
-    for made in (first, second):
-        _close_now(made)
+        raise FactoryError(f"{spec} returned the same object for two users; it must make one for each session")
+    for custom in (first, second):
+        _close_now(custom)
     return answerer.exports_state
 
 
-def _close_now(made: object) -> None:
-    """Close a scratch supervisor as far as it goes without waiting."""
-    close = getattr(made, "close", None)
+def _close_now(custom: object) -> None:
+    """Close a test supervisor, as far as that is possible without waiting."""
+    close = getattr(custom, "close", None)
     result = close() if callable(close) else None
     if inspect.iscoroutine(result):
         try:
@@ -124,7 +124,7 @@ def _close_now(made: object) -> None:
         except StopIteration:
             return
         except RuntimeError:
-            # It needs a running task; it was a scratch object, and nobody waits for it.
+            # It needs a running task; nobody waits for a test object, so that does not matter.
             return
         result.close()
 
@@ -134,7 +134,7 @@ def _naming(spec: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise FactoryError(f"{spec} failed when it was tried: {one_line(error)}") from error
+        raise FactoryError(f"{spec} failed for a test context: {one_line(error)}") from error
 
 
 def _resolve(path: PathName, target: str) -> OpenSession:

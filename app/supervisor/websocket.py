@@ -1,6 +1,6 @@
-"""How v3 makes a supervisor for a WebSocket: from a context that says what a WebSocket has, and nothing else.
+"""Makes v3's supervisor for a WebSocket, from a context that has exactly what a WebSocket has.
 
-It must not know of a web framework, of HTTP or of v2.
+It needs no web framework, nothing of HTTP and nothing of v2.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ def get_websocket_scoped_supervisor(context: WebSocketContext, dependencies: Dep
 
 
 def open_websocket(opening: Opening, dependencies: Dependencies) -> Supervisor:
-    """The same, from what the gateway says of a session. Raises `ValueError` for a missing identity."""
+    """The supervisor of a session that the gateway opened. Raises `ValueError` for a missing identity."""
     return get_websocket_scoped_supervisor(WebSocketContext.of(opening), dependencies)

@@ -52,7 +52,7 @@ class Diary(DocumentedHistory):
         self.on_answer: Callable[[str], None] = lambda path: None
         self.on_start: Callable[[str], None] = lambda path: None
 
-    def heard(self, frame: Frame) -> None:
+    def on_frame(self, frame: Frame) -> None:
         payload = bytes(frame.payload).decode()
         self.remember(f"< {frame.seq} {frame.type} {frame.message_id} number={frame.number} {payload[:300]}")
         if frame.message_id is not None and frame.number is not None:

@@ -53,7 +53,7 @@ class DocumentedHistory(ClientHistory):
         """The content of a message that is about to be sent."""
         self._said[message_id] = content
 
-    def ended(self, message_id: str, terminal: str, payload: Raw) -> None:
+    def on_ended(self, message_id: str, terminal: str, payload: Raw) -> None:
         """Hold what came against what this client saw before."""
         if terminal == "agent_completed":
             self._exchanges = [*self._exchanges, self._said.get(message_id, "")][-KEPT_EXCHANGES:]
@@ -65,7 +65,7 @@ class DocumentedHistory(ClientHistory):
     def answered(self, message_id: str, answer: Answer) -> None:
         """A counting supervisor completed a message; for those who want to know where."""
 
-    def begins_anew(self) -> None:
+    def on_new_session(self) -> None:
         self.completed = 0
         self._exchanges = []
 

@@ -68,7 +68,7 @@ async def test_every_alert_that_asks_is_named_and_the_reason_is_bounded(service:
 async def test_everything_else_does_nothing_and_says_so(service: Service, alerts: list[dict[str, Any]]) -> None:
     await service.start(50)
     answer = await service.client.post(HOOK, json=notification(*alerts), headers=service.as_("oncall"))
-    told = 'nothing was done: no alert fires here with the label crossfade_action="rollback"'
+    told = 'nothing was done: no firing alert has the label crossfade_action="rollback"'
     assert (answer.status_code, answer.json()) == (200, {"rolled_back": False, "detail": told})
     assert service.world.control.record.phase == "progressing"
     assert len((await service.world.control.repository.events()).items) == 1

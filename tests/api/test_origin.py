@@ -9,7 +9,7 @@ import pytest
 from litestar.routes import HTTPRoute
 
 from app.api.access import proxies_of
-from app.api.csrf import CSRF_COOKIE, ELSEWHERE, HEADER
+from app.api.csrf import CSRF_COOKIE, FOREIGN_ORIGIN, HEADER
 from app.settings import Settings
 from tests.api.service import Service, make_app, serve
 from tests.api.test_sign_in import sign_in
@@ -51,7 +51,7 @@ async def test_every_call_that_changes_something_is_refused_to_another_origin(se
             answer = await service.client.request(method, path, headers={HEADER: token, **headers})
             assert answer.status_code == 403, (method, path, headers)
             is_page = answer.headers["content-type"].startswith("text/html")
-            assert ("not from here" if is_page else ELSEWHERE) in answer.text
+            assert ("not from here" if is_page else FOREIGN_ORIGIN) in answer.text
             assert not (is_page and path.startswith("/api/"))
         refused.add(f"{method} {path}")
     verbs = ("start", "percentage", "promote", "pause", "resume", "rollback", "undo", "unlock", "notes")

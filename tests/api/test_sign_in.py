@@ -202,7 +202,10 @@ async def test_a_session_has_the_role_that_its_token_has_now(service: Service) -
         await connection.execute(update(tables.tokens).values(role="viewer", name="ann"))
     service.world.now += A_SECOND
     refused = await service.client.post("/api/rollout/rollback", headers=csrf)
-    assert (refused.status_code, refused.json()["detail"]) == (403, "ann is viewer; this needs the role oncall")
+    assert (refused.status_code, refused.json()["detail"]) == (
+        403,
+        "ann has the role viewer; this needs the role oncall",
+    )
 
 
 async def test_the_session_of_a_link_is_a_token_that_can_be_revoked_and_ends_with_signing_out(service: Service) -> None:

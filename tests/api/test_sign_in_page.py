@@ -36,7 +36,7 @@ async def sign_in(service: Service, address: str, token: str) -> httpx.Response:
 async def test_signing_in_leads_to_the_page_that_was_asked_for(service: Service) -> None:
     wrong = await sign_in(service, DEEP, "cf_wrong")
     assert wrong.status_code == 401
-    assert "this token is not good (any more): it is mistyped, was revoked, or has run out" in wrong.text
+    assert "this token is not valid: it is mistyped, was revoked, or has expired" in wrong.text
     assert field(wrong, "next") == DEEP, "a mistyped token loses nothing"
     right = await sign_in(service, DEEP, service.tokens["viewer"])
     assert (right.status_code, right.headers["location"]) == (303, DEEP)
@@ -87,19 +87,19 @@ async def test_a_link_that_cannot_be_checked_now_says_so_and_stays_good(service:
     service.world.store.fail(True)
     answer = await service.client.get(link)
     assert answer.status_code == 503
-    assert "the store does not answer, so this link cannot be checked now; it stays good, try it again" in answer.text
+    assert "the store does not answer, so this link cannot be checked now; it stays valid, try it again" in answer.text
     service.world.store.fail(False)
     assert (await service.client.get(link)).headers["location"] == "/"
     service.client.cookies.clear()
     used = await service.client.get(link)
     assert used.status_code == 401
-    assert "this link was used already, or is too old; sign in with a token" in used.text
+    assert "this link was used already or is too old; sign in with a token" in used.text
 
 
 async def test_behind_a_proxy_the_page_says_whose_business_it_is(tmp_path: Path) -> None:
     async with serve(tmp_path, PROXIED, "10.1.2.3") as service:
         unknown = await service.client.get("/sign-in", headers={"X-User": "ada", "X-Role": "root"})
-        assert "not with a role that is known here (viewer, oncall, manager)" in unknown.text
+        assert "without one of the roles viewer, oncall and manager" in unknown.text
         known = {"X-User": "ada", "X-Role": "oncall"}
         assert (await service.client.get("/sign-in", headers=known)).headers["location"] == "/"
         out = await service.client.get("/sign-in?out=1", headers=known)

@@ -48,7 +48,7 @@ def test_a_token_signs_in_and_signing_out_ends_it(stage: Stage, browser: Browser
     page.goto(stage.url)
     page.get_by_label("Token").fill("cf_nonsense")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("this token is not good")
+    expect(page.get_by_role("alert")).to_contain_text("this token is not valid")
     page.get_by_label("Token").fill(stage.token("oncall"))
     page.get_by_role("button", name="Sign in").click()
     expect(page.locator(".who")).to_contain_text("(oncall)")

@@ -123,7 +123,7 @@ def test_status_shows_both_paths_and_the_evidence(run: Run, service: FakeService
     assert "no data" in result.stdout  # v3's p99
     assert "0.5x, rolls back at 100x" in result.stdout
     assert "2 cells, silent: d" in result.stdout
-    assert "with the figures that silent cells reported last: d 12 s ago" in result.stdout
+    assert "includes the last figures of silent cells: d 12 s ago" in result.stdout
 
 
 def test_json_is_one_document(run: Run, service: FakeService) -> None:
@@ -171,7 +171,7 @@ def test_rollback_that_was_taken_and_then_not_answered_is_exit_4(
     service.canned.answer("GET", "/api/rollout", (502, b"bad gateway"))
     result = run("rollback", "--url", service.url)
     assert result.exit_code == 4
-    assert "the rollback was taken, but then" in result.stderr
+    assert "the service took the rollback, but then" in result.stderr
 
 
 def test_a_note_is_sent(run: Run, service: FakeService) -> None:

@@ -127,13 +127,13 @@ def test_cells_that_an_answer_does_not_speak_of_are_named(run: Run, service: Fak
         service.canned.answer("GET", path, (200, body))
         assert run(command, "--url", service.url).stderr == ""
         service.canned.headers = missing
-        assert run(command, "--json", "--url", service.url).stderr == "not in this: b, c@host2, not heard\n"
+        assert run(command, "--json", "--url", service.url).stderr == "without b, c@host2: no answer from there\n"
         service.canned.headers = {}
     user = UserView(
         user_id="ada", path="v2", reason="flag", bucket=7, percentage=0, pin=None, sessions=[], missing_cells=["b"]
     )
     service.canned.answer("GET", "/api/users/ada", (200, user))
-    assert run("who", "ada", "--url", service.url).stderr == "not in this: b, not heard\n"
+    assert run("who", "ada", "--url", service.url).stderr == "without b: no answer from there\n"
 
 
 def test_events_are_filtered_and_followed_to_the_end(run: Run, service: FakeService) -> None:
@@ -180,7 +180,7 @@ def test_events_that_break_off_are_no_whole_file(run: Run) -> None:
         result = run("events", "--csv", "--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
         answered.result(10)
     assert (result.exit_code, result.stdout) == (3, "id,at\n")
-    assert "broke off in the middle" in result.stderr
+    assert "before its answer was complete" in result.stderr
 
 
 def begin_an_answer(listener: socket.socket) -> None:
@@ -218,7 +218,7 @@ from = "18:00"
         ("2999-01-01T08:00:00Z", "starts by itself at 2999-01-01 08:00:00 UTC"),
         (
             "2001-01-01T08:00:00Z",
-            "starts by itself at 2001-01-01 08:00:00 UTC, which is over: a person has to start it",
+            "starts by itself at 2001-01-01 08:00:00 UTC, which is past: a person has to start it",
         ),
     ):
         file.write_text(f"start_at = {start_at}\n{PLAN}{windows}")

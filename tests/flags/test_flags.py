@@ -126,7 +126,7 @@ def test_an_engine_that_keeps_its_old_state_is_noticed(monkeypatch: pytest.Monke
     engine = EmbeddedEngine()
     engine.load(render(at(100), FLAG))
     monkeypatch.setattr(engine._client._store, "load_from_cache", lambda: None)
-    with pytest.raises(FlagRejected, match="does not hold"):
+    with pytest.raises(FlagRejected, match="did not load"):
         engine.load(render(at(0), FLAG))
 
 

@@ -52,7 +52,7 @@ async def test_a_cell_that_is_given_up_is_not_waited_for_and_obeys_when_it_is_ba
                 assert waiting.verified_at is None
                 await aged(postgres_url, far)
                 status, output = await one.run("forget", far, "--reason", "its host is gone")
-                assert (status, output.splitlines()[0]) == (0, f"{far} is given up; cells: {first}, {second}")
+                assert (status, output.splitlines()[0]) == (0, f"{far} is given up; remaining cells: {first}, {second}")
                 done = await one.verified(first)
                 assert set(done.cells) == {first, second}
                 for name in one.names:

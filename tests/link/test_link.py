@@ -78,7 +78,7 @@ def test_garbage_is_a_link_error_and_hides_nothing_that_came_before(
 def test_a_batch_over_the_limit_is_refused_before_its_bytes_come() -> None:
     reader = receiver(limit_bytes=1000)
     assert reader.feed(struct.pack("<I", 1001)) == []
-    assert str(reader.error) == "a batch of 1001 bytes; at most 1000 are allowed"
+    assert str(reader.error) == "a batch has 1001 bytes; at most 1000 are allowed"
 
 
 def test_many_frames_become_as_many_batches_as_the_limit_needs() -> None:

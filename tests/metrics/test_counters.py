@@ -1,14 +1,16 @@
-"""The ledger counts what happened, reads it back over a window, and is cheap enough for every message."""
+"""The counters count what happened, can be read over a period, and are cheap enough for every message."""
 
 from __future__ import annotations
 
 import math
 import random
+import statistics
 import timeit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from app.metrics import counters as slots
 from app.metrics import error_groups
@@ -33,16 +35,16 @@ def test_a_duration_lies_in_its_bucket_and_the_bucket_is_narrow(seconds: float) 
 )
 def test_what_no_bucket_holds_falls_into_the_first_or_last(seconds: float, index: int) -> None:
     assert bucket_of(seconds) == index
-    ledger = Counters()
-    ledger.message("v2", "http", "ok", seconds)
-    assert ledger.slots[slots.HISTOGRAM["v2"] + index] == 1
+    counters = Counters()
+    counters.message("v2", "http", "ok", seconds)
+    assert counters.slots[slots.HISTOGRAM["v2"] + index] == 1
 
 
 @given(st.floats(min_value=-1.0, max_value=1000.0))
 def test_the_hot_path_chooses_the_same_bucket(seconds: float) -> None:
-    ledger = Counters()
-    ledger.message("v3", "websocket", "error", seconds)
-    assert ledger.slots[slots.HISTOGRAM["v3"] + bucket_of(seconds)] == 1
+    counters = Counters()
+    counters.message("v3", "websocket", "error", seconds)
+    assert counters.slots[slots.HISTOGRAM["v3"] + bucket_of(seconds)] == 1
 
 
 def test_no_two_counters_share_a_slot() -> None:
@@ -55,11 +57,11 @@ def test_no_two_counters_share_a_slot() -> None:
 
 def test_quantiles_are_within_their_stated_error() -> None:
     chance = random.Random(1)
-    ledger = Counters()
+    counters = Counters()
     durations = sorted(chance.lognormvariate(-4, 1) for _ in range(20_000))
     for duration in durations:
-        ledger.message("v2", "websocket", "ok", duration)
-    tally = ledger.tally("v2", 1.0)
+        counters.message("v2", "websocket", "ok", duration)
+    tally = counters.tally("v2", 1.0)
     for share in (0.5, 0.99):
         exact = durations[math.ceil(share * len(durations)) - 1] * 1000
         assert quantile_of(tally, share) == pytest.approx(exact, rel=0.016)
@@ -71,58 +73,58 @@ def test_a_quantile_of_nothing_is_no_data() -> None:
 
 
 def test_interrupted_and_rejected_messages_have_no_duration() -> None:
-    ledger = Counters()
+    counters = Counters()
     for outcome in ("ok", "ok", "ok", "error", "interrupted", "rejected"):
-        ledger.message("v3", "websocket", outcome, 0.01)
-    assert ledger.tally("v3", 1.0) == Tally(1.0, 3, 1, 1, 1, 0.0, {bucket_of(0.01): 4})
-    assert ledger.tally("v2", 1.0) == Tally(1.0, 0, 0, 0, 0, 0.0, {})
+        counters.message("v3", "websocket", outcome, 0.01)
+    assert counters.tally("v3", 1.0) == Tally(1.0, 3, 1, 1, 1, 0.0, {bucket_of(0.01): 4})
+    assert counters.tally("v2", 1.0) == Tally(1.0, 0, 0, 0, 0, 0.0, {})
 
 
 def test_a_window_forgets_what_is_older_than_fifteen_minutes() -> None:
-    ledger = Counters(now=0.0)
-    ledger.message("v2", "websocket", "error", 1.0)
-    ledger.tick(1.0)
+    counters = Counters(now=0.0)
+    counters.message("v2", "websocket", "error", 1.0)
+    counters.tick(1.0)
     for second in range(2, WINDOW_S + 1):
-        ledger.message("v2", "websocket", "ok", 0.001)
-        ledger.tick(float(second))
-    whole = ledger.tally("v2", 900.0)
+        counters.message("v2", "websocket", "ok", 0.001)
+        counters.tick(float(second))
+    whole = counters.tally("v2", 900.0)
     assert (whole.ok, whole.errors) == (899, 1)
-    ledger.tick(float(WINDOW_S + 1))
-    assert ledger.tally("v2", 901.0) == Tally(900.0, 899, 0, 0, 0, 0.9, {bucket_of(0.001): 899})
+    counters.tick(float(WINDOW_S + 1))
+    assert counters.tally("v2", 901.0) == Tally(900.0, 899, 0, 0, 0, 0.9, {bucket_of(0.001): 899})
 
 
 def test_a_window_begins_at_its_mark_and_never_before_the_ring() -> None:
-    ledger = Counters(now=0.0)
-    ledger.message("v3", "websocket", "error", 1.0)
-    mark = ledger.mark(10.0)
-    ledger.message("v3", "websocket", "ok", 0.002)
-    since = ledger.tally("v3", 20.0, mark)
+    counters = Counters(now=0.0)
+    counters.message("v3", "websocket", "error", 1.0)
+    mark = counters.mark(10.0)
+    counters.message("v3", "websocket", "ok", 0.002)
+    since = counters.tally("v3", 20.0, mark)
     assert (since.ok, since.errors) == (1, 0)
-    whole = ledger.tally("v3", 20.0)
+    whole = counters.tally("v3", 20.0)
     assert (whole.ok, whole.errors) == (1, 1)
     for second in range(1, WINDOW_S + 20):
-        ledger.tick(float(second))
-    after = ledger.tally("v3", WINDOW_S + 19.0, mark)
+        counters.tick(float(second))
+    after = counters.tally("v3", WINDOW_S + 19.0, mark)
     assert (after.ok, after.errors) == (0, 0)
 
 
 def test_the_rate_is_the_mean_of_the_last_ten_seconds() -> None:
-    ledger = Counters()
+    counters = Counters()
     for second in range(1, 31):
         for _ in range(5 if second <= 20 else 20):
-            ledger.message("v2", "websocket", "ok", 0.001)
-        ledger.message("v2", "websocket", "rejected")
-        ledger.tick(float(second))
-    assert ledger.tally("v2", 30.0).messages_per_second == 20.0
+            counters.message("v2", "websocket", "ok", 0.001)
+        counters.message("v2", "websocket", "rejected")
+        counters.tick(float(second))
+    assert counters.tally("v2", 30.0).messages_per_second == 20.0
 
 
 def test_a_handover_is_counted_with_its_duration() -> None:
-    ledger = Counters()
-    ledger.handover("v3", "v2", "moved", 0.5)
-    histogram = ledger.slots[slots.HANDOVER_HISTOGRAM : slots.HANDOVER_HISTOGRAM + BUCKETS]
+    counters = Counters()
+    counters.handover("v3", "v2", "moved", 0.5)
+    histogram = counters.slots[slots.HANDOVER_HISTOGRAM : slots.HANDOVER_HISTOGRAM + BUCKETS]
     assert [index for index, count in enumerate(histogram) if count] == [bucket_of(0.5)]
-    assert ledger.slots[slots.HANDOVERS["v3", "v2", "moved"]] == 1
-    assert ledger.slots[slots.HANDOVER_MICROSECONDS] == 500_000
+    assert counters.slots[slots.HANDOVERS["v3", "v2", "moved"]] == 1
+    assert counters.slots[slots.HANDOVER_MICROSECONDS] == 500_000
 
 
 def test_error_groups_are_bounded_and_keep_the_recent_ones() -> None:
@@ -151,7 +153,18 @@ def test_errors_only_on_v3_come_first_and_users_are_bounded() -> None:
     assert rest[0].users == USERS
 
 
-def test_a_message_costs_less_than_a_microsecond() -> None:
-    ledger = Counters()
-    best = min(timeit.repeat(lambda: ledger.message("v2", "websocket", "ok", 0.0123), number=50_000, repeat=15))
-    assert best / 50_000 < 1e-6
+def test_a_message_costs_a_third_of_labelled_prometheus_metrics_at_most() -> None:
+    """Compared side by side, because the time alone depends on what else the machine does."""
+    counters, registry = Counters(), CollectorRegistry()
+    total = Counter("messages", "compared with", ["path", "transport", "outcome"], registry=registry)
+    duration = Histogram("seconds", "compared with", ["path"], registry=registry)
+
+    def labelled() -> None:
+        total.labels("v2", "websocket", "ok").inc()
+        duration.labels("v2").observe(0.0123)
+
+    def ours() -> None:
+        counters.message("v2", "websocket", "ok", 0.0123)
+
+    ratios = [timeit.timeit(labelled, number=2000) / timeit.timeit(ours, number=2000) for _ in range(25)]
+    assert statistics.median(ratios) > 3

@@ -1,170 +1,70 @@
-"""A process that dies between any two steps of a rollback, or of lifting one, leaves nothing that puts users on v3."""
+"""The guardrail `crashes`: two deaths of v3's workers within ten minutes fail it; a new build starts from none."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
-from app.store.port import StoredRecord
-from rollout.events import Actor, Rollback, Start, Undo, Unlock
-from rollout.views import AuditEntry
-from tests.control.world import World
-
-ANN = Actor("ann", "manager")
+from app.metrics.crashes import WINDOW_S, Crashes, verdict_of
 
 
-class Died(BaseException):
-    """Nothing after this happened."""
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def die(*_: object, **__: object) -> None:
-    raise Died
+def failing(crashes: Crashes) -> bool:
+    (verdict,) = crashes.verdicts()
+    assert verdict.guardrail == "crashes"
+    return verdict.verdict == "fail"
 
 
-async def die_later(*_: object, **__: object) -> None:
-    raise Died
+def test_two_deaths_fail_until_the_first_is_ten_minutes_old() -> None:
+    clock = Clock()
+    crashes = Crashes(clock)
+    assert not failing(crashes)
+    crashes.died()
+    assert not failing(crashes)
+    clock.now += WINDOW_S - 1
+    crashes.died()
+    assert failing(crashes)
+    clock.now += 1
+    assert not failing(crashes)
 
 
-def at_lock_file(world: World, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(world.lock_file, "write", die)
+def test_of_many_deaths_the_last_two_count() -> None:
+    clock = Clock()
+    crashes = Crashes(clock)
+    for _ in range(5):
+        crashes.died()
+    clock.now += WINDOW_S
+    crashes.died()
+    assert not failing(crashes)
 
 
-def at_the_sweep(world: World, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(world.cell, "apply", die)
-
-
-def at_the_store(world: World, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(world.store, "save_record", die_later)
-
-
-def behind_the_store(world: World, patch: pytest.MonkeyPatch) -> None:
-    save = world.store.save_record
-
-    async def saved_then_died(record: StoredRecord, expected: int | None, entry: AuditEntry) -> None:
-        await save(record, expected, entry)
-        raise Died
-
-    patch.setattr(world.store, "save_record", saved_then_died)
-
-
-def at_the_flag(world: World, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(world.flags, "apply", die_later)
-
-
-def at_removing_the_lock(world: World, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(world.lock_file, "remove", die)
-
-
-Step = Callable[[World, pytest.MonkeyPatch], None]
-
-
-async def dying(world: World, step: Step, command: Rollback | Unlock) -> None:
-    """Carry out the command up to a step, and lose the process there."""
-    with pytest.MonkeyPatch.context() as patch:
-        step(world, patch)
-        with contextlib.suppress(Died):
-            await world.control.execute(command, "api")
-        await world.abandon()
-
-
-@pytest.mark.parametrize("step", [at_the_sweep, at_the_store, behind_the_store, at_the_flag])
-async def test_a_rollback_that_reached_the_disk_is_in_force_after_a_restart(tmp_path: Path, step: Step) -> None:
-    world = await World.make(tmp_path)
-    await world.control.execute(Start(actor=ANN, percentage=50, revision=0), "api")
-    await dying(world, step, Rollback(actor=ANN, reason="errors"))
-    again = await World.make(tmp_path)
-    assert again.cell.applied[0][0].locked
-    assert again.control.record.phase == "rolled_back"
-    assert await again.stored() == again.control.record
-    assert again.lock_file.read() == again.control.record.lock
-    assert again.cell.on("v3") == 0
-    assert (await again.verified()).reason == "errors"
-    await again.close()
-
-
-async def test_a_rollback_that_did_not_reach_the_disk_was_never_answered(tmp_path: Path) -> None:
-    world = await World.make(tmp_path)
-    await world.control.execute(Start(actor=ANN, percentage=50, revision=0), "api")
-    await dying(world, at_lock_file, Rollback(actor=ANN))
-    again = await World.make(tmp_path)
-    assert again.control.record.phase == "progressing"
-    await again.close()
+def test_another_build_and_a_percentage_of_zero_begin_anew_and_a_ramp_does_not() -> None:
+    crashes = Crashes(Clock())
+    crashes.died()
+    crashes.died()
+    crashes.new_epoch(25)
+    assert failing(crashes)
+    crashes.new_epoch(0)
+    assert not failing(crashes)
+    crashes.died()
+    crashes.died()
+    crashes.forget()
+    assert not failing(crashes)
 
 
 @pytest.mark.parametrize(
-    ("step", "phase"),
+    ("deaths", "detail"),
     [
-        (at_the_store, "rolled_back"),
-        (behind_the_store, "idle"),
-        (at_removing_the_lock, "idle"),
-        (at_the_flag, "idle"),
+        (0, "0 deaths of v3's workers in 10 min; 2 roll back"),
+        (1, "1 death of v3's workers in 10 min; 2 roll back"),
+        (2, "2 deaths of v3's workers in 10 min; 2 roll back"),
     ],
 )
-async def test_an_unlock_is_done_or_not_done_after_a_restart(tmp_path: Path, step: Step, phase: str) -> None:
-    world = await World.make(tmp_path)
-    await world.control.execute(Start(actor=ANN, percentage=50, revision=0), "api")
-    await world.control.execute(Rollback(actor=ANN), "api")
-    await world.verified()
-    await dying(world, step, Unlock(actor=ANN, reason="fixed", revision=2, flag_percentage=None))
-    again = await World.make(tmp_path)
-    assert again.control.record.phase == phase
-    assert again.cell.view.locked == (phase == "rolled_back")
-    assert (again.lock_file.read() is not None) == (phase == "rolled_back")
-    assert again.cell.on("v3") == 0
-    await again.close()
-
-
-async def test_a_receipt_outlives_a_restart_without_the_store(tmp_path: Path) -> None:
-    world = await World.make(tmp_path)
-    await world.control.execute(Start(actor=ANN, percentage=50, revision=0), "api")
-    await world.control.execute(Rollback(actor=ANN, reason="errors"), "api")
-    before = await world.verified()
-    await world.close()
-    again = await World.make(tmp_path, store_down=True)
-    assert again.control.record.phase == "rolled_back"
-    await again.verified()
-    again.store.fail(False)
-    await again.control.loop.tick()
-    assert again.control.snapshot().rollback == before
-    kept = await again.control.receipt(before.id)
-    assert kept is not None
-    assert kept.rollback == before
-    await again.close()
-
-
-async def test_a_rollback_before_the_record_was_read_is_in_force_whatever_it_says(tmp_path: Path) -> None:
-    world = await World.make(tmp_path)
-    await world.control.execute(Start(actor=ANN, percentage=50, revision=0), "api")
-    await world.control.execute(Rollback(actor=ANN), "api")
-    await world.control.execute(Undo(actor=ANN, revision=2), "api")  # from now on another generation counts
-    await world.close()
-    blind = await World.make(tmp_path, store_down=True)
-    await blind.control.execute(Rollback(actor=ANN, reason="blind"), "api")
-    await blind.abandon()
-    again = await World.make(tmp_path)
-    assert (again.control.record.phase, again.control.record.reason) == ("rolled_back", "blind")
-    assert again.lock_file.read() == again.control.record.lock
-    await again.close()
-
-
-async def test_a_rollback_over_an_undo_that_is_being_saved_is_in_force_after_a_crash(tmp_path: Path) -> None:
-    world = await World.make(tmp_path)
-    await world.control.execute(Start(actor=ANN, percentage=50, revision=0), "api")
-    await world.control.execute(Rollback(actor=ANN), "api")
-    world.store.pause()
-    pending = asyncio.create_task(world.control.execute(Undo(actor=ANN, revision=2), "api"))
-    await world.store.waiting()
-    back = asyncio.create_task(world.control.execute(Rollback(actor=ANN, reason="no"), "api"))
-    await world.until(lambda: world.cell.log.count("rollback") == 2)
-    world.store.last_save()
-    await pending
-    await back
-    assert (await world.stored()).phase == "progressing"
-    await world.abandon()
-    again = await World.make(tmp_path)
-    assert again.control.record.phase == "rolled_back"
-    await again.close()
+def test_the_verdict_says_how_many_died_and_how_many_roll_back(deaths: int, detail: str) -> None:
+    assert verdict_of(deaths).detail == detail

@@ -36,14 +36,14 @@ PUBLISHED = {
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
-def figures(ledger: Counters) -> ScrapedCell:
+def figures(counters: Counters) -> ScrapedCell:
     known = PathState(True, None, "b1", 3, 2, 50_000_000, 12_000.5, 1, 60.0)
     unknown = PathState(False, "starting", None, 0, 0, None, None, 0, None)
-    return ScrapedCell("a", ledger.slots, {"v2": known, "v3": unknown}, 10, "progressing", 0.5)
+    return ScrapedCell("a", counters.slots, {"v2": known, "v3": unknown}, 10, "progressing", 0.5)
 
 
-def scrape(ledger: Counters, accept: str = OPENMETRICS) -> dict[str, list[tuple[dict[str, str], float]]]:
-    body, _ = Metrics(lambda: [figures(ledger)]).render(accept)
+def scrape(counters: Counters, accept: str = OPENMETRICS) -> dict[str, list[tuple[dict[str, str], float]]]:
+    body, _ = Metrics(lambda: [figures(counters)]).render(accept)
     parse = parse_openmetrics if accept == OPENMETRICS else parse_text
     samples: dict[str, list[tuple[dict[str, str], float]]] = {}
     for family in parse(body.decode()):
@@ -65,14 +65,14 @@ def test_names_and_labels_are_the_published_ones() -> None:
 
 
 def test_counts_and_durations_reach_the_scraper() -> None:
-    ledger = Counters()
-    ledger.message("v3", "websocket", "ok", 0.010)
-    ledger.message("v3", "websocket", "error", 3.0)
-    ledger.message("v3", "http", "rejected")
-    ledger.admission("v3", "flag")
-    ledger.handover("v2", "v3", "moved", 0.001)
-    ledger.stale_event()
-    samples = scrape(ledger)
+    counters = Counters()
+    counters.message("v3", "websocket", "ok", 0.010)
+    counters.message("v3", "websocket", "error", 3.0)
+    counters.message("v3", "http", "rejected")
+    counters.admission("v3", "flag")
+    counters.handover("v2", "v3", "moved", 0.001)
+    counters.stale_event()
+    samples = scrape(counters)
     labels = {"cell": "a", "path": "v3", "transport": "websocket", "outcome": "ok"}
     assert (labels, 1.0) in samples["crossfade_messages_total"]
     assert ({"cell": "a", "path": "v3", "reason": "flag"}, 1.0) in samples["crossfade_admissions_total"]

@@ -33,11 +33,11 @@ async def world(tmp_path: FilePath) -> AsyncIterator[World]:
 
 
 class Minute:
-    """A ledger that is looked at once a second, from `START` on."""
+    """Counters that are sampled once a second, from `START` on."""
 
     def __init__(self) -> None:
-        self.ledger = Counters()
-        self.series = Series(self.ledger.slots)
+        self.counters = Counters()
+        self.series = Series(self.counters.slots)
         self.now = START
 
     def second(
@@ -45,12 +45,12 @@ class Minute:
     ) -> None:
         """Messages end, then the second is looked at."""
         for _ in range(ok):
-            self.ledger.message(path, "websocket", "ok", latency_s)
+            self.counters.message(path, "websocket", "ok", latency_s)
         for _ in range(errors):
-            self.ledger.message(path, "http", "error", latency_s)
-        self.ledger.message(path, "websocket", "rejected")
+            self.counters.message(path, "http", "error", latency_s)
+        self.counters.message(path, "websocket", "rejected")
         gauges: dict[PathName, Gauges] = {"v2": Gauges(sessions, 1000.4, 5_000_000), "v3": Gauges(0, None, None)}
-        self.series.sample(self.now, self.ledger.slots, gauges)
+        self.series.sample(self.now, self.counters.slots, gauges)
         self.now += 1
 
     def view(self) -> SeriesView:

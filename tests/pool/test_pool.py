@@ -300,7 +300,7 @@ async def test_a_slow_start_is_called_off() -> None:
         ("no_such_package:create", "no module 'no_such_package'"),
         ("app.supervisor.core:create_supervisor_core", "app"),
         ("acme:raises", "not today"),
-        ("not a factory", "names no factory"),
+        ("not a factory", "is not a factory"),
     ],
 )
 @pytest.mark.usefixtures("at_people_s")
@@ -390,7 +390,7 @@ async def test_a_worker_that_breaks_the_link_is_ended() -> None:
         serving(host).send(chat("x"))
         await recorder.until(lambda: recorder.downs)
         assert recorder.downs[0][1].reason == "crashed"
-        assert "cannot be read" in recorder.downs[0][1].detail or "a batch of" in recorder.downs[0][1].detail
+        assert "cannot be read" in recorder.downs[0][1].detail or "a batch has" in recorder.downs[0][1].detail
 
 
 async def test_memory_figures_come_with_a_baseline() -> None:

@@ -120,7 +120,7 @@ async def test_the_known_traps_end_well(way: tuple[PathName, Transport]) -> None
         {"content": "as message"},
     ]
     assert await play(await supervisor(*way), SCRIPTS["somebody else's thread"]) == [
-        ("error", "access_denied", "no such thread of yours"),
+        ("error", "access_denied", "you have no such thread"),
         ("agent_started", {"agent": "echo"}),
         ("agent_completed", {"content": "b"}),
     ]

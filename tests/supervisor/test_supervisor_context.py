@@ -22,7 +22,7 @@ OPENING = Opening("c-1", "ada", "t-1", 1_700_000_000.5)
     ("connection", "user"), [("", "ada"), ("c-1", ""), ("c-1", "  "), (None, "ada"), ("c-1", None)]
 )
 def test_a_missing_identity_is_a_value_error(make: type, connection: object, user: object) -> None:
-    with pytest.raises(ValueError, match="needs"):
+    with pytest.raises(ValueError, match="must be text that is not empty"):
         make(connection, user)
 
 

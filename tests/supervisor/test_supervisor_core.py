@@ -82,7 +82,7 @@ async def test_an_unknown_agent_is_a_clean_error_that_does_not_quote_the_client(
     before = supervisor.export_state()
     with pytest.raises(UnknownAgent) as caught:
         await events_of(supervisor, Request("agent", "hello", "<script>"))
-    assert caught.value.code == "invalid_payload" and caught.value.text == "payload.agent is one of: echo, outline"
+    assert caught.value.code == "invalid_payload" and caught.value.text == "payload.agent must be one of: echo, outline"
     assert supervisor.export_state() == before
     assert len(await events_of(supervisor, Request("message", "goes on"))) == 2
 
@@ -108,8 +108,8 @@ STARTED, THINKING = AgentEvent("agent_started"), AgentEvent("agent_thinking")
         ([STARTED, THINKING], "without agent_completed"),
         ([STARTED, DONE, THINKING], "after agent_completed"),
         ([STARTED, DONE, DONE], "after agent_completed"),
-        ([STARTED, STARTED, DONE], "no event within a run"),
-        ([STARTED, AgentEvent("thread_history"), DONE], "no event within a run"),
+        ([STARTED, STARTED, DONE], "not allowed within a run"),
+        ([STARTED, AgentEvent("thread_history"), DONE], "not allowed within a run"),
         ([STARTED, AgentEvent("tool_completed", {"tool_name": "t"}), DONE], "without results"),
     ],
 )

@@ -176,7 +176,7 @@ async def test_close_reaches_people_s_own(package: Package) -> None:
 async def test_a_part_that_its_path_cannot_read_is_a_value_error(package: Package) -> None:
     supervisor = await make(load(f"{package(COUNTING)}.new:create_supervisor"))
     document = (supervisor.export_state() or b"").replace(b'"v3":null', b'"v3":{"other":1}')
-    with pytest.raises(ValueError, match="v3 cannot go on from the document"):
+    with pytest.raises(ValueError, match="v3 cannot restore the document"):
         supervisor.restore_state(document)
 
 
@@ -210,9 +210,9 @@ async def test_a_state_that_cannot_be_kept_fails_the_message_and_keeps_the_last(
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ("yield 1", "neither text nor an event"),
-        ("yield {'type': 'nonsense'}", "neither text nor an event"),
-        ("yield {'type': 'agent_completed'}; yield 'more'", "went on after agent_completed"),
+        ("yield 1", "allowed: text, or an event"),
+        ("yield {'type': 'nonsense'}", "allowed: text, or an event"),
+        ("yield {'type': 'agent_completed'}; yield 'more'", "continued after agent_completed"),
         ("yield {'type': 'tool_completed', 'payload': {}}", "without results"),
     ],
 )
@@ -263,10 +263,10 @@ async def test_a_context_fits_the_transport(package: Package) -> None:
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
-        ("mypkg", "'mypkg' names no factory: `builtin` or `package.module:factory`"),
-        ("my pkg:f", "names no factory"),
-        (":f", "names no factory"),
-        ("../x:f", "names no factory"),
+        ("mypkg", "'mypkg' is not a factory; allowed: `builtin` or `package.module:factory`"),
+        ("my pkg:f", "is not a factory"),
+        (":f", "is not a factory"),
+        ("../x:f", "is not a factory"),
         ("no_such_package.new:f", "there is no module 'no_such_package' in this interpreter"),
         ("{name}.newer:f", "there is no module '{name}.newer'"),
         ("{name}.new:factory", "{name}.new has no 'factory'; it has: create_supervisor, helper"),
@@ -286,15 +286,18 @@ def test_a_spec_that_cannot_be_loaded_is_told_in_one_line(package: Package, spec
         ("import no_such_library", ".new needs 'no_such_library', which this interpreter does not have"),
         ("raise ValueError('two\\nlines')", "failed: ValueError: two"),
         ("1 / 0", "failed: ZeroDivisionError: division by zero"),
-        ("def create_supervisor(context): return 5", "made int; it makes an async generator function, or an object"),
-        ("def create_supervisor(context): return None", "made NoneType"),
-        ("class C: ...\ndef create_supervisor(context): return C()", "made C;"),
+        (
+            "def create_supervisor(context): return 5",
+            "returned int; allowed: an async generator function, or an object",
+        ),
+        ("def create_supervisor(context): return None", "returned NoneType"),
+        ("class C: ...\ndef create_supervisor(context): return C()", "returned C;"),
         (
             "async def answer(message): return 'x'\ndef create_supervisor(context): return answer",
-            "made a coroutine function; an async generator function is needed: let it `yield`",
+            "returned a coroutine function; allowed: an async generator function, one with `yield`",
         ),
-        ("def create_supervisor(): ...", "failed when it was tried: TypeError"),
-        ("def create_supervisor(context): raise KeyError('x')", "failed when it was tried: KeyError: 'x'"),
+        ("def create_supervisor(): ...", "failed for a test context: TypeError"),
+        ("def create_supervisor(context): raise KeyError('x')", "failed for a test context: KeyError: 'x'"),
     ],
 )
 def test_a_factory_that_is_not_usable_stops_the_start(package: Package, source: str, told: str) -> None:
@@ -373,5 +376,5 @@ def test_v3_and_http_stay_green_when_v2_is_deleted(tmp_path: Path) -> None:
         str(tmp_path / "app/__init__.py"),
         "True 8",
         "False",
-        "v2: there is no built-in supervisor of this path any more",
+        "v2: this path has no built-in supervisor any more; allowed: `package.module:factory`",
     ]

@@ -43,10 +43,10 @@ def test_an_exception_never_gives_its_text_away_and_a_refusal_gives_its_own(capl
     assert (failure.code, failure.text) == ("internal", INTERNAL_TEXT)
     assert "private" not in failure.fingerprint
     assert "private words" in caplog.text
-    refusal = failures.of(UnknownAgent("no such agent; there are echo, outline"))
+    refusal = failures.of(UnknownAgent("payload.agent must be one of: echo, outline"))
     assert (refusal.code, refusal.text, refusal.fingerprint) == (
         "invalid_payload",
-        "no such agent; there are echo, outline",
+        "payload.agent must be one of: echo, outline",
         "UnknownAgent",
     )
     assert failure.reference != refusal.reference

@@ -119,7 +119,7 @@ class Scripted:
         elif word == "cancelled":
             raise asyncio.CancelledError
         elif word == "denied":
-            raise ThreadDenied("no such thread of yours")
+            raise ThreadDenied("you have no such thread")
         elif word == "endless":
             return
         elif word == "flood":

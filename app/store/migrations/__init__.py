@@ -65,13 +65,13 @@ def config(connection: Connection, group: Group, metadata: MetaData) -> Config:
     """Alembic's configuration for this connection and group."""
     from alembic.config import Config
 
-    made = Config(attributes={"connection": connection, "group": group, "metadata": metadata})
+    alembic = Config(attributes={"connection": connection, "group": group, "metadata": metadata})
     # By package, because a path may contain characters that have a meaning here.
     folder = __name__.replace(".migrations", ":migrations")
-    made.set_main_option("script_location", folder)
-    made.set_main_option("path_separator", "newline")
-    made.set_main_option("version_locations", f"{folder}:{group}")
-    return made
+    alembic.set_main_option("script_location", folder)
+    alembic.set_main_option("path_separator", "newline")
+    alembic.set_main_option("version_locations", f"{folder}:{group}")
+    return alembic
 
 
 def _lock(connection: Connection) -> None:
