@@ -82,8 +82,8 @@ def test_a_client_comes_back_with_its_token_after_a_restart(
         assert ready(socket)["recovered"] is False  # good once
 
 
-def test_a_token_of_somebody_else_recovers_nothing(start: Start) -> None:
-    service = start()
+def test_a_token_of_somebody_else_recovers_nothing(unchanged: Running) -> None:
+    service = unchanged
     with connect(f"{service.ws}?user=ada") as socket:
         token = ready(socket)["resume_token"]
         say(socket, "secret", "m-1")
