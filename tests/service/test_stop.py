@@ -57,6 +57,18 @@ def test_a_planned_stop_lets_running_messages_finish_and_closes_1012(start: Star
     assert service.ended() == 0
 
 
+def test_a_planned_stop_ends_the_streams_of_open_pages_itself(start: Start) -> None:
+    service = start(CROSSFADE_SHUTDOWN_S="0")
+    with service.http.stream("GET", "/stream/overview", headers={"HX-Request": "true"}) as stream:
+        assert stream.status_code == 200
+        pieces = stream.iter_text()
+        assert "hx-partial" in next(pieces)
+        service.signal(signal.SIGTERM)
+        for _ in pieces:  # to its end; a stream that uvicorn cuts off is an error
+            pass
+    assert service.ended() == 0
+
+
 @pytest.mark.parametrize(("how", "recovered"), [(signal.SIGTERM, True), (signal.SIGKILL, "stale")])
 def test_a_client_comes_back_with_its_token_after_a_restart(
     start: Start, how: signal.Signals, recovered: object
