@@ -56,6 +56,7 @@ class CellServer(uvicorn.Server):
             server.close()
         if not self.force_exit:
             await drain(self._service.cell, self._service.settings.shutdown_s)
+        self._service.end_streams()  # an open page would hold the stop for as long as uvicorn waits for answers
         await super().shutdown(sockets)
         await self._service.stop()
 

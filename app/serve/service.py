@@ -132,6 +132,10 @@ class Service:
         if self._hears_store:
             self.spawn(self._hear_store())
 
+    def end_streams(self) -> None:
+        """End what open pages hear; they ask again, and find whoever serves next."""
+        self.controller.notifier.close()
+
     async def stop(self) -> None:
         """The reverse; every session has ended by now."""
         for task in self._tasks:

@@ -82,6 +82,9 @@ class CellDesk:
     async def put(self, address: str, **body: object) -> httpx.Response:
         return await (await self.reached()).put(address, json=body)
 
+    async def delete(self, address: str) -> httpx.Response:
+        return await (await self.reached()).delete(address)
+
     async def post(self, address: str, **body: object) -> httpx.Response:
         return await (await self.reached()).post(address, json=body, timeout=30)
 
@@ -109,14 +112,30 @@ class CellDesk:
             raise BenchError(f"set {percentage}: {answer.text}")
         return msgspec.json.decode(answer.content, type=RolloutView)
 
+    async def rollback(self) -> RollbackView:
+        """A rollback, as it stands when it is answered. Raises `BenchError` when it is refused."""
+        answer = await self.command("rollback")
+        if answer.status_code != 200:
+            raise BenchError(f"rollback: {answer.text}")
+        done = msgspec.json.decode(answer.content, type=RolloutView).last_rollback
+        assert done is not None  # it was answered
+        return done
+
 
 class Fleet:
     """One `crossfade serve --cells N`."""
 
     def __init__(
-        self, process: psutil.Process, url: str, token: str, environ: Mapping[str, str], names: list[str]
+        self,
+        process: psutil.Process,
+        url: str,
+        token: str,
+        environ: Mapping[str, str],
+        names: list[str],
+        folder: Path,
     ) -> None:
         self.process = process
+        self.folder = folder
         self.url = url
         self.ws = url.replace("http", "ws", 1) + "/ws"
         self.environ = environ
@@ -127,7 +146,10 @@ class Fleet:
     def client(self, timeout: float) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=timeout, limits=limits, trust_env=False)
+        return httpx.AsyncClient(
+            base_url=self.url, headers=headers, timeout=timeout, limits=limits, trust_env=False,
+            verify=False,  # it is plain HTTP, and to read the system's authorities takes longer than the request
+        )  # fmt: skip
 
     def __getitem__(self, cell: str) -> CellDesk:
         return self._desks.setdefault(cell, CellDesk(self, cell))
@@ -197,12 +219,12 @@ class Fleet:
 
         await until(all_there, within_s, "all cells serve")
 
-    async def verified(self, cell: str, within_s: float = WITHIN_S) -> RollbackView:
-        """The last rollback as this cell shows it, once it is verified."""
+    async def verified(self, cell: str, within_s: float = WITHIN_S, *, id: str | None = None) -> RollbackView:
+        """The last rollback, or the one of this id, as this cell shows it once it is verified."""
 
         async def done() -> RollbackView | None:
             last = (await self[cell].view()).last_rollback
-            return last if last is not None and last.verified_at is not None else None
+            return last if last is not None and last.verified_at is not None and id in (None, last.id) else None
 
         found = await until(done, within_s, "the rollback is verified")
         assert found is not None
@@ -266,6 +288,7 @@ async def fleet(
             token_file.read_text().strip(),
             environ,
             cell_names(Settings(bind=fields["bind"], store=fields.get("store", "sqlite")), cells),
+            folder,
         )
         await service.complete()
         yield service

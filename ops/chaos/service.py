@@ -46,10 +46,10 @@ PathName = Literal["v2", "v3"]
 class ChaosService:
     """A running service. Commands raise `httpx.HTTPStatusError` when they are refused."""
 
-    def __init__(self, url: str, token: str, pids: Path, process: psutil.Process) -> None:
+    def __init__(self, url: str, token: str, folder: Path, process: psutil.Process) -> None:
         self.ws = url.replace("http", "ws", 1) + "/ws"
         self.process = process
-        self._pids = pids
+        self._folder = folder
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=30, trust_env=False)
 
@@ -152,11 +152,25 @@ class ChaosService:
         )
         return Sighting(at, int(metrics["crossfade_sessions", "v3"]), admissions)
 
+    # -- its supervisors ----------------------------------------------------------------------------------------------
+
+    async def at_gate(self, gate: int, user_id: str) -> None:
+        """Wait until this user's supervisor works before a gate, see `factories`. Raises `BenchError`."""
+        end = time.monotonic() + VERIFIED_S
+        while not (self._folder / f"at-gate-{gate}-{user_id}").exists():
+            if time.monotonic() > end:
+                raise BenchError(f"{user_id} does not come to gate {gate}")
+            await asyncio.sleep(POLL_S)
+
+    def open_gate(self, gate: int) -> None:
+        """Let everybody go on who works before it, now or later."""
+        (self._folder / f"gate-{gate}").touch()
+
     # -- its workers --------------------------------------------------------------------------------------------------
 
     def worker(self, path: PathName) -> int | None:
         """Process id of the youngest living worker of a path."""
-        pids = (int(file.name.partition("-")[2]) for file in self._pids.glob(f"{path}-*"))
+        pids = (int(file.name.partition("-")[2]) for file in self._folder.glob(f"{path}-*"))
         living = [(began, pid) for pid in pids if (began := self._began(pid)) is not None]
         return max(living)[1] if living else None
 

@@ -146,7 +146,11 @@ class Remote:
     def note(self, text: str) -> None:
         self._client.post("/api/rollout/notes", json={"text": text}).raise_for_status()
 
-    def plan(self, toml: str) -> None:
+    def plan(self) -> str:
+        """The plan in force, as TOML."""
+        return str(self._client.get("/api/rollout/plan").raise_for_status().json()["toml"])
+
+    def apply(self, toml: str) -> None:
         """Put this plan in force."""
         headers = {"If-Match": f'"{self.view()["revision"]}"'}
         self._client.put("/api/rollout/plan", json={"toml": toml}, headers=headers).raise_for_status()

@@ -32,10 +32,10 @@ def headline(page: Page, text: str) -> None:
     expect(page.locator("#headline")).to_have_text(text)
 
 
-def test_the_link_signs_in_once(stage: Stage, browser: Browser, cookies: list[object]) -> None:
+def test_the_link_signs_in_once(stage: Stage, browser: Browser, used_link: str, cookies: list[object]) -> None:
     context = browser.new_context()
     page = context.new_page()
-    page.goto(stage.link)
+    page.goto(used_link)
     expect(page.get_by_role("alert")).to_contain_text("this link was used already")
     page.goto(stage.url)
     expect(page).to_have_url(f"{stage.url}/sign-in")
@@ -80,7 +80,7 @@ def test_a_percentage_says_its_effect_and_then_has_it(visitor: Visitor) -> None:
 
 
 def test_all_that_is_left_of_the_plan_may_be_skipped_at_once(visitor: Visitor, remote: Remote) -> None:
-    remote.plan(THREE_STEPS)
+    remote.apply(THREE_STEPS)
     remote.reset(10)
     page = visitor()
     headline(page, "10 % of users on v3")

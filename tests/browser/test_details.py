@@ -13,14 +13,14 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from ops.pictures.stage import Remote, Stage
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import Visitor, silence
 
 
 @pytest.fixture(scope="module", autouse=True)
 def people(stage: Stage, cookies: list[object], remote: Remote) -> Iterator[None]:
     """Some clients, and a rollback behind us."""
     with stage.clients(12):
-        remote.say("percentage", percentage=50)
+        remote.reset(50)
         remote.say("rollback", reason="a drill")
         remote.reset(30)
         yield
@@ -41,10 +41,11 @@ def address_of(page: str, remote: Remote) -> str:
 def test_a_cut_stream_is_stale_since_and_live_again(
     visitor: Visitor, stage: Stage, remote: Remote, address: str
 ) -> None:
-    page = visitor(address_of(address, remote))
+    page = visitor(address_of(address, remote), install_clock=True)
     expect(page.locator("#live")).to_have_text("live")
     os.kill(stage.pid, signal.SIGSTOP)
     try:
+        silence(page)
         expect(page.locator("#stale")).to_contain_text(re.compile(r"^Stale since \d\d:\d\d:\d\d"))
         expect(page.locator("#live")).to_contain_text("stale since")
     finally:

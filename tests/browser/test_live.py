@@ -9,16 +9,17 @@ import signal
 from playwright.sync_api import Page, Route, expect
 
 from ops.pictures.stage import Remote, Stage
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import Visitor, silence
 
 
 def test_a_service_that_stops_and_starts_makes_the_page_stale_and_live_again(
     visitor: Visitor, stage: Stage, remote: Remote
 ) -> None:
     remote.reset()
-    page = visitor("/")
+    page = visitor("/", install_clock=True)
     expect(page.locator("#live")).to_have_text("live")
     stage.stop()
+    silence(page)
     expect(page.locator("#stale")).to_contain_text(re.compile(r"Stale since \d\d:\d\d:\d\d"))
     expect(page.locator("#live")).to_contain_text("stale since")
     page.locator("#do-set-10").click()
@@ -53,7 +54,7 @@ def held_back(page: Page, address: str) -> list[Route]:
 
 
 def test_the_stream_is_asked_for_however_late_the_extension_of_htmx_comes(visitor: Visitor, stage: Stage) -> None:
-    page = visitor("/sign-in?out=1")
+    page = visitor("/sign-in?out=1", bypass_csp=True)  # to wait for a function is to evaluate a text
     late = held_back(page, "**/htmx-sse-*")
     page.goto(f"{stage.url}/health", wait_until="commit")
     page.wait_for_function("window.htmx")
@@ -63,12 +64,11 @@ def test_the_stream_is_asked_for_however_late_the_extension_of_htmx_comes(visito
 
 
 def test_a_first_connection_that_waits_for_its_answer_stays_the_only_one(visitor: Visitor, stage: Stage) -> None:
-    page = visitor("/sign-in?out=1")
+    page = visitor("/sign-in?out=1", install_clock=True)
     waiting = held_back(page, "**/stream/health")
-    page.clock.install()
     with page.expect_request("**/stream/health"):
         page.goto(f"{stage.url}/health")
-    page.clock.fast_forward(7_000)
+    silence(page)
     expect(page.locator("#stale")).to_contain_text("nothing is heard from the service")
     waiting[0].continue_()
     expect(page.locator("#stale")).to_be_hidden()

@@ -22,7 +22,7 @@ PHONE = {"width": 390, "height": 844}
 def people(stage: Stage, cookies: list[object], remote: Remote) -> Iterator[None]:
     """A rollback behind us, one rollout under way, and errors on both paths."""
     with stage.clients(20):
-        remote.say("percentage", percentage=50)
+        remote.reset(50)
         remote.say("rollback", reason="a drill")
         remote.reset(30)
         yield

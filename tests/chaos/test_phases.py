@@ -6,6 +6,7 @@ One real service, one client per phase, all brought into their phase before the 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Literal
@@ -18,17 +19,16 @@ from ops.chaos.service import ChaosService, chaos_service
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
-SHORT, LONG = 700, 5_000
-"""Work in milliseconds: within the rollback's deadline, and far beyond it."""
+_gates = itertools.count(1)
 
 Fate = Literal["on v3", "on v2", "interrupted"]
-Blow = Callable[[ChaosService], Awaitable[object]]
+Blow = Callable[[ChaosService, int], Awaitable[object]]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChaosService]:
     folder: Path = tmp_path_factory.mktemp("phases")
-    async with chaos_service(folder, drain_s="1.2", connections_per_user="20", hang_v3_s="30") as running:
+    async with chaos_service(folder, drain_s="3", connections_per_user="20", hang_v3_s="30") as running:
         yield running
 
 
@@ -37,28 +37,28 @@ class Phase:
 
     def __init__(self, service: ChaosService, name: str, *, safe: bool = False) -> None:
         self.name = name
+        self._service = service
         self.client = ChaosClient(service.ws, f"phase-{name.replace(' ', '-')}{'-safe' * safe}")
         self.watched = ""
         """Id of the message whose fate is asked."""
 
-    async def begin(self, work_ms: int) -> None:
-        """Come to v3 and into the phase."""
+    async def begin(self, gate: int) -> None:
+        """Come to v3 and into the phase, in which what runs works until the gate is opened."""
         await self.client.connect()
         await self.client.events(self.client.say("sleep=0"), 3)
-        await self._enter(work_ms)
+        await self._enter(gate)
 
-    async def _enter(self, work_ms: int) -> None:
+    async def _enter(self, gate: int) -> None:
         client = self.client
         match self.name:
             case "queued":
-                running = client.say(f"sleep={work_ms}")
+                running = client.say(f"gate={gate}")
                 await client.events(running, 2)
                 self.watched = client.say("sleep=0 queued")
                 await client.events(self.watched, 1)
             case "started":
-                self.watched = client.say(f"hold=0 sleep={work_ms}")
-                await client.events(self.watched, 1)
-                await asyncio.sleep(0.2)  # `started` is between gateway and worker; a client does not hear of it
+                self.watched = client.say(f"hold=0 gate={gate}")
+                await self._service.at_gate(gate, client.user_id)  # a client does not hear of `started`
             case "after the terminal event":
                 self.watched = client.say("sleep=0 before")
                 await client.events(self.watched, 3)
@@ -72,7 +72,7 @@ class Phase:
                 self._rest = body[100:]
             case _:
                 after = int(self.name.removeprefix("after event "))
-                self.watched = client.say(f"think=2 hold={after} sleep={work_ms}")
+                self.watched = client.say(f"think=2 hold={after} gate={gate}")
                 await client.events(self.watched, after + 1)
 
     async def end(self) -> tuple[Fate, str]:
@@ -104,15 +104,27 @@ def phases(service: ChaosService) -> dict[str, Phase]:
     return {name: Phase(service, name) for name in names} | {"safe": Phase(service, "started", safe=True)}
 
 
-async def set_back(service: ChaosService) -> None:
+async def set_back(service: ChaosService, gate: int) -> None:
+    """What runs ends when the percentage is in force."""
     await service.set(0)
+    service.open_gate(gate)
 
 
-async def roll_back(service: ChaosService) -> None:
+async def roll_back(service: ChaosService, gate: int) -> None:
+    """What runs ends when the lock is in force, and before the rollback's deadline."""
+    done = asyncio.create_task(service.rollback())
+    while (await service.view()).lock is None:
+        assert not done.done()
+    service.open_gate(gate)
+    assert (await done).closed == 0
+
+
+async def cut_off(service: ChaosService, _gate: int) -> None:
+    """What runs does not end before the rollback's deadline."""
     assert (await service.rollback()).closed == 0
 
 
-async def kill(service: ChaosService) -> None:
+async def kill(service: ChaosService, _gate: int) -> None:
     assert service.kill("v3")
 
 
@@ -139,24 +151,19 @@ CUT: dict[str, Fate] = {
 
 
 @pytest.mark.parametrize(
-    ("blow", "work_ms", "expected"),
-    [
-        (set_back, SHORT, WAITS),
-        (roll_back, SHORT, WAITS),
-        (roll_back, LONG, {**CUT, "safe": "on v2"}),
-        (kill, LONG, CUT),
-    ],
+    ("blow", "expected"),
+    [(set_back, WAITS), (roll_back, WAITS), (cut_off, {**CUT, "safe": "on v2"}), (kill, CUT)],
     ids=["set waits", "rollback waits until its deadline", "rollback cuts at its deadline", "a killed v3"],
 )
-async def test_the_fate_of_a_message_by_its_phase(
-    service: ChaosService, blow: Blow, work_ms: int, expected: dict[str, Fate]
-) -> None:
+async def test_the_fate_of_a_message_by_its_phase(service: ChaosService, blow: Blow, expected: dict[str, Fate]) -> None:
+    gate = next(_gates)
     await service.serves("v3")
     await service.set(100)
     everyone = phases(service)
-    await asyncio.gather(*(phase.begin(work_ms) for phase in everyone.values()))
+    await asyncio.gather(*(phase.begin(gate) for phase in everyone.values()))
     assert {session.path for session in await service.sessions()} == {"v3"}
-    await blow(service)
+    await blow(service, gate)
+    service.open_gate(gate)  # a message that is run again works there, too
     fates = dict(zip(everyone, await asyncio.gather(*(phase.end() for phase in everyone.values())), strict=True))
     assert {name: fate for name, (fate, _) in fates.items()} == expected
     if blow is not kill:  # after a kill v3 may be back before the next message
@@ -191,9 +198,9 @@ async def test_a_worker_that_cannot_answer_is_fenced_and_what_it_says_later_is_t
 ) -> None:
     await service.serves("v3")
     await service.set(100)
-    client = ChaosClient(service.ws, "fenced")
+    client, gate = ChaosClient(service.ws, "fenced"), next(_gates)
     await client.connect()
-    running = client.say("hold=1 sleep=300")
+    running = client.say(f"hold=1 gate={gate}")
     await client.events(running, 2)
     stale = (await service.metrics())["crossfade_stale_events_total",]
     pid = service.stop("v3")
@@ -201,6 +208,7 @@ async def test_a_worker_that_cannot_answer_is_fenced_and_what_it_says_later_is_t
     await client.until(lambda: client.history.events[running][-1] == "error:interrupted")
     await client.events(client.say("sleep=0 after"), 3)
     assert not rolled_back.done()  # v3 stands still: nobody can say that it is empty
+    service.open_gate(gate)
     assert service.go_on(pid)
     assert (await rolled_back).closed == 0
     client.send("get_thread_history", {})

@@ -11,7 +11,7 @@ import pytest
 from ops.chaos.fleet import CellDesk, Fleet, until
 from tests.fleet.clients import Crowd
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 CLIENTS = 60
 COMMANDS = 40
@@ -134,14 +134,18 @@ async def test_a_pin_set_in_one_cell_holds_in_all(idle: Fleet) -> None:
     async with Crowd(idle.ws, CLIENTS):
         await idle["a"].set(0)
         chosen = {session.cell: session.user_id for session in await idle["a"].sessions()}
-        for user_id in chosen.values():
-            answer = await idle["d"].put(f"/api/users/{user_id}/pin", path="v3", reason="beta")
-            assert answer.status_code == 200, answer.text
+        try:
+            for user_id in chosen.values():
+                answer = await idle["d"].put(f"/api/users/{user_id}/pin", path="v3", reason="beta")
+                assert answer.status_code == 200, answer.text
 
-        async def moved() -> bool:
-            return {s.user_id for s in await idle["b"].sessions() if s.path == "v3"} == set(chosen.values())
+            async def moved() -> bool:
+                return {s.user_id for s in await idle["b"].sessions() if s.path == "v3"} == set(chosen.values())
 
-        await until(moved, what="the pinned users are on v3")
+            await until(moved, what="the pinned users are on v3")
+        finally:
+            for user_id in chosen.values():
+                await idle["a"].delete(f"/api/users/{user_id}/pin")
 
 
 async def test_a_build_loaded_by_one_cell_is_served_by_all_and_by_those_started_later(idle: Fleet) -> None:

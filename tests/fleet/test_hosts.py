@@ -5,40 +5,22 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from ops.bench.processes import BenchError
-from ops.chaos.fleet import CellDesk, Fleet, fleet, until
+from ops.chaos.fleet import CellDesk, fleet, until
 from ops.chaos.postgres import PostgresServer
 from tests.fleet.clients import Crowd
+from tests.fleet.conftest import SECRET, Hosts, met, store_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 CLIENTS = 20
-SECRET = "shared by both hosts"
 
 
-@pytest_asyncio.fixture
-async def hosts(tmp_path: Path, postgres_url: str) -> AsyncIterator[tuple[Fleet, Fleet]]:
-    async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(fleet(tmp_path / "one", 2, store=postgres_url, secret=SECRET))
-        two = await stack.enter_async_context(fleet(tmp_path / "two", 1, store=postgres_url, secret=SECRET))
-
-        async def met() -> bool:
-            everybody = {*one.names, *two.names}
-            views = [await service[name].view() for service in (one, two) for name in service.names]
-            return all({cell.name for cell in view.cells} == everybody for view in views)
-
-        await until(met, what="every cell knows of all others")
-        yield one, two
-
-
-async def test_a_rollback_is_verified_by_the_cells_of_all_hosts(hosts: tuple[Fleet, Fleet]) -> None:
+async def test_a_rollback_is_verified_by_the_cells_of_all_hosts(hosts: Hosts) -> None:
     one, two = hosts
     (first, *_), (far,) = one.names, two.names
     async with Crowd(one.ws, CLIENTS) as near, Crowd(two.ws, CLIENTS) as away:
@@ -51,37 +33,39 @@ async def test_a_rollback_is_verified_by_the_cells_of_all_hosts(hosts: tuple[Fle
         two.signal(far, signal.SIGSTOP)
         try:
             began = time.monotonic()
-            assert (await one[first].command("rollback")).status_code == 200
-            view = await one[first].view()
-            assert view.last_rollback is not None
-            assert (view.last_rollback.verified_at, view.last_rollback.silent_cells) == (None, [far])
+            ordered = await one[first].rollback()
+            last = (await one[first].view()).last_rollback
+            assert last is not None
+            assert (last.id, last.verified_at, last.silent_cells) == (ordered.id, None, [far])
             assert time.monotonic() - began < 5
         finally:
             two.signal(far, signal.SIGCONT)
-        done = await one.verified(first)
+        done = await one.verified(first, id=ordered.id)
         assert set(done.cells) == {*one.names, far}
         assert (done.sessions_moved, done.closed) == (2 * CLIENTS, 0)
-        assert (await two.verified(far)).id == done.id
+        await two.verified(far, id=ordered.id)
         assert {session.path for session in await two[far].sessions()} == {"v2"}
         assert all(client.is_open for client in (*near, *away))
         figures = (await two[far].view()).paths
         assert sum(path.sessions for path in figures) == 2 * CLIENTS
 
 
-async def test_a_stopped_host_is_not_waited_for(hosts: tuple[Fleet, Fleet]) -> None:
+async def test_a_stopped_host_is_not_waited_for(hosts: Hosts, tmp_path: Path) -> None:
     one, two = hosts
-    two.process.terminate()  # type: ignore[no-untyped-call]
+    async with fleet(tmp_path, 1, store=store_of(one), secret=SECRET) as third:
+        await met(one, two, third)
+        third.process.terminate()  # type: ignore[no-untyped-call]
 
-    async def alone() -> bool:
-        return [cell.name for cell in (await one[one.names[0]].view()).cells] == one.names
+        async def left() -> bool:
+            return {cell.name for cell in (await one[one.names[0]].view()).cells} == {*one.names, *two.names}
 
-    await until(alone, 30, "the stopped host has left the register")
-    assert (await one[one.names[0]].command("rollback")).status_code == 200
-    assert (await one.verified(one.names[1])).cells == one.names
+        await until(left, 30, "the stopped host has left the register")
+        ordered = await one[one.names[0]].rollback()
+        assert set((await one.verified(one.names[1], id=ordered.id)).cells) == {*one.names, *two.names}
 
 
 async def test_without_the_store_a_host_of_several_serves_v2_and_comes_back(
-    hosts: tuple[Fleet, Fleet], postgres: PostgresServer
+    hosts: Hosts, postgres: PostgresServer
 ) -> None:
     one, two = hosts
     async with Crowd(two.ws, CLIENTS) as clients:
@@ -100,16 +84,16 @@ async def test_without_the_store_a_host_of_several_serves_v2_and_comes_back(
         assert all(client.is_open for client in clients)
 
 
-async def test_hosts_that_disagree_on_the_flag_do_not_start_together(tmp_path: Path, postgres_url: str) -> None:
-    async with fleet(tmp_path / "one", 2, store=postgres_url, secret=SECRET) as one:
-        with pytest.raises(BenchError, match="the service has ended"):
-            async with fleet(tmp_path / "two", 1, store=postgres_url, secret=SECRET, forced="false"):
-                pass
-        assert one.lives
-        assert "cells that share a store must agree on it" in (tmp_path / "two" / "service.log").read_text()
+async def test_hosts_that_disagree_on_the_flag_do_not_start_together(hosts: Hosts, tmp_path: Path) -> None:
+    one, _ = hosts
+    with pytest.raises(BenchError, match="the service has ended"):
+        async with fleet(tmp_path, 1, store=store_of(one), secret=SECRET, forced="false"):
+            pass
+    assert one.lives
+    assert "cells that share a store must agree on it" in (tmp_path / "service.log").read_text()
 
 
-async def test_counts_are_of_the_fleet_and_lists_name_the_cells_of_other_hosts(hosts: tuple[Fleet, Fleet]) -> None:
+async def test_counts_are_of_the_fleet_and_lists_name_the_cells_of_other_hosts(hosts: Hosts) -> None:
     one, two = hosts
     (first, second), (far,) = one.names, two.names
     async with Crowd(one.ws, CLIENTS), Crowd(one.ws, CLIENTS), Crowd(two.ws, CLIENTS):

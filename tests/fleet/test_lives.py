@@ -16,14 +16,14 @@ import pytest
 from app.control.record import read_record
 from app.gateway.resume_store import digest
 from app.store.sql import sqlite_store
-from ops.chaos.fleet import fleet, until
+from ops.chaos.fleet import Fleet, fleet, until
 from ops.chaos.kills import kill_again_and_again
 from ops.chaos.succession import leader
 from ops.command import title_of
 from rollout.state import Rollout
 from tests.fleet.clients import Crowd
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 CLIENTS = 40
 KILLS = int(os.environ.get("CROSSFADE_TEST_KILLS", "12"))
@@ -39,15 +39,15 @@ async def stored(folder: Path) -> Rollout:
         await store.close()
 
 
-async def test_a_killed_cell_loses_only_its_own_sockets_and_comes_back(tmp_path: Path) -> None:
-    async with fleet(tmp_path, 3) as service, Crowd(service.ws, CLIENTS) as clients:
+async def test_a_killed_cell_loses_only_its_own_sockets_and_comes_back(three: Fleet) -> None:
+    async with Crowd(three.ws, CLIENTS) as clients:
         await asyncio.gather(*(client.ask("remember me") for client in clients))
-        where = {session.user_id: session.cell for session in await service["a"].sessions()}
+        where = {session.user_id: session.cell for session in await three["a"].sessions()}
         lost = [client for client in clients if where[client.user_id] == "b"]
         kept = [client for client in clients if where[client.user_id] != "b"]
         assert lost
-        await written(tmp_path, {client.ready["resume_token"] for client in lost})
-        pid = service.signal("b", signal.SIGKILL)
+        await written(three.folder, {client.ready["resume_token"] for client in lost})
+        pid = three.signal("b", signal.SIGKILL)
         workers = psutil.Process(pid).children() if psutil.pid_exists(pid) else []  # type: ignore[no-untyped-call]
         assert {await client.closed() for client in lost} == {None}
         assert all(client.is_open for client in kept)
@@ -57,69 +57,68 @@ async def test_a_killed_cell_loses_only_its_own_sockets_and_comes_back(tmp_path:
         assert {events[-1]["type"] for events in answers} == {"agent_completed"}
         _, alive = await asyncio.to_thread(psutil.wait_procs, workers, 5)
         assert not alive
-        await service.complete()
-        assert service.cells()["b"].pid != pid
+        await three.complete()
+        assert three.cells()["b"].pid != pid
         assert all(client.is_open for client in clients)
         # What it did not see of the rollout while it was dead, it has learned.
-        await service["b"].set(30)
-        assert (await service["b"].command("rollback")).status_code == 200
-        assert (await service.verified("a")).cells == ["a", "b", "c"]
+        await three["b"].set(30)
+        ordered = await three["b"].rollback()
+        assert (await three.verified("a", id=ordered.id)).cells == ["a", "b", "c"]
 
 
-async def test_a_cell_that_dies_during_a_rollback_is_not_waited_for(tmp_path: Path) -> None:
-    async with fleet(tmp_path, 3) as service, Crowd(service.ws, CLIENTS):
-        await service["a"].set(100)
-        service.signal("b", signal.SIGSTOP)
-        assert (await service["a"].command("rollback")).status_code == 200
-        last = (await service["c"].view()).last_rollback
+async def test_a_cell_that_dies_during_a_rollback_is_not_waited_for(three: Fleet) -> None:
+    async with Crowd(three.ws, CLIENTS):
+        await three["a"].set(100)
+        three.signal("b", signal.SIGSTOP)
+        ordered = await three["a"].rollback()
+        last = (await three["c"].view()).last_rollback
         assert last is not None
-        assert (last.verified_at, last.silent_cells) == (None, ["b"])
-        service.signal("b", signal.SIGKILL)
-        done = await service.verified("c")
+        assert (last.id, last.verified_at, last.silent_cells) == (ordered.id, None, ["b"])
+        three.signal("b", signal.SIGKILL)
+        done = await three.verified("c", id=ordered.id)
         assert "b" not in done.silent_cells
-        await service.complete()
-        assert (await service["b"].view()).lock is not None
+        await three.complete()
+        assert (await three["b"].view()).lock is not None
 
 
-async def test_the_commanding_cell_may_die_before_its_rollback_is_verified(tmp_path: Path) -> None:
-    async with fleet(tmp_path, 3) as service, Crowd(service.ws, CLIENTS):
-        await service["a"].set(100)
-        service.signal("b", signal.SIGSTOP)
+async def test_the_commanding_cell_may_die_before_its_rollback_is_verified(three: Fleet) -> None:
+    async with Crowd(three.ws, CLIENTS):
+        await three["a"].set(100)
+        three.signal("b", signal.SIGSTOP)
         try:
-            assert (await service["a"].command("rollback")).status_code == 200
-            service.signal("a", signal.SIGKILL)
+            ordered = await three["a"].rollback()
+            three.signal("a", signal.SIGKILL)
 
             async def without_a() -> bool:
-                view = await service["c"].view()
+                view = await three["c"].view()
                 assert view.lock is not None
                 return view.last_rollback is not None and view.last_rollback.silent_cells == ["b"]
 
             await until(without_a, what="c shows that b is waited for")
         finally:
-            service.signal("b", signal.SIGCONT)
-        await service.verified("c")
-        assert (await stored(tmp_path)).lock is not None
+            three.signal("b", signal.SIGCONT)
+        await three.verified("c", id=ordered.id)
+        assert (await stored(three.folder)).lock is not None
 
 
-async def test_another_cell_takes_the_automatic_steps_within_five_seconds(tmp_path: Path) -> None:
-    async with fleet(tmp_path, 3) as service:
+async def test_another_cell_takes_the_automatic_steps_within_five_seconds(three: Fleet) -> None:
 
-        async def led() -> str:
-            return await leader(tmp_path)
+    async def led() -> str:
+        return await leader(three.folder)
 
-        first = await until(led, what="somebody leads")
-        cell = first.split("/")[0]
-        service.signal(cell, signal.SIGSTOP)  # not even a goodbye, and no place for a successor of the same name
-        try:
-            began = time.monotonic()
+    first = await until(led, what="somebody leads")
+    cell = first.split("/")[0]
+    three.signal(cell, signal.SIGSTOP)  # not even a goodbye, and no place for a successor of the same name
+    try:
+        began = time.monotonic()
 
-            async def another() -> bool:
-                return await leader(tmp_path) not in ("", first)
+        async def another() -> bool:
+            return await leader(three.folder) not in ("", first)
 
-            await until(another, 10, "another cell leads")
-            assert time.monotonic() - began < 5
-        finally:
-            service.signal(cell, signal.SIGCONT)
+        await until(another, 10, "another cell leads")
+        assert time.monotonic() - began < 5
+    finally:
+        three.signal(cell, signal.SIGCONT)
 
 
 async def test_sigterm_ends_everything_and_tells_the_clients(tmp_path: Path) -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-import pytest_asyncio
 
-from ops.chaos.fleet import Fleet, fleet, until
+from ops.chaos.fleet import Fleet, until
 from tests.fleet.clients import Crowd
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
-CELLS, CLIENTS = 3, 30
+CLIENTS = 30
 # Of the workers that load it, the one whose number stands in FAILS does not come up.
 RELEASE = """
 import os
@@ -48,16 +46,24 @@ def create(context):
 """
 
 
-@pytest_asyncio.fixture
-async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
-    (tmp_path / "release.py").write_text(RELEASE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    async with fleet(tmp_path / "service", CELLS) as started:
-        yield started
+@pytest.fixture
+def service(three: Fleet) -> Iterator[Fleet]:
+    """With the release for its workers, of which nobody has been started yet."""
+    (three.folder / "release.py").write_text(RELEASE)
+    yield three
+    for start in three.folder.glob("start-*"):
+        start.unlink()
 
 
 async def builds(service: Fleet) -> set[str | None]:
     return {(await service[name].view()).paths[1].build for name in service.names}
+
+
+async def renewed(service: Fleet) -> float:
+    """Sessions that were handed over to a new build of v3 so far."""
+    lines = (await service["a"].get("/metrics")).text.splitlines()
+    labels = 'outcome="moved",source="v3",target="v3"'
+    return sum(float(line.rpartition(" ")[2]) for line in lines if labels in line)
 
 
 async def served(service: Fleet, expected: set[str | None]) -> bool:
@@ -65,10 +71,8 @@ async def served(service: Fleet, expected: set[str | None]) -> bool:
 
 
 @pytest.mark.parametrize("fails", [1, 2, 3])
-async def test_where_it_does_not_come_up_in_one_cell_all_keep_the_old_one(
-    service: Fleet, tmp_path: Path, fails: int
-) -> None:
-    (tmp_path / "FAILS").write_text(str(fails))
+async def test_where_it_does_not_come_up_in_one_cell_all_keep_the_old_one(service: Fleet, fails: int) -> None:
+    (service.folder / "FAILS").write_text(str(fails))
     async with Crowd(service.ws, CLIENTS) as clients:
         await service["a"].set(100)
         (before,) = await builds(service)
@@ -89,22 +93,21 @@ async def test_where_it_does_not_come_up_in_one_cell_all_keep_the_old_one(
         assert await builds(service) == {before}
         assert {session.path for session in await service["c"].sessions()} == {"v3"}
         await asyncio.gather(*(client.ask("still there?") for client in clients))
-        (tmp_path / "FAILS").write_text("0")
+        (service.folder / "FAILS").write_text("0")
+        moved = await renewed(service)
         again = await service["c"].post("/api/paths/v3/load", factory="release:create", live=True, build="r1")
         assert again.status_code == 200, again.text
         assert (again.json()["cells"], again.json()["missing_cells"]) == (service.names, [])
         assert again.json()["sessions_moved"] == CLIENTS
-        lines = (await service["a"].get("/metrics")).text.splitlines()
-        renewed = [line for line in lines if 'outcome="moved",source="v3",target="v3"' in line]
-        assert sum(float(line.rpartition(" ")[2]) for line in renewed) == CLIENTS
+        assert await renewed(service) == moved + CLIENTS
         await until(lambda: served(service, {"r1"}), what="all cells show it")
         assert all(client.is_open for client in clients)
         answers = await asyncio.gather(*(client.ask("and now?") for client in clients))
         assert {events[-1]["type"] for events in answers} == {"agent_completed"}
 
 
-async def test_nothing_is_loaded_while_a_cell_stands_still(service: Fleet, tmp_path: Path) -> None:
-    (tmp_path / "FAILS").write_text("0")
+async def test_nothing_is_loaded_while_a_cell_stands_still(service: Fleet) -> None:
+    (service.folder / "FAILS").write_text("0")
     (before,) = await builds(service)
     service.signal("b", signal.SIGSTOP)
     try:
@@ -122,15 +125,13 @@ async def test_nothing_is_loaded_while_a_cell_stands_still(service: Fleet, tmp_p
     assert await builds(service) == {before}
 
 
-async def test_a_cell_that_is_killed_while_others_load_begins_with_what_they_serve(
-    service: Fleet, tmp_path: Path
-) -> None:
-    (tmp_path / "FAILS").write_text("0")
+async def test_a_cell_that_is_killed_while_others_load_begins_with_what_they_serve(service: Fleet) -> None:
+    (service.folder / "FAILS").write_text("0")
     before = await builds(service)
     loading = asyncio.create_task(service["a"].post("/api/paths/v3/load", factory="release:create", build="r1"))
 
     async def begun() -> bool:
-        return (tmp_path / "start-2").exists()
+        return (service.folder / "start-2").exists()
 
     await until(begun, what="the other cells prepare it")
     service.signal("c", signal.SIGKILL)

@@ -11,7 +11,7 @@ import pytest
 from ops.chaos.fleet import Fleet, until
 from tests.fleet.clients import Crowd
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 CLIENTS = 60
 
@@ -20,8 +20,8 @@ async def test_a_rollback_in_one_cell_is_verified_in_all(idle: Fleet) -> None:
     async with Crowd(idle.ws, CLIENTS) as clients:
         await idle["a"].set(100)
         await all_on(idle, "v3")
-        assert (await idle["c"].command("rollback")).status_code == 200
-        done = await idle.verified("c")
+        ordered = await idle["c"].rollback()
+        done = await idle.verified("c", id=ordered.id)
         assert (done.cells, done.silent_cells) == (list(idle.names), [])
         assert (done.sessions_moved, done.sessions_to_move, done.closed, done.interrupted) == (CLIENTS, CLIENTS, 0, 0)
         assert done.new_stopped_ms is not None
@@ -29,7 +29,7 @@ async def test_a_rollback_in_one_cell_is_verified_in_all(idle: Fleet) -> None:
         assert 0 < done.new_stopped_ms <= done.existing_moved_ms < 5000
         await all_on(idle, "v2")
         for name in idle.names:
-            assert await idle.verified(name) == done
+            assert await idle.verified(name, id=ordered.id) == done
         assert all(client.is_open for client in clients)
         answers = await asyncio.gather(*(client.ask("still there?") for client in clients))
         assert {events[-1]["type"] for events in answers} == {"agent_completed"}
@@ -54,7 +54,7 @@ async def test_a_cell_that_stands_still_is_named_and_waited_for(idle: Fleet) -> 
             assert next(cell.silent_s for cell in view.cells if cell.name == still) > 5
         finally:
             idle.signal(still, signal.SIGCONT)
-        done = await idle.verified(others[-1])
+        done = await idle.verified(others[-1], id=view.last_rollback.id)
         assert (done.cells, done.silent_cells) == (list(idle.names), [])
         assert (done.sessions_moved, done.closed) == (CLIENTS, 0)
         assert done.existing_moved_ms is not None
@@ -70,7 +70,7 @@ async def test_a_cell_that_wakes_up_admits_nobody_to_v3(idle: Fleet) -> None:
     idle.signal("b", signal.SIGSTOP)
     others = [name for name in idle.names if name != "b"]
     try:
-        assert (await idle["a"].command("rollback")).status_code == 200
+        ordered = await idle["a"].rollback()
         for name in others:
             idle.signal(name, signal.SIGSTOP)
         # These wait in the socket's queue, and b finds them together with the news when it wakes up.
@@ -82,7 +82,7 @@ async def test_a_cell_that_wakes_up_admits_nobody_to_v3(idle: Fleet) -> None:
         for name in idle.names:
             idle.signal(name, signal.SIGCONT)
     assert {session.path for session in await idle["b"].sessions()} == {"v2"}
-    await idle.verified("a")
+    await idle.verified("a", id=ordered.id)
     for client in clients:
         assert client.is_open
         await client.close()
@@ -94,7 +94,7 @@ async def test_without_the_bus_a_rollback_reaches_all_through_the_store(idle: Fl
         await all_on(idle, "v3")
         idle.process.send_signal(signal.SIGSTOP)  # type: ignore[no-untyped-call]
         try:
-            assert (await idle["c"].command("rollback")).status_code == 200
+            ordered = await idle["c"].rollback()
 
             async def everywhere() -> bool:
                 return all([(await idle[name].view()).lock is not None for name in idle.names])
@@ -105,7 +105,7 @@ async def test_without_the_bus_a_rollback_reaches_all_through_the_store(idle: Fl
             assert (last.verified_at, last.silent_cells) == (None, ["a", "b", "d"])
         finally:
             idle.process.send_signal(signal.SIGCONT)  # type: ignore[no-untyped-call]
-        done = await idle.verified("c")
+        done = await idle.verified("c", id=ordered.id)
         assert (done.cells, done.sessions_moved, done.closed) == (list(idle.names), CLIENTS, 0)
         assert all(client.is_open for client in clients)
 

@@ -96,6 +96,17 @@ class Running:
 Start = Callable[..., Running]
 
 
+@pytest.fixture(scope="session")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One service for all tests that leave its rollout as it is; it takes as many messages as come."""
+    limits = {"CROSSFADE_RATE_MESSAGES_BURST": "1000", "CROSSFADE_RATE_MESSAGES_PER_MINUTE": "60000"}
+    service = Running(tmp_path_factory.mktemp("unchanged"), limits)
+    service.start()
+    yield service
+    service.http.close()
+    service.stop()
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts services; `start(CROSSFADE_X="…")`. They end with the test."""

@@ -18,6 +18,7 @@ STARTS_IN_S = 3.0
 FREEZES_S, THAWS_S = 5.0, 10.0
 """After the start. The tick that starts it comes within a second, and the first stage is over inside the window."""
 SOON_S = 60.0
+POLL_S = 0.05
 STAGE = '\n[[stage]]\npercentage = {}\nbake = "{}s"\nguardrails = []\nadvance = "automatic"\n'
 
 
@@ -36,6 +37,7 @@ def until(service: Running, true: Callable[[dict[str, Any]], bool]) -> dict[str,
     end = time.monotonic() + SOON_S
     while not true(found := service.get("/api/rollout")):
         assert time.monotonic() < end, found
+        time.sleep(POLL_S)
     return dict(found)
 
 

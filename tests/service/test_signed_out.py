@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.service.conftest import Running, Start
+from tests.service.conftest import Running
 
 pytestmark = pytest.mark.slow
 
@@ -33,8 +33,8 @@ def sign_in(client: httpx.Client, token: str) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
-def test_a_revoked_token_takes_its_browsers_and_their_open_pages_along(start: Start) -> None:
-    service = start()
+def test_a_revoked_token_takes_its_browsers_and_their_open_pages_along(unchanged: Running) -> None:
+    service = unchanged
     tokens = {name: service.crossfade("token", "--role", "viewer", "--name", name).stdout.split()[-1] for name in "ab"}
     with browser(service, tokens["a"]) as gone, browser(service, tokens["b"]) as stays:
         with gone.stream("GET", "/stream/overview") as stream:
@@ -49,8 +49,8 @@ def test_a_revoked_token_takes_its_browsers_and_their_open_pages_along(start: St
         assert stays.get("/api/rollout").status_code == 200
 
 
-def test_a_link_signs_in_a_browser_that_is_listed_and_can_be_put_out(start: Start) -> None:
-    service = start()
+def test_a_link_signs_in_a_browser_that_is_listed_and_can_be_put_out(unchanged: Running) -> None:
+    service = unchanged
     with httpx.Client(base_url=service.http.base_url, timeout=SOON_S, trust_env=False) as client:
         assert client.get("/sign-in/once", params={"code": service.code}).status_code == 303
         assert client.get("/api/rollout").status_code == 200

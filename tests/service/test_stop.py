@@ -57,6 +57,18 @@ def test_a_planned_stop_lets_running_messages_finish_and_closes_1012(start: Star
     assert service.ended() == 0
 
 
+def test_a_planned_stop_ends_the_streams_of_open_pages_itself(start: Start) -> None:
+    service = start(CROSSFADE_SHUTDOWN_S="0")
+    with service.http.stream("GET", "/stream/overview", headers={"HX-Request": "true"}) as stream:
+        assert stream.status_code == 200
+        pieces = stream.iter_text()
+        assert "hx-partial" in next(pieces)
+        service.signal(signal.SIGTERM)
+        for _ in pieces:  # to its end; a stream that uvicorn cuts off is an error
+            pass
+    assert service.ended() == 0
+
+
 @pytest.mark.parametrize(("how", "recovered"), [(signal.SIGTERM, True), (signal.SIGKILL, "stale")])
 def test_a_client_comes_back_with_its_token_after_a_restart(
     start: Start, how: signal.Signals, recovered: object
@@ -82,8 +94,8 @@ def test_a_client_comes_back_with_its_token_after_a_restart(
         assert ready(socket)["recovered"] is False  # good once
 
 
-def test_a_token_of_somebody_else_recovers_nothing(start: Start) -> None:
-    service = start()
+def test_a_token_of_somebody_else_recovers_nothing(unchanged: Running) -> None:
+    service = unchanged
     with connect(f"{service.ws}?user=ada") as socket:
         token = ready(socket)["resume_token"]
         say(socket, "secret", "m-1")

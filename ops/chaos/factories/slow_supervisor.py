@@ -2,7 +2,8 @@
 
 A message's content is words: `sleep=MS` of work, spread over `think=N` events in between, or all of it before one of
 the events (`hold=0`: before the first, 1: before the next, ...); `spin=MS`: the whole worker is busy and answers
-nobody. The rest is for whoever reads the history.
+nobody. `gate=N`: work until somebody opens gate N, there where the other work is. The rest is for whoever reads the
+history.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 PIDS = "CHAOS_PIDS"
-"""A folder; each worker leaves a file `PATH-PID` in it."""
+"""A folder; each worker leaves a file `PATH-PID` in it, whoever is at a gate `at-gate-N-USER`, and gates open there."""
+GATE_POLL_S = 0.01
 RERUN_SAFE = "-safe"
 """A user whose id ends so has a supervisor that may be run again."""
 
@@ -25,6 +27,7 @@ class Slow:
     """One session's supervisor."""
 
     def __init__(self, user_id: str, path: str) -> None:
+        self._user_id = user_id
         self._path = path
         self._runs = 0
         self.rerun_safe = user_id.endswith(RERUN_SAFE)
@@ -37,12 +40,23 @@ class Slow:
         while time.monotonic() < spin_until:
             pass
         for number in range(thoughts + 1):
-            await asyncio.sleep(_pause_s(asked, number))
+            await self._work(asked, number)
             yield {"type": "agent_thinking" if number else "agent_started", "payload": {"path": self._path}}
-        await asyncio.sleep(_pause_s(asked, thoughts + 1))
+        await self._work(asked, thoughts + 1)
         self._runs += 1
         answer = json.dumps({"runs": self._runs, "path": self._path})
         yield {"type": "agent_completed", "payload": {"content": answer}}
+
+    async def _work(self, asked: dict[str, int], number: int) -> None:
+        """What is to be done before event `number`."""
+        gate = asked.get("gate")
+        if gate is not None and number == asked.get("hold", asked.get("think", 0) + 1):
+            folder = Path(os.environ[PIDS])
+            (folder / f"at-gate-{gate}-{self._user_id}").touch()
+            while not (folder / f"gate-{gate}").exists():  # noqa: ASYNC110 - opened by another process
+                await asyncio.sleep(GATE_POLL_S)
+            return  # at once: a worker that stood still says its event before it hears that it was cancelled
+        await asyncio.sleep(_pause_s(asked, number))
 
     def export_state(self) -> dict[str, object]:
         """What this path keeps of its own; the document's `common` counts as well, and is what counts."""
