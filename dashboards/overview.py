@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from dashboards.base.page import ClickResult, LivePage, MessagePartial, Tone, chrome, top
 from dashboards.base.person import Person
-from dashboards.base.render import Context, partial, render, render_section
+from dashboards.base.render import TemplateContext, partial, render, render_section
 from dashboards.base.source import Source
 from dashboards.base.visit import Form, TheVisit, Visit, answer
 from dashboards.errors import ErrorsSection, heard_errors
@@ -57,7 +57,7 @@ class OverviewPage(LivePage, frozen=True, kw_only=True):
     errors: ErrorsSection
 
 
-class EffectPartial(Context, frozen=True, kw_only=True):
+class EffectPartial(TemplateContext, frozen=True, kw_only=True):
     """What a percentage that is being typed would do."""
 
     template = "partials/effect.html"

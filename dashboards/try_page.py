@@ -7,7 +7,7 @@ from litestar.params import FromQuery
 
 from dashboards.base.page import ClickResult, LivePage, chrome, top
 from dashboards.base.person import Person
-from dashboards.base.render import Context
+from dashboards.base.render import TemplateContext
 from dashboards.base.visit import TheVisit, Visit, answer
 from dashboards.sections.controls import why_not
 from dashboards.sections.rollback import RollbackSection, rollback
@@ -25,7 +25,7 @@ class TryPage(LivePage, frozen=True, kw_only=True):
     rollback: RollbackSection
 
 
-class ServedPartial(Context, frozen=True, kw_only=True):
+class ServedPartial(TemplateContext, frozen=True, kw_only=True):
     """Where that client is, and why; the page is told this, the client never is."""
 
     template = "partials/served.html"

@@ -10,7 +10,7 @@ from app.fleet.bus import Bus, Locked
 log = structlog.get_logger()
 
 
-class Lookout:
+class BusLookout:
     """Implements `app.gateway.ports.Lookout`. What it finds goes to the bus's listener, which acts on it at once."""
 
     def __init__(self, bus: Bus, host_lock: HostLock) -> None:

@@ -17,7 +17,7 @@ from app.control.controller import Controller
 from app.control.history import SeriesHistory
 from app.control.host_lock import HostLock
 from app.control.lockfile import LockFile
-from app.control.lookout import Lookout
+from app.control.lookout import BusLookout
 from app.errors import StoreUnavailable
 from app.flags import Flags
 from app.flags.embedded import EmbeddedFlags
@@ -92,7 +92,7 @@ class Service:
         self._bus = bus
         host_bus = bus or NoBus()
         host_lock = HostLock(LockFile(Path(settings.data)))
-        lookout = Lookout(host_bus, host_lock) if several else None
+        lookout = BusLookout(host_bus, host_lock) if several else None
         owns = partial(_owns_thread, self.secret)
         self.store = make_store(settings)
         self.resume_store = ResumeStore(self.store)

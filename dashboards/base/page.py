@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, TypeAlias
 from msgspec import Struct
 
 from dashboards.base.person import Person
-from dashboards.base.render import Context
+from dashboards.base.render import TemplateContext
 from rollout import formats
 from rollout.views import RolloutView
 
@@ -62,7 +62,7 @@ class ClickResult(Struct, frozen=True):
     text: str
 
 
-class Page(Context, frozen=True, kw_only=True):
+class Page(TemplateContext, frozen=True, kw_only=True):
     """A whole page; its template extends `base.html`."""
 
     chrome: Chrome
@@ -77,7 +77,7 @@ class LivePage(Page, frozen=True, kw_only=True):
     top: Top
 
 
-class MessagePartial(Context, frozen=True, kw_only=True):
+class MessagePartial(TemplateContext, frozen=True, kw_only=True):
     """The answer to a click, alone."""
 
     template = "partials/message.html"

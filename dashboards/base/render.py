@@ -15,7 +15,7 @@ STATIC = DASHBOARDS / "static"
 TEMPLATES = DASHBOARDS / "templates"
 
 
-class Context(Struct, frozen=True, kw_only=True):
+class TemplateContext(Struct, frozen=True, kw_only=True):
     """All that one template may use. Values are ready to be shown: no service object, no markup."""
 
     template: ClassVar[str]
@@ -46,12 +46,12 @@ def make_environment() -> Environment:
 _environment = make_environment()
 
 
-def render(context: Context) -> str:
+def render(context: TemplateContext) -> str:
     """The whole template of a context."""
     return _environment.get_template(context.template).render(_fields(context))
 
 
-def render_section(name: str, page: Context) -> str:
+def render_section(name: str, page: TemplateContext) -> str:
     """One section of a page, the same text as inside the page."""
     return _environment.get_template(f"sections/{name}.html").render(_fields(page))
 
@@ -61,5 +61,5 @@ def partial(target: str, html: str, swap: str = "outerMorph") -> str:
     return f'<hx-partial hx-target="#{target}" hx-swap="{swap}">{html}</hx-partial>'
 
 
-def _fields(context: Context) -> dict[str, object]:
+def _fields(context: TemplateContext) -> dict[str, object]:
     return {name: getattr(context, name) for name in context.__struct_fields__}

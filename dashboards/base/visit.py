@@ -14,7 +14,7 @@ from litestar.params import Body, SkipValidation
 from litestar.template.base import csrf_token as csrf_token_of
 
 from dashboards.base.person import Person
-from dashboards.base.render import Context, render
+from dashboards.base.render import TemplateContext, render
 from dashboards.base.source import PageRequest, Source
 
 SOURCE: Final = "dashboard_source"
@@ -83,6 +83,6 @@ def csrf_of(request: PageRequest) -> str:
     return csrf_token_of({"request": request})
 
 
-def answer(context: Context, status: int = 200) -> Response[str]:
+def answer(context: TemplateContext, status: int = 200) -> Response[str]:
     """A rendered template as HTML."""
     return Response(render(context), media_type=MediaType.HTML, status_code=status)

@@ -11,7 +11,7 @@ import pytest
 
 from app.control.host_lock import HostLock
 from app.control.lockfile import UNKNOWN, LockFile
-from app.control.lookout import Lookout
+from app.control.lookout import BusLookout
 from app.fleet.bus import BusMessage, Locked
 from rollout.state import Lock, Rollout
 from tests.fleet.memory_bus import MemoryBus
@@ -140,7 +140,7 @@ async def test_the_lookout_hands_what_it_finds_to_whoever_hears_the_bus(file: Ha
     board: dict[str, MemoryBus] = {}
     bus, other = MemoryBus("a", board), MemoryBus("b", board)
     bus.open(Listener())
-    lookout = Lookout(bus, HostLock(file))
+    lookout = BusLookout(bus, HostLock(file))
     lookout.look()
     assert heard == []
     other.tell(Locked(MINE))

@@ -11,7 +11,7 @@ from pathlib import Path
 from app.control.controller import Controller
 from app.control.host_lock import HostLock
 from app.control.lockfile import LockFile
-from app.control.lookout import Lookout
+from app.control.lookout import BusLookout
 from app.control.ports import Guard
 from app.control.record import read_record
 from app.errors import StoreUnavailable
@@ -141,7 +141,7 @@ class World:
     counters: Counters
     builds: MemoryBuilds
     host_lock: HostLock
-    lookout: Lookout
+    lookout: BusLookout
     wakeup: asyncio.Event
     log: list[str]
     notices: list[Notify]
@@ -188,7 +188,7 @@ class World:
             host=host,
             wakeup=wakeup,
         )
-        lookout = Lookout(bus, host_lock)
+        lookout = BusLookout(bus, host_lock)
         world = cls(control, cell, store, flags, lock_file, counters, builds, host_lock, lookout, wakeup, log, notices)
         store.fail(store_down)
         if not store_down:

@@ -13,7 +13,7 @@ from jinja2.meta import find_referenced_templates, find_undeclared_variables
 from msgspec import Struct
 
 from dashboards import router
-from dashboards.base.render import TEMPLATES, Context, make_environment, render, render_section
+from dashboards.base.render import TEMPLATES, TemplateContext, make_environment, render, render_section
 from tests.dashboards.memory import overview
 
 ENVIRONMENT = make_environment()
@@ -22,7 +22,7 @@ GIVEN = {"back", "label", "settings", "stages"}
 ALL = sorted(str(path.relative_to(TEMPLATES)) for path in TEMPLATES.rglob("*.html"))
 
 
-def contexts(of: type[Context] = Context) -> Iterator[type[Context]]:
+def contexts(of: type[TemplateContext] = TemplateContext) -> Iterator[type[TemplateContext]]:
     """Every context that names a template, as far as the application's router knows it."""
     for context in of.__subclasses__():
         if "template" in vars(context):
