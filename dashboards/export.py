@@ -15,7 +15,7 @@ from rollout.views import AuditEntry, AuditPage
 Kind = Literal["csv", "jsonl"]
 MEDIA_TYPES: Mapping[Kind, str] = {"csv": "text/csv", "jsonl": "application/jsonl"}
 PIECE = 200
-"""Entries that a file is made of at a time."""
+"""Entries written to a file at a time."""
 _CSV = ("id", "at", "who", "role", "source", "what", "reason", "revision")
 _PLACES = ("before", "after")
 _FIGURES = tuple((path, name) for path in ("v2", "v3") for name in ("sessions", "users", "messages", "errors"))
@@ -24,9 +24,9 @@ _FIGURES = tuple((path, name) for path in ("v2", "v3") for name in ("sessions", 
 async def export(
     kind: Kind, before: int | None, page: Callable[[int | None], Awaitable[AuditPage]]
 ) -> AsyncIterator[str]:
-    """All that `page` gives from `before` on, piece by piece, the newest first.
+    """Everything that `page` returns from `before` on, in pieces, newest first.
 
-    Raises what the first page raises, before there is any piece; what a later one raises ends the file in the middle.
+    Raises what the first page raises, before there is any piece; what a later page raises cuts the file off.
     """
     first = await page(before)
     return _pieces(kind, first, page)
@@ -45,7 +45,7 @@ async def _pieces(
 
 
 def head_of(kind: Kind) -> str:
-    """What stands before the first entry."""
+    """What comes before the first entry."""
     if kind == "jsonl":
         return ""
     names = (*_CSV, *(f"percentage_{place}" for place in _PLACES), *(f"{path}_{name}" for path, name in _FIGURES))
@@ -65,7 +65,7 @@ def as_csv(entries: Sequence[AuditEntry]) -> str:
 
 
 def _figure(figures: object, name: str) -> object:
-    """Of one path at that moment; nothing where it was not written down."""
+    """One figure of one path at that moment; None where it was not recorded."""
     return figures.get(name) if isinstance(figures, Mapping) else None
 
 
@@ -75,5 +75,5 @@ def as_lines(entries: Sequence[AuditEntry]) -> str:
 
 
 def _harmless(value: object) -> object:
-    """A spreadsheet runs what begins like a formula."""
+    """Quoted where a spreadsheet would take it for a formula and run it."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

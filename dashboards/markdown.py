@@ -10,7 +10,7 @@ from rollout import formats
 from rollout.views import ReceiptView, RollbackView
 
 NOT_THEN = ("Open sessions", "Users")
-"""Where everybody was is counted when the sessions have begun to move; `sessions moved` says how many there were."""
+"""Counted when the sessions had begun to move already; `sessions moved` says how many there were."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
@@ -20,7 +20,7 @@ def figures_then(receipt: ReceiptView) -> list[Row]:
 
 
 def to_markdown(receipt: ReceiptView) -> str:
-    """One document; all times in UTC. What people wrote stands in it as text."""
+    """One document; all times in UTC. What people wrote is escaped."""
     return "\n".join((*_head(receipt), *_errors(receipt), *_figures(receipt), *_timeline(receipt))) + "\n"
 
 
@@ -86,7 +86,7 @@ def _names(cells: list[str]) -> str:
 
 
 def _text(words: str) -> str:
-    """On one line, and nothing of it markup."""
+    """On one line, with all markup escaped."""
     return _SPECIAL.sub(r"\\\1", " ".join(words.split()))
 
 

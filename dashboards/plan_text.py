@@ -25,7 +25,7 @@ def check(text: str) -> Plan | list[str]:
 
 
 def rules(plan: Plan) -> list[str]:
-    """All that a plan says besides its stages, one sentence each; what is the default is not said."""
+    """What a plan says besides its stages, one sentence each; defaults are left out."""
     said = [_start(plan), _holdback(plan), _ramp(plan)]
     said += [f"frozen {freeze(window)}: nothing advances by itself" for window in plan.freezes]
     said += [f"guardrail {_query(query)}" for query in plan.queries]
@@ -33,7 +33,7 @@ def rules(plan: Plan) -> list[str]:
 
 
 def changes(old: Plan, new: Plan) -> list[str]:
-    """What `new` says other than `old`, the stages first; empty: they say the same."""
+    """Where `new` differs from `old`, stages first; empty: they say the same."""
     return [_sentence(each) for each in (*_stages(old, new), *_rest(old, new))]
 
 
@@ -51,7 +51,7 @@ def freeze(window: Freeze) -> str:
 
 
 def _stages(old: Plan, new: Plan) -> Iterator[str]:
-    """By percentage, because that is what a stage is to its users; in a plan each stands once."""
+    """By percentage, which is what a stage means to its users; each occurs once in a plan."""
     before = {stage.percentage: stage for stage in old.stages}
     after = {stage.percentage: stage for stage in new.stages}
     for percentage in sorted(before.keys() | after.keys()):

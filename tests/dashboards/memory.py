@@ -1,6 +1,6 @@
 """A rollout in memory behind the pages: a real `Source` with phases, revisions and people, for tests and for looking.
 
-It must not import the service: what the pages show is proved against the contract alone.
+It imports nothing of the service, so that the pages are tested against the contract alone.
 """
 
 from __future__ import annotations
