@@ -3,7 +3,7 @@ export PYTHON
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help run setup test check bench proofs pictures demo lock setup-dev
+.PHONY: help run setup test check bench proofs pictures demo house lock setup-dev
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 14
@@ -42,6 +42,9 @@ bench: setup-dev ## the benchmarks beside their peers; BENCH="--rows throughput 
 proofs: setup-dev ## kills, cut-off cells and stores: what is promised beside what is seen; PROOFS="kills --kills 5"
 	@ops/setup/system-packages.sh postgresql
 	$(PY) -m ops.chaos $(PROOFS)
+
+house: ## the tree with a line a file; HOUSE="app/control"
+	@python3 -m ops.house $(HOUSE)
 
 demo: setup ## service, 300 clients and a release of v3 that dies; SEED=1, FAULT=none MINUTES=10
 	@exec $(PY) -m ops.demo
