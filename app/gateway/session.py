@@ -7,6 +7,7 @@ synchronous, and time is asked of the context. The rules are "Life of a message"
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 from enum import Enum
 from typing import Literal
 
@@ -266,7 +267,7 @@ class Session:
 
     # -- changing paths -----------------------------------------------------------------------------------------------
 
-    def keep_bucket(self, bucket: int, bucket_key: object) -> None:
+    def keep_bucket(self, bucket: int, bucket_key: Hashable) -> None:
         """The user's bucket under another rule of the flag."""
         self.bucket, self.bucket_key = bucket, bucket_key
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Literal, NamedTuple
 
 from app.gateway.identity import Identity
@@ -28,7 +29,7 @@ class SessionSetup(NamedTuple):
     client: ClientConnection
     assignment: Assignment
     bucket: int
-    bucket_key: object
+    bucket_key: Hashable
     """Of the flag's rule by which the bucket was computed; None: without one."""
     message_rate: RateLimit
     """Of messages."""

@@ -228,9 +228,7 @@ class World:
             seen.events = 0
             busy = [one for one in self.workers if frame.session in one.running]
             expect(not busy, f"{frame.number} runs beside another")
-            earlier = [
-                number for number, one in self.messages.items() if number < frame.number and not self._over(number)
-            ]
+            earlier = [number for number in self.messages if number < frame.number and not self._over(number)]
             expect(not earlier, f"{frame.number} runs before {earlier}")
 
     def _over(self, number: int) -> bool:
