@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from app.api.known_tokens import KnownTokens
 from app.errors import StoreUnavailable
-from app.gateway.rate_limits import Networks, client_address, parse_networks, within
+from app.gateway.addresses import Networks, client_address, parse_networks, within
 from app.settings import Settings
 from app.store.port import Store, Token, TokenKind
 from app.store.tokens import digest_of, make_code

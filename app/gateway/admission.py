@@ -1,7 +1,4 @@
-"""The door: who may open a socket or post a message, checked before the upgrade in the order origin, rate, sign-in.
-
-Knows headers and settings; must not know sessions beyond their number.
-"""
+"""Who may open a socket or post a message: origin, rate and sign-in are checked before the upgrade, in this order."""
 
 from __future__ import annotations
 
@@ -16,8 +13,9 @@ from urllib.parse import urlsplit
 import jwt
 
 from app.errors import CrossfadeError
+from app.gateway.addresses import client_address, parse_networks
 from app.gateway.identity import Identity
-from app.gateway.rate_limits import Buckets, client_address, parse_networks
+from app.gateway.rate_limits import TokenBuckets
 from app.settings import Settings, is_loopback
 
 SUBPROTOCOL = "jwt."
@@ -27,7 +25,7 @@ _ALGORITHMS_PUBLIC = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdD
 
 
 class AdmissionRefused(CrossfadeError):
-    """Not let in: an HTTP status and words for the client."""
+    """The caller may not connect: an HTTP status, and words for the client."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -36,7 +34,7 @@ class AdmissionRefused(CrossfadeError):
 
 
 class Caller(NamedTuple):
-    """What a handshake or request says of itself; header names in lower case."""
+    """What a handshake or request tells about its sender; header names in lower case."""
 
     peer: str
     headers: Mapping[str, str]
@@ -53,7 +51,7 @@ class Occupancy(Protocol):
 
 
 class Admission:
-    """One for the cell; keeps the connection attempts of each address."""
+    """One for the cell; counts the connection attempts of each address."""
 
     def __init__(
         self,
@@ -70,7 +68,7 @@ class Admission:
         self._origins = {origin.strip().rstrip("/") for origin in settings.origins.split(",") if origin.strip()}
         per_second = settings.rate_connections_per_second
         self._exempt_loopback = per_second is None
-        self._attempts = Buckets(50.0 if per_second is None else per_second, settings.rate_connections_burst)
+        self._attempts = TokenBuckets(50.0 if per_second is None else per_second, settings.rate_connections_burst)
         self._keys = jwt.PyJWKClient(settings.jwks_url) if settings.jwks_url else None
 
     async def admit(self, caller: Caller, *, socket: bool, resuming: bool = False) -> Identity:
@@ -89,7 +87,7 @@ class Admission:
     def _check_origin(self, caller: Caller) -> None:
         origin = caller.headers.get("origin")
         if origin is None or origin in self._origins:
-            return  # not a browser, or one that was let in
+            return  # no browser, or an allowed origin
         if not self._origins and urlsplit(origin).netloc == caller.headers.get("host"):
             return
         raise AdmissionRefused(403, "this origin may not connect")
@@ -108,7 +106,7 @@ class Admission:
         if self._settings.client_auth == "none":
             user_id = caller.query.get("user", "")
             if not user_id:
-                raise AdmissionRefused(401, "sign-in is off on loopback: say who you are with ?user=ID")
+                raise AdmissionRefused(401, "without sign-in (loopback only) the user is named in the query: ?user=ID")
         else:
             user_id, expires_at = await self._verify(_token_of(caller))
         if not 1 <= len(user_id) <= USER_ID_CHARACTERS or not user_id.isprintable():
@@ -125,7 +123,7 @@ class Admission:
             key: str | jwt.PyJWK = settings.jwt_key
             public = "BEGIN " in settings.jwt_key
             if self._keys is not None:
-                # It may ask the network for keys it has not seen: not on the loop.
+                # It may fetch keys over the network: not in the event loop.
                 key = await asyncio.to_thread(self._keys.get_signing_key_from_jwt, token)
                 public = True
             claims = jwt.decode(

@@ -1,7 +1,4 @@
-"""A new build of v3 beside the old one: started, checked, given the sessions; then the old one ends.
-
-Knows workers' handles and the cell; who may do this and when is decided elsewhere.
-"""
+"""A new build of v3: started and checked beside the one that serves, then given its sessions; then the old one ends."""
 
 from __future__ import annotations
 
@@ -20,27 +17,27 @@ if TYPE_CHECKING:
     from app.pool.handle import WorkerHandle
     from app.pool.pools import WorkerPools
 
-LOOK_S = 0.02
+POLL_S = 0.02
 
 
 class CellBuilds:
     """Implements `app.control.ports.Builds` for one cell."""
 
-    def __init__(self, hosts: WorkerPools, cell: Cell) -> None:
-        self._hosts = hosts
+    def __init__(self, pools: WorkerPools, cell: Cell) -> None:
+        self._pools = pools
         self._cell = cell
         self._preparing: asyncio.Task[WorkerHandle] | None = None
         self._checked: tuple[int, int] | None = None
 
     async def start(self, served: Mapping[PathName, Served]) -> None:
         """Start these paths. Raises `FactoryError` when v2 does not start; a v3 that does not start is unavailable."""
-        await self._hosts.start(served)
+        await self._pools.start(served)
 
     async def prepare(self, factory: str = "", python: str = "", build: str | None = None) -> str:
         """Start and check a worker beside the one that serves. What is not given stays as it is. The build's id.
 
         Raises `FactoryError` when the new worker does not start, or another one is waiting; `StateIncompatible` when it
-        cannot go on from the sessions' documents or v2 could not take them back. Nothing has changed then.
+        cannot continue from the sessions' documents, or v2 could not take them back. Nothing has changed then.
         """
         if self._preparing is not None:
             raise FactoryError("another build is being loaded")
@@ -55,7 +52,7 @@ class CellBuilds:
             if failed and self._preparing is preparing:
                 self._preparing = None
         if preparing.cancelled():
-            raise FactoryError("the load was given up")
+            raise FactoryError("the load was cancelled")
         return preparing.result().build
 
     async def adopt(self, factory: str, python: str, build: str) -> Loaded:
@@ -71,13 +68,13 @@ class CellBuilds:
         self._preparing = None
         begun_at = monotonic()
         moved = len(self._cell.index.on[CANARY])
-        old = self._hosts[CANARY].adopt(candidate)
+        old = self._pools[CANARY].adopt(candidate)
         if old is not None:
-            while old.alive and self._cell.holds(old):  # noqa: ASYNC110 - as long as its longest message
-                await asyncio.sleep(LOOK_S)
+            while old.alive and self._cell.uses(old):  # noqa: ASYNC110 - as long as its longest message
+                await asyncio.sleep(POLL_S)
         seconds = monotonic() - begun_at
         if old is not None:
-            await self._hosts[CANARY].stop_worker(old)
+            await self._pools[CANARY].stop_worker(old)
         previous = None if old is None else old.build
         return Loaded(build=candidate.build, previous_build=previous, sessions_moved=moved, seconds=seconds)
 
@@ -87,30 +84,30 @@ class CellBuilds:
         if preparing is None:
             return
         if preparing.done() and not preparing.cancelled() and preparing.exception() is None:
-            await self._hosts[CANARY].stop_worker(preparing.result())
+            await self._pools[CANARY].stop_worker(preparing.result())
         preparing.cancel()
         await asyncio.wait((preparing,))
 
     async def _candidate(self, factory: str, python: str, build: str | None) -> WorkerHandle:
-        host = self._hosts[CANARY]
-        candidate = await host.spawn_candidate(factory, python, build)
+        pool = self._pools[CANARY]
+        candidate = await pool.spawn_candidate(factory, python, build)
         try:
             await self._check(candidate)
         except BaseException:
-            await host.stop_worker(candidate)
+            await pool.stop_worker(candidate)
             raise
         return candidate
 
     async def check_way_back(self) -> str | None:
         """Why v2 could not take over v3's sessions with their state, for a person; None: it can.
 
-        v2 restores a sample that v3 made. Asked before a percentage above 0 is accepted; kept per pair of workers.
+        v2 restores a sample that v3 made. The result is kept for this pair of workers.
         """
-        stable, canary = self._hosts[STABLE].worker, self._hosts[CANARY].worker
+        stable, canary = self._pools[STABLE].worker, self._pools[CANARY].worker
         if stable is None or canary is None or self._checked == (stable.pid, canary.pid):
             return None
         try:
-            await self._restores(stable, canary.sample, f"v2 cannot restore the state of v3's build {canary.build}")
+            await self._try_restore(stable, canary.sample, f"v2 cannot restore the state of v3's build {canary.build}")
         except StateIncompatible as error:
             return str(error)
         self._checked = (stable.pid, canary.pid)
@@ -118,16 +115,16 @@ class CellBuilds:
 
     async def _check(self, candidate: WorkerHandle) -> None:
         # Samples, not a customer's document: a document is refused for anybody but its user.
-        old, stable = self._hosts[CANARY].worker, self._hosts[STABLE].worker
+        old, stable = self._pools[CANARY].worker, self._pools[STABLE].worker
         sample = (old.sample if old is not None else None) or (stable.sample if stable is not None else None)
         if not candidate.exports_state and not self._cell.index.on[CANARY]:
-            sample = None  # nobody is there whose state it would have to take over
-        await self._restores(candidate, sample, "the new build cannot restore the state of the sessions it would get")
+            sample = None  # v3 has no session whose state it would have to restore
+        await self._try_restore(candidate, sample, "the new build cannot restore the state of v3's sessions")
         if stable is not None:
-            await self._restores(stable, candidate.sample, "v2 cannot restore the state of the new build")
+            await self._try_restore(stable, candidate.sample, "v2 cannot restore the state of the new build")
 
     @staticmethod
-    async def _restores(worker: WorkerHandle, document: bytes | None, otherwise: str) -> None:
+    async def _try_restore(worker: WorkerHandle, document: bytes | None, otherwise: str) -> None:
         if document is None:  # that build carries no state; the page says so
             return
         try:

@@ -19,18 +19,19 @@ from app.gateway.message import AcceptedMessage
 from app.gateway.ports import (
     BucketRow,
     CellObserver,
-    Charge,
     HandoverOutcome,
     Lookout,
+    MessageOutcome,
     PathWorker,
     Socket,
     Timer,
     Worker,
 )
-from app.gateway.rate_limits import Buckets
+from app.gateway.rate_limits import TokenBuckets
 from app.gateway.saved_session import SavedSession
-from app.gateway.session import ClientConnection, Session, SessionSetup, SessionState
+from app.gateway.session import Session, SessionState
 from app.gateway.session_index import SessionIndex
+from app.gateway.session_setup import ClientConnection, SessionSetup
 from app.gateway.sweep import RunningSweep, Sweep, SweepReport
 from app.link.frames import Done, RunEvent, Started, Traffic
 from app.metrics.counters import Counters
@@ -64,8 +65,9 @@ class Cell:
         clock: Callable[[], float] = monotonic,
         wall_clock: Callable[[], float] = time,
     ) -> None:
-        """`owns_thread(user, thread)`; `hash_bucket(group, user)` gives 1..100; without a `lookout` no other cell is
-        there to be heard. `clock` gives monotonic seconds, `wall_clock` Unix seconds.
+        """`owns_thread(user, thread)`; `hash_bucket(group, user)` gives 1..100; `lookout` is None for the only cell.
+
+        `clock` gives monotonic seconds, `wall_clock` Unix seconds.
         """
         self.name = name
         self.settings = settings
@@ -81,24 +83,24 @@ class Cell:
         self.owns_thread = owns_thread
         self._observer = observer
         self._lookout = lookout
-        """Asked before anybody is admitted to v3."""
+        """Consulted before anybody is admitted to v3."""
         self._unavailable: dict[PathName, tuple[str, int]] = {"v2": ("not started", 0), "v3": ("not started", 0)}
-        """Why nobody serves a path, for a person, and its restarts so far; holds while its worker is None."""
+        """Why nobody serves a path, for a person, and its restarts so far; out of date while a worker serves."""
         self._hash_bucket = hash_bucket
         self._given_view = View(forced=settings.forced)
         self.view = self._given_view
         self._move_existing = True
         self._loop: asyncio.AbstractEventLoop | None = None
         per_second = settings.rate_messages_per_minute / 60
-        self._message_rates = Buckets(per_second, settings.rate_messages_burst)
-        self._input_rates = Buckets(per_second * INPUT_FACTOR, settings.rate_messages_burst * INPUT_FACTOR)
+        self._message_rates = TokenBuckets(per_second, settings.rate_messages_burst)
+        self._input_rates = TokenBuckets(per_second * INPUT_FACTOR, settings.rate_messages_burst * INPUT_FACTOR)
         self._sweep: RunningSweep | None = None
         self._sweeps = 0
         self._others_heard_at = 0.0
         self._unstarted: dict[PathName, dict[int, float]] = {"v2": {}, "v3": {}}
         self._when_finished: dict[int, Callable[[], None]] = {}
 
-    # -- sessions come and go -----------------------------------------------------------------------------------------
+    # -- sessions open and end ----------------------------------------------------------------------------------------
 
     def open(
         self,
@@ -110,7 +112,7 @@ class Cell:
         resume_token: str = "",
         saved: SavedSession | None = None,
     ) -> Session:
-        """Assign and register, in one turn without an await. `saved`: what the session goes on from."""
+        """Assign and register, in one turn without an await. `saved`: the session that a resume continues."""
         view, flag = self.view, self.view.flag
         bucket = self._hash_bucket(flag.group_id if flag else self.settings.flag, identity.user_id)
         assignment = assign(identity.user_id, view, bucket)
@@ -155,17 +157,17 @@ class Cell:
         self._when_finished[session.key] = call
 
     def close_idle(self) -> None:
-        """Close what has been silent too long (1001) or whose sign-in ended (1008); called every few seconds."""
+        """Close sockets that were silent too long (1001) or whose sign-in expired (1008); called every few seconds."""
         idle_before, now = self.clock() - self.settings.idle_s, self.wall_clock()
         for session in list(self.index):
             if session.socket is None or session.transport == "http":
                 continue
             if session.expires_at is not None and session.expires_at <= now:
                 session.close(1008, "sign-in expired")
-            elif session.heard_at < idle_before and session.running is None and not session.queue:
+            elif session.last_input_at < idle_before and session.running is None and not session.queue:
                 session.close(1001, "idle")
 
-    # -- what sessions ask (Surroundings) -----------------------------------------------------------------------------
+    # -- for sessions (SessionContext) --------------------------------------------------------------------------------
 
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:
         if self._loop is None:
@@ -180,18 +182,18 @@ class Cell:
         if session.transport == "http":
             self._admitted(session)
 
-    def finished(self, session: Session, message: AcceptedMessage, charge: Charge, done: Done | None) -> None:
-        self.counters.message(message.path, session.transport, charge, self.clock() - message.accepted_at)
+    def finished(self, session: Session, message: AcceptedMessage, outcome: MessageOutcome, done: Done | None) -> None:
+        self.counters.message(message.path, session.transport, outcome, self.clock() - message.accepted_at)
         self._unstarted[message.path].pop(session.key, None)
         handed_over = session.target is not None and message.dispatched_at > 0.0
-        # Cancelled at the deadline, or cut off because the worker died while the rollback waited for it.
-        cut = charge == "interrupted" or (charge == "error" and done is None)
-        if cut and handed_over and self._sweep is not None and message.path == "v3":
-            self._sweep.interrupted += 1
+        # Cancelled at the deadline, or ended by the death of its worker while the rollback waited for it.
+        cut_short = outcome == "interrupted" or (outcome == "error" and done is None)
+        if cut_short and handed_over and self._sweep is not None and message.path == "v3":
+            self._sweep.count_interrupted()
         if done is not None and done.error is not None:
             code, fingerprint, reference = done.error
             self.counters.error(message.path, code, fingerprint, reference, session.user_id, now=self.wall_clock())
-        elif charge == "error":
+        elif outcome == "error":
             self.counters.error(message.path, "interrupted", "path lost", "", session.user_id, now=self.wall_clock())
         if (waiter := self._when_finished.pop(session.key, None)) is not None:
             self.later(0, waiter)
@@ -206,10 +208,10 @@ class Cell:
         self.counters.handover(source, session.path, outcome, waited_s)
         self._unstarted[source].pop(session.key, None)
         if source == session.path:
-            return  # to another worker of its path: nobody was admitted, no sweep asked for it
+            return  # to another worker of the same path: no admission, and not part of a sweep
         self.index.moved(session, source)
         if self._sweep is not None:
-            self._sweep.moved += 1
+            self._sweep.count_moved()
         if session.path == "v3":
             self._canary.admitted(self.clock())
             self.counters.admission("v3", session.reason)
@@ -221,19 +223,19 @@ class Cell:
         self._unstarted["v3"].pop(session.key, None)
 
     def closing(self, session: Session, code: int) -> None:
-        """This side closes a socket: only one that was too slow for its events may have to do with a sweep."""
+        """This side closes a socket. Only a client too slow for its events (1013) may be closed because of a sweep."""
         if self._sweep is not None and code == 1013:
-            self._sweep.closed += 1
+            self._sweep.count_closed()
 
     def _admitted(self, session: Session) -> None:
         self.counters.admission(session.path, session.reason)
         if session.path == "v3":
             self._canary.admitted(self.clock())
 
-    # -- what workers say (PathEvents) --------------------------------------------------------------------------------
+    # -- for pools of workers (PathEvents) ----------------------------------------------------------------------------
 
     def path_frames(self, path: PathName, frames: list[Traffic]) -> None:
-        """Raises `IllegalTransition` when the worker broke the protocol, after every other frame was heard."""
+        """Raises `IllegalTransition` when the worker broke the protocol, after all other frames were handled."""
         if self._lookout is not None and self.clock() - self._others_heard_at > PAUSE_S:
             self._hear_others()  # a message that ends now may take its session to v3
         by_key, unstarted = self.index.by_key, self._unstarted[path]
@@ -263,7 +265,7 @@ class Cell:
             self._canary.worker_up(worker)
         for session in list(self.index.on[path]):
             if session.state is SessionState.HELD:
-                session.release()
+                session.on_path_restored()
             elif before is not None and before is not worker and session.worker is before:
                 session.renew()
         self._observer.path_changed(path, None)
@@ -271,7 +273,7 @@ class Cell:
             self._resweep()
 
     def path_down(self, path: PathName, worker: PathWorker, death: Death) -> None:
-        """The worker is gone: its sessions go on on v2, or hold until v2 is back."""
+        """The worker is gone: its sessions continue on v2, or wait until v2 is back."""
         serving = self.workers[path] is worker
         self._canary.worker_gone(worker)
         if serving:
@@ -283,17 +285,17 @@ class Cell:
                 target: PathName | None = "v2" if path == "v3" and self.workers["v3"] is None else None
                 session.on_path_lost(target, "v3_unavailable")
         if path == "v3" and serving:
-            for session in list(self.index):  # on their way there, or still in a worker that was being replaced
+            for session in list(self.index):  # being handed over to v3, or still in a worker that was being replaced
                 if "v3" in (session.path, session.target):
                     session.move("v2", "v3_unavailable")
         self._observer.path_changed(path, death)
         self._canary.note()
 
     def path_unavailable(self, path: PathName, reason: str, restarts: int) -> None:
-        """Only the words: sessions are told by `path_down`."""
+        """Keeps the reason for `path_state`; sessions are moved by `path_down`."""
         self._unavailable[path] = reason, restarts
 
-    def holds(self, worker: Worker) -> bool:
+    def uses(self, worker: Worker) -> bool:
         """Whether any session still runs in this worker."""
         return any(session.worker is worker for session in self.index)
 
@@ -301,7 +303,7 @@ class Cell:
         waiting = self._unstarted[path]
         return self.clock() - min(waiting.values()) if waiting else 0.0
 
-    # -- what the control loop says (app.control.ports.Cell) ----------------------------------------------------------
+    # -- for the control loop (app.control.ports.CellPort) ------------------------------------------------------------
 
     def apply(self, view: View, *, rollback: bool = False, per_second: int = 0, move_existing: bool = True) -> Sweep:
         """View first, then sweep; see `app.control.ports.CellPort`."""
@@ -316,7 +318,7 @@ class Cell:
         return self._start_sweep(sessions, cancel_after_s, per_second)
 
     def _hear_others(self) -> View:
-        """The view, after whatever came while this process stood still."""
+        """The view, after whatever other cells sent meanwhile was acted on."""
         if self._lookout is not None:
             self._others_heard_at = self.clock()
             self._lookout.look()
@@ -326,7 +328,7 @@ class Cell:
         return replace(self._given_view, v3_available=self.workers["v3"] is not None)
 
     def _resweep(self) -> None:
-        """The canary came back: decide again, with what is in force; a rollback under way stays the same one."""
+        """v3 is served again: decide again by the view in force; a rollback under way goes on as the same sweep."""
         self.view = self._effective_view()
         if self._sweep is not None and self._sweep.rollback:
             self._sweep.add(list(self.index))
@@ -370,7 +372,7 @@ class Cell:
         waiting = self._sweep.waiting if self._sweep is not None else 0
         return waiting + sum(1 for session in self.index if session.target is not None)
 
-    # -- what pages and calls ask -------------------------------------------------------------------------------------
+    # -- for pages and calls ------------------------------------------------------------------------------------------
 
     def sessions(self) -> Iterator[SessionView]:
         return (self._session_view(session) for session in list(self.index))

@@ -1,7 +1,4 @@
-"""The built-in codec: what the gateway itself says to a client, in the format of `app.messages`.
-
-Knows a session's identity, no rules: when something is said is the session's business.
-"""
+"""The built-in codec: what the gateway itself says to a client, in the format of `app.messages`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Upgradable(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
-        self.parser = None  # type: ignore[assignment]  # as at the end of every other connection: it knows this object
+        self.parser = None  # type: ignore[assignment]  # a reference cycle otherwise
 
 
 class Connection(WebSocketsSansIOProtocol):

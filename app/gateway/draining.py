@@ -1,5 +1,5 @@
-"""A planned stop: no new sockets are let in by now; what runs finishes, and 1012 reaches the clients spread over time,
-so that they do not all come back in the same second.
+"""A planned stop: running messages finish, and the sockets are closed with 1012, spread over time, so that the clients
+do not all come back in the same second. New sockets are refused before.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ async def drain(cell: Cell, seconds: float) -> None:
             session.close(1012, "restart")
         if len(idle) < len(waiting) or len(idle) > share:
             await asyncio.sleep(TURN_S)
-    while cell.index.by_key and monotonic() < deadline:  # noqa: ASYNC110 - their messages end by themselves
+    while cell.index.by_key and monotonic() < deadline:  # noqa: ASYNC110 - their messages end on their own
         await asyncio.sleep(TURN_S)
     for session in list(cell.index):
         session.end()

@@ -15,7 +15,7 @@ from app.gateway.session_opener import SessionOpener
 
 @websocket("/ws", opt={"exclude_from_csrf": True})
 async def open_websocket(socket: WebSocket[object, object, State]) -> None:
-    """Let a client in or refuse it before the upgrade; afterwards its messages bypass the framework."""
+    """Admit a client or refuse it before the upgrade; afterwards its messages bypass the framework."""
     opener: SessionOpener = socket.app.state.session_opener
     await socket.receive()  # websocket.connect
     caller = caller_of(socket)
@@ -35,7 +35,7 @@ async def open_websocket(socket: WebSocket[object, object, State]) -> None:
 
 
 def _let_go(socket: WebSocket[object, object, State]) -> None:
-    """The framework's object goes with its handler: what it sends and receives with knows it, a circle otherwise."""
+    """Break the reference cycle between the framework's object and its send and receive."""
     socket.receive, socket.send = empty_receive, empty_send
 
 

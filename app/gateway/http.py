@@ -32,7 +32,7 @@ STATUS_OF_REFUSAL = {
 
 
 class EventCollector:
-    """A `Socket` that keeps the events of one message for its HTTP answer."""
+    """A `Socket` that collects the events of one message for its HTTP answer."""
 
     def __init__(self) -> None:
         self.events: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -46,7 +46,7 @@ class EventCollector:
         self.send(frame)
 
     def hurry(self) -> None:
-        """Nothing is held here."""
+        """Every frame is collected at once."""
 
     def close(self, code: int, reason: str) -> None:
         self.finish()

@@ -1,4 +1,4 @@
-"""One accepted message, from its acceptance to its terminal event."""
+"""An accepted message, from its acceptance to its terminal event."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rollout.names import PathName
 
 
 class AcceptedMessage(Struct, eq=False, gc=False):
-    """One accepted message."""
+    """Written by its session alone; times in monotonic seconds."""
 
     number: int
     message_id: str
@@ -18,8 +18,8 @@ class AcceptedMessage(Struct, eq=False, gc=False):
     path: PathName = "v2"
     started: bool = False
     events: int = 0
-    """Events of it handed to the transport."""
+    """How many of its events were sent."""
     stopping: bool = False
     """The client asked for its end."""
     cancelled: bool = False
-    """Its worker was told to stop it for a handover."""
+    """Its worker was told to stop it, for a handover."""

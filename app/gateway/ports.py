@@ -1,7 +1,4 @@
-"""What a session needs of the world around it: a socket, a codec, meters, limits, workers and its cell.
-
-Protocols and words only; nothing here does anything.
-"""
+"""Protocols between a session, its cell, and what surrounds both: sockets, codec, workers, storage, observers."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ from app.pool.death import Death
 from rollout.names import PathName
 
 SessionT_contra = TypeVar("SessionT_contra", contravariant=True)
-"""The session's own type: handed in, so that this file and the session's need not know each other."""
+"""The type of a session, a parameter, so that this module does not import the session's."""
 
 
 class BucketRow(NamedTuple):
-    """One user of this cell, for previews: where the hash puts them, and where they are."""
+    """One user of this cell, for previews: the bucket by the hash, and the path that serves them."""
 
     user_id: str
     bucket: int
@@ -29,15 +26,15 @@ class BucketRow(NamedTuple):
 
 
 class Socket(Protocol):
-    """The client's end. `send` never blocks and never raises; after `close` it does nothing."""
+    """A client's connection. `send` never blocks and never raises; after `close` it does nothing."""
 
     def send(self, frame: bytes) -> None: ...
     def hold(self, frame: bytes) -> None:
-        """As `send`, but it may wait a moment for company: one write for two frames."""
+        """As `send`, but the frame may wait a moment for the next one, so that both leave in one write."""
         ...
 
     def hurry(self) -> None:
-        """Company is due now: what is held waits only a little longer."""
+        """The next frame is due: what is held waits only a little longer."""
         ...
 
     def close(self, code: int, reason: str) -> None: ...
@@ -56,7 +53,7 @@ class ClientSocket(Socket, Protocol):
     """A `Socket` that is still to be bound: its messages go to the receiver from `attach` on."""
 
     def attach(self, receiver: Receiver) -> bool:
-        """False: the client is gone already, and the receiver hears nothing."""
+        """False: the client is gone already, and the receiver is not told anything."""
         ...
 
 
@@ -65,7 +62,7 @@ class Timer(Protocol):
 
 
 class Codec(Protocol[SessionT_contra]):
-    """Reads what clients send and writes what the gateway itself says; see `app.messages` for the built-in one."""
+    """Reads what clients send and writes the gateway's own events; `app.gateway.codec` has the built-in one."""
 
     def read(self, frame: str | bytes) -> Inbound | Refusal: ...
     def new_message_id(self) -> str: ...
@@ -92,7 +89,7 @@ class RateLimit(Protocol):
         ...
 
 
-Charge = Literal["ok", "error", "interrupted"]
+MessageOutcome = Literal["ok", "error", "interrupted"]
 HandoverOutcome = Literal["moved", "interrupted"]
 """`interrupted`: a running message was cancelled for it."""
 
@@ -148,7 +145,7 @@ class SessionContext(Protocol[SessionT_contra]):
     def rejected(self, session: SessionT_contra) -> None: ...
     def dispatched(self, session: SessionT_contra) -> None: ...
     def finished(
-        self, session: SessionT_contra, message: AcceptedMessage, charge: Charge, done: Done | None
+        self, session: SessionT_contra, message: AcceptedMessage, outcome: MessageOutcome, done: Done | None
     ) -> None: ...
     def committed(self, session: SessionT_contra) -> None: ...
     def rebound(
@@ -203,7 +200,7 @@ class SavedSessions(Protocol):
 
 
 class Lookout(Protocol):
-    """Hears what others said while this process did not run."""
+    """Reads what other cells sent while this process did not run."""
 
     def look(self) -> None:
         """Act on all of it now, synchronously; a rollback among it is in force when this returns."""

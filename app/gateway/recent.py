@@ -1,14 +1,12 @@
-"""The last messages of a session: their ids against duplicates, and how they ended for a client that comes back.
-
-Knows neither sockets nor formats; bounded to the last 256 ids; a client that comes back is told the last 64 outcomes.
-"""
+"""The last messages of a session: their ids, against duplicates, and their outcomes, for a client that comes back."""
 
 from __future__ import annotations
 
 DUPLICATE_WINDOW = 256
 OUTCOMES = 64
+"""A client that comes back is told the outcomes of its last messages, this many at most."""
 INTERRUPTED = "interrupted"
-"""An id that ended so is known, but no duplicate: its retry shall run."""
+"""Outcome of a message whose id may be sent again: it is known, but no duplicate."""
 
 
 class RecentMessages:
@@ -27,7 +25,7 @@ class RecentMessages:
         return self._ids.get(message_id)
 
     def begin(self, message_id: str) -> None:
-        """Accepted; what became of an earlier, interrupted sending of this id is no longer its outcome."""
+        """The message was accepted; the outcome of an earlier, interrupted one with this id no longer counts."""
         ids = self._ids
         if message_id in ids:
             del ids[message_id]
@@ -40,7 +38,7 @@ class RecentMessages:
             self._ids[message_id] = terminal
 
     def forget(self, message_id: str) -> None:
-        """Interrupted: its retry shall run; the outcome is still told."""
+        """It was interrupted: its id may be sent again. The outcome is still told."""
         self.finish(message_id, INTERRUPTED)
 
     def outcomes(self) -> list[tuple[str, str]]:
@@ -49,9 +47,9 @@ class RecentMessages:
         return finished[-OUTCOMES:]
 
     def history(self) -> dict[str, str | None]:
-        """All that is known, for `restore`: the duplicate window is kept through a resume."""
+        """All ids, for `restore`: the duplicate window survives a resume."""
         return self._ids.copy()
 
     def restore(self, history: dict[str, str | None]) -> None:
-        """Take up the window of an earlier connection; what was not finished then is not known."""
+        """Continue the window of an earlier session; messages that had not ended then are not in it."""
         self._ids.update((message_id, terminal) for message_id, terminal in history.items() if terminal is not None)

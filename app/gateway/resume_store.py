@@ -17,7 +17,7 @@ from app.store.port import StoredResume
 
 WRITE_BEHIND_S = 1.0
 BATCH = 500
-"""Living sessions written down in one turn of the loop."""
+"""Living sessions saved in one turn of the loop."""
 log = structlog.get_logger()
 
 
@@ -89,7 +89,7 @@ class ResumeStore:
             self._waiting = {token: saved for token, saved in batch.items() if saved.expires_at > now} | self._waiting
             self._used = used + self._used
             if not self._failing:
-                log.warning("resume documents are not stored", waiting=len(self._waiting))
+                log.warning("the store does not answer: sessions are not saved", waiting=len(self._waiting))
             self._failing = True
 
 
@@ -99,5 +99,5 @@ def _resume(token: str, saved: SavedSession) -> StoredResume:
 
 
 def digest(token: str) -> str:
-    """What the store knows of a token."""
+    """The key of a token in the store, which never has the token itself."""
     return sha256(token.encode()).hexdigest()

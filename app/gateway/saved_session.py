@@ -12,7 +12,7 @@ class SavedSession(Struct, frozen=True):
     thread_id: str
     document: bytes | None
     outcomes: dict[str, str | None]
-    """`RecentMessages.history`: more than the client is told."""
+    """`RecentMessages.history`, which is more than a client is told."""
     last_number: int
     expires_at: float
     """Unix seconds; afterwards nobody can resume it."""

@@ -7,25 +7,27 @@ synchronous, and time is asked of the context. The rules are "Life of a message"
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 from enum import Enum
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from app.errors import IllegalTransition
-from app.gateway.identity import Identity
 from app.gateway.message import AcceptedMessage
-from app.gateway.ports import Charge, HandoverOutcome, RateLimit, SessionContext, Socket, Timer, Worker
+from app.gateway.ports import HandoverOutcome, MessageOutcome, SessionContext, Socket, Timer, Worker
 from app.gateway.recent import RecentMessages
 from app.gateway.saved_session import SavedSession
+from app.gateway.session_setup import ClientConnection, SessionSetup
 from app.link.frames import Cancel, Close, Done, Open, Run
 from app.message_types import ErrorCode, Inbound, Refusal
-from rollout.assign import Assignment
 from rollout.names import PathName
 
-# A worker that was told to cancel answers within a turn; one that does not is busy or gone, and is fenced.
 CANCEL_GRACE_S = 0.25
+"""A worker answers `Cancel` within a turn of its loop; one that does not is busy or gone, and is fenced."""
 
 
 class SessionState(Enum):
+    """What a session waits for."""
+
     ACTIVE = "active"
     """Bound to its path; messages are dispatched as they come."""
     DRAINING = "draining"
@@ -37,35 +39,7 @@ class SessionState(Enum):
     CLOSING = "closing"
     """Its socket is gone: the running message finishes, then the session ends (or a resume takes it up)."""
     ENDED = "ended"
-    """Forgotten here and in its worker; whatever it is told now changes nothing."""
-
-
-class ClientConnection(NamedTuple):
-    """One connection of a client to its session; a resume brings another."""
-
-    socket: Socket
-    connection_id: str
-    connected_at: float
-    """Unix seconds."""
-    resume_token: str = ""
-    """With which the client may come back; empty: it cannot."""
-
-
-class SessionSetup(NamedTuple):
-    """What a session is made of. `key` is its number in its cell."""
-
-    key: int
-    identity: Identity
-    client: ClientConnection
-    assignment: Assignment
-    bucket: int
-    bucket_key: object
-    """Of the flag's rule by which the bucket was computed; None: without one."""
-    message_rate: RateLimit
-    """Of messages."""
-    input_rate: RateLimit
-    """Of anything it sends."""
-    transport: Literal["websocket", "http"] = "websocket"
+    """Closed here and in its worker; no call changes it any more."""
 
 
 class Session:
@@ -83,10 +57,9 @@ class Session:
         "document",
         "epoch",
         "expires_at",
-        "forced_timer",
-        "heard_at",
         "input_rate",
         "key",
+        "last_input_at",
         "last_number",
         "limits",
         "message_rate",
@@ -100,13 +73,14 @@ class Session:
         "seq",
         "socket",
         "state",
+        "stop_timer",
         "target",
         "target_reason",
+        "target_since",
         "thread_id",
         "timer",
         "transport",
         "user_id",
-        "wanted_at",
         "worker",
     )
 
@@ -142,12 +116,12 @@ class Session:
         self.recent = RecentMessages()
         self.target: PathName | None = None
         self.target_reason = ""
-        self.wanted_at = 0.0
+        self.target_since = 0.0
         self.timer: Timer | None = None
         """Of the handover or the hold."""
-        self.forced_timer: Timer | None = None
+        self.stop_timer: Timer | None = None
         """Of `stop_agent`."""
-        self.heard_at = cell.clock()
+        self.last_input_at = cell.clock()
 
     @classmethod
     def resume(cls, saved: SavedSession, setup: SessionSetup, cell: SessionContext[Session]) -> Session:
@@ -172,8 +146,8 @@ class Session:
         if self.socket is None:
             return
         cell = self.cell
-        self.heard_at = cell.clock()
-        if not self.input_rate.take(self.heard_at):
+        self.last_input_at = cell.clock()
+        if not self.input_rate.take(self.last_input_at):
             self.close(1008, "too many messages")
             return
         if len(frame) > self.limits.message_bytes:
@@ -189,7 +163,7 @@ class Session:
         elif inbound.kind == "work":
             self._accept(inbound, body)
         elif inbound.kind == "ping":
-            self.say(self.codec.pong(self, inbound.message_id))
+            self.send_event(self.codec.pong(self, inbound.message_id))
         else:
             self._stop(inbound)
 
@@ -200,12 +174,12 @@ class Session:
 
     def _refuse(self, code: ErrorCode, words: str, message_id: str | None) -> None:
         self.cell.rejected(self)
-        self.say(self.codec.error(self, code, words, None, message_id))
+        self.send_event(self.codec.error(self, code, words, None, message_id))
 
     def _accept(self, inbound: Inbound, body: bytes) -> None:
         cell, limits = self.cell, self.limits
         message_id = inbound.message_id
-        if not self.message_rate.take(self.heard_at):
+        if not self.message_rate.take(self.last_input_at):
             return self._refuse("rate_limited", "too many messages; slow down", message_id)
         if len(self.queue) >= limits.queue_messages or self.queued_bytes + len(body) > limits.queue_bytes:
             return self._refuse("busy", "too many messages are waiting; send again later", message_id)
@@ -213,12 +187,12 @@ class Session:
             message_id = self.codec.new_message_id()
         elif message_id in self.recent:
             cell.rejected(self)
-            return self.say(self.codec.duplicate(self, message_id, self.recent.outcome(message_id)))
+            return self.send_event(self.codec.duplicate(self, message_id, self.recent.outcome(message_id)))
         thread_id = inbound.thread_id
         if thread_id is not None and thread_id != self.thread_id and not cell.owns_thread(self.user_id, thread_id):
             return self._refuse("access_denied", "this thread is not yours", message_id)
         self.last_number += 1
-        message = AcceptedMessage(self.last_number, message_id, body, self.heard_at)
+        message = AcceptedMessage(self.last_number, message_id, body, self.last_input_at)
         self.recent.begin(message_id)
         self.queue.append(message)
         self.queued_bytes += len(body)
@@ -235,8 +209,8 @@ class Session:
             if not running.stopping:
                 running.stopping = True
                 if not running.cancelled:
-                    self._tell_cancel(running)
-                self.forced_timer = self.cell.later(self.limits.stop_s, self._stop_by_force)
+                    self._send_cancel(running)
+                self.stop_timer = self.cell.later(self.limits.stop_s, self._stop_by_force)
             return
         for message in self.queue:
             if target == message.message_id:
@@ -247,29 +221,31 @@ class Session:
         self._refuse("invalid_payload", "nothing to stop", inbound.message_id)
 
     def _stop_by_force(self) -> None:
-        self.forced_timer = None
+        self.stop_timer = None
         message = self.running
         if message is None or not message.stopping:
             return
         self._fence()
         self._terminate(message, "agent_stopped", self.codec.stopped(self, message), "ok")
-        self._go_on()
+        self._after_boundary()
 
     # -- what the worker says -----------------------------------------------------------------------------------------
 
     def on_started(self, number: int) -> None:
+        """The worker is about to touch the running message. Raises `IllegalTransition` for any other."""
         message = self._current(number)
         message.started = True
         if self.socket is not None:
             self.socket.hurry()
 
     def on_event(self, number: int, body: bytes) -> None:
+        """One event of the running message. Raises `IllegalTransition` for any other."""
         message = self._current(number)
         message.events += 1
-        self.say(body)
+        self.send_event(body)
 
     def on_done(self, done: Done) -> None:
-        """The terminal event, or the answer to `Cancel`."""
+        """The terminal event of the running message, or the answer to `Cancel`. Raises `IllegalTransition`."""
         message = self._current(done.number)
         answer = done.terminal == "agent_stopped" and message.cancelled and not message.stopping
         untouched = not done.started or (done.rerun_safe and message.events == 0)
@@ -278,9 +254,9 @@ class Session:
         elif answer:
             self._interrupt(message, "interrupted", done)
         else:
-            charge: Charge = "error" if done.terminal == "error" else "ok"
-            self._terminate(message, done.terminal, done.body, charge, done)
-        self._go_on("interrupted" if answer else "moved")
+            outcome: MessageOutcome = "error" if done.terminal == "error" else "ok"
+            self._terminate(message, done.terminal, done.body, outcome, done)
+        self._after_boundary("interrupted" if answer else "moved")
 
     def _current(self, number: int) -> AcceptedMessage:
         message = self.running
@@ -291,7 +267,7 @@ class Session:
 
     # -- changing paths -----------------------------------------------------------------------------------------------
 
-    def keep_bucket(self, bucket: int, bucket_key: object) -> None:
+    def keep_bucket(self, bucket: int, bucket_key: Hashable) -> None:
         """The user's bucket under another rule of the flag."""
         self.bucket, self.bucket_key = bucket, bucket_key
 
@@ -313,9 +289,9 @@ class Session:
             return True
         if self.running is None:
             self._bind(path, reason, "moved")
-            self._settle()
+            self._activate_or_hold()
             return True
-        self.target, self.target_reason, self.wanted_at = path, reason, self.cell.clock()
+        self.target, self.target_reason, self.target_since = path, reason, self.cell.clock()
         self.state = SessionState.DRAINING
         if cancel_after_s is not None:
             self._cancel_after(cancel_after_s)
@@ -323,22 +299,22 @@ class Session:
 
     def _redirect(self, path: PathName, reason: str, cancel_after_s: float | None) -> bool:
         """A message still runs: change where the session goes when it ends."""
-        told = self.running is not None and self.running.cancelled
-        if path == self.path and not told:
+        cancelled = self.running is not None and self.running.cancelled
+        if path == self.path and not cancelled:
             self._clear_target()
             self.reason = reason
-            if not self._outdated():
+            if not self._worker_replaced():
                 if self.state is SessionState.DRAINING:
                     self.state = SessionState.ACTIVE
                 return True
         self.target, self.target_reason = path, reason
-        if self.wanted_at == 0.0:
-            self.wanted_at = self.cell.clock()
+        if self.target_since == 0.0:
+            self.target_since = self.cell.clock()
         if path != self.path and cancel_after_s is not None and self.timer is None:
             self._cancel_after(cancel_after_s)
         return False
 
-    def _outdated(self) -> bool:
+    def _worker_replaced(self) -> bool:
         """Whether its path is served by another worker than the one it was opened in."""
         return self.worker is not None and self.worker is not self.cell.workers[self.path]
 
@@ -348,7 +324,7 @@ class Session:
             self._bind(self.path, self.reason, "moved")
             return True
         if self.state is SessionState.ACTIVE:
-            self.target, self.target_reason, self.wanted_at = self.path, self.reason, self.cell.clock()
+            self.target, self.target_reason, self.target_since = self.path, self.reason, self.cell.clock()
             self.state = SessionState.DRAINING
         return False
 
@@ -356,7 +332,7 @@ class Session:
         self.timer = self.cell.later(seconds, self._cancel)
 
     def _cancel(self) -> None:
-        """The deadline of a rollback: tell the worker to stop, and do not wait long for its answer."""
+        """The deadline of a rollback: tell the worker to stop the message, and do not wait long for its answer."""
         self.timer = None
         message = self.running
         if message is None:
@@ -365,15 +341,15 @@ class Session:
             self._expect(SessionState.DRAINING)
             self.state = SessionState.MOVING
         message.cancelled = True
-        self._tell_cancel(message)
-        self.timer = self.cell.later(CANCEL_GRACE_S, self._give_up)
+        self._send_cancel(message)
+        self.timer = self.cell.later(CANCEL_GRACE_S, self._cancel_unanswered)
 
-    def _tell_cancel(self, message: AcceptedMessage) -> None:
+    def _send_cancel(self, message: AcceptedMessage) -> None:
         if self.worker is not None:
             self.worker.send(Cancel(self.key, self.epoch, message.number))
 
-    def _give_up(self) -> None:
-        """No answer to the cancel: fence. Whether the message was touched is unknown, so it is not run again."""
+    def _cancel_unanswered(self) -> None:
+        """The worker did not answer: fence. Whether the message was touched is unknown, so it is not run again."""
         self.timer = None
         message = self.running
         if message is None:
@@ -383,12 +359,12 @@ class Session:
             self._terminate(message, "agent_stopped", self.codec.stopped(self, message), "ok")
         else:
             self._interrupt(message, "interrupted")
-        self._go_on("interrupted")
+        self._after_boundary("interrupted")
 
     def on_path_lost(self, path: PathName | None, reason: str) -> None:
-        """The worker of this session is gone and all that it said was read: go on on `path`, or hold (None).
+        """The worker of this session is gone, and all that it sent was read: continue on `path`, or wait (None).
 
-        A started message is the culprit: it is interrupted and never run on the other path. One that was not
+        A started message may have caused it: it is interrupted and never run on the other path. One that was not
         started (each `Started` reaches the kernel before its message is touched) is run again.
         """
         message = self.running
@@ -409,15 +385,15 @@ class Session:
             and target != self.path
             and self.cell.workers[target] is not None
         ):
-            pass  # on its way to a path that is up: go there
+            pass  # it is being handed over to a path that is up: do that now
         else:
             self._clear_target()
-        self._go_on()
+        self._after_boundary()
 
-    def release(self) -> None:
-        """The path is back: a new epoch, from the last committed document."""
+    def on_path_restored(self) -> None:
+        """Its path is served again: continue from the last committed document."""
         if self.state is SessionState.HELD:
-            self._settle()
+            self._activate_or_hold()
 
     def _hold(self) -> None:
         self.state = SessionState.HELD
@@ -425,7 +401,7 @@ class Session:
             self.timer = self.cell.later(self.limits.hold_s, self._hold_over)
 
     def _hold_over(self) -> None:
-        """Too long without the path: what waits is interrupted, the socket stays."""
+        """The path was down too long: waiting messages are interrupted, the socket stays."""
         self.timer = None
         if self.state is SessionState.HELD:
             self._interrupt_queue("error")
@@ -433,7 +409,7 @@ class Session:
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def on_detached(self) -> None:
-        """The socket is gone: what runs finishes, what waits is interrupted."""
+        """The socket is gone: the running message finishes, waiting ones are interrupted."""
         if self.socket is None:
             return
         self.socket = None
@@ -447,7 +423,7 @@ class Session:
             self.end()
 
     def close(self, code: int, reason: str) -> None:
-        """Close the socket from this side; the same as the client going away."""
+        """Close the socket from this side; for the session it is as if the client had left."""
         socket = self.socket
         if socket is not None:
             self.cell.closing(self, code)
@@ -455,7 +431,7 @@ class Session:
             socket.close(code, reason)
 
     def interrupt_all(self) -> None:
-        """What runs and what waits ends as `interrupted`, told to the client: the service stops."""
+        """The service stops: what runs and what waits ends as `interrupted`, and the client is told."""
         message = self.running
         if message is not None:
             self._fence()
@@ -463,7 +439,7 @@ class Session:
         self._interrupt_queue("interrupted")
 
     def end(self) -> None:
-        """Forget the session here and in its worker, once. What still runs is fenced and interrupted, untold."""
+        """Close the session here and in its worker, once. What still runs is fenced and interrupted; nobody is told."""
         if self.state is SessionState.ENDED:
             return
         self.socket = None
@@ -473,18 +449,18 @@ class Session:
             self._fence()
             self._interrupt(message, "interrupted")
         self._interrupt_queue("interrupted")
-        for timer in (self.timer, self.forced_timer):
+        for timer in (self.timer, self.stop_timer):
             if timer is not None:
                 timer.cancel()
-        self.timer = self.forced_timer = None
-        self._forget()
+        self.timer = self.stop_timer = None
+        self._close_in_worker()
         self.cell.ended(self)
 
-    def take_up(self, client: ClientConnection, expires_at: float | None) -> None:
+    def reconnect(self, client: ClientConnection, expires_at: float | None) -> None:
         """The client of this living session has come back on a new socket. `seq` begins again at 1.
 
-        What still runs goes on and is heard on the new socket. An old socket that still looks open is closed, and
-        nothing is interrupted. `expires_at`: of the new sign-in.
+        What still runs continues, and its events go to the new socket. An old socket that still looks open is closed;
+        nothing is interrupted for it. `expires_at`: of the new sign-in.
         """
         if self.socket is not None:
             self._release_socket(self.socket)
@@ -492,10 +468,10 @@ class Session:
         self.socket, self.connection_id, self.connected_at, self.resume_token = client
         self.expires_at = expires_at
         self.seq = 0
-        self.heard_at = self.cell.clock()
+        self.last_input_at = self.cell.clock()
         running = self.running
-        if running is not None and self.target is None and self._outdated():
-            self.target, self.target_reason, self.wanted_at = self.path, self.reason, self.heard_at
+        if running is not None and self.target is None and self._worker_replaced():
+            self.target, self.target_reason, self.target_since = self.path, self.reason, self.last_input_at
         if running is not None and self.target is not None:
             self.state = SessionState.MOVING if running.cancelled else SessionState.DRAINING
         elif self.cell.workers[self.path] is None:
@@ -512,7 +488,7 @@ class Session:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def say(self, body: bytes) -> None:
+    def send_event(self, body: bytes) -> None:
         """Number and send one event; a reader too slow for its buffer is closed with 1013."""
         socket = self.socket
         if socket is None:
@@ -568,30 +544,30 @@ class Session:
         message: AcceptedMessage,
         terminal: str,
         body: bytes,
-        charge: Charge,
+        outcome: MessageOutcome,
         done: Done | None = None,
         *,
         retry: bool = False,
     ) -> None:
         """The one place where an accepted message ends; `retry`: its id may be sent again.
 
-        Everything is in order before the client is told, because telling may find the socket full and end the session.
+        The event is sent last, because sending may find the socket full and end the session.
         """
         if message is self.running:
             self.running = None
-            if self.forced_timer is not None:
-                self.forced_timer.cancel()
-                self.forced_timer = None
+            if self.stop_timer is not None:
+                self.stop_timer.cancel()
+                self.stop_timer = None
         else:
-            message.path = self.path  # it never ran: it is charged to where it waited
+            message.path = self.path  # it never ran: it counts for the path where it waited
         if retry:
             self.recent.forget(message.message_id)
         else:
             self.recent.finish(message.message_id, terminal)
         if done is not None:
             self._commit(done)
-        self.cell.finished(self, message, charge, done)
-        self.say(body)
+        self.cell.finished(self, message, outcome, done)
+        self.send_event(body)
 
     def _commit(self, done: Done) -> None:
         if done.thread_id is not None:
@@ -600,19 +576,19 @@ class Session:
             self.document = done.document
             self.cell.committed(self)
 
-    def _interrupt(self, message: AcceptedMessage, charge: Charge, done: Done | None = None) -> None:
+    def _interrupt(self, message: AcceptedMessage, outcome: MessageOutcome, done: Done | None = None) -> None:
         words = "the message was interrupted; it may have had effects; send it again"
         body = self.codec.error(self, "interrupted", words, message, None)
-        self._terminate(message, "error", body, charge, done, retry=True)
+        self._terminate(message, "error", body, outcome, done, retry=True)
 
-    def _interrupt_queue(self, charge: Charge) -> None:
+    def _interrupt_queue(self, outcome: MessageOutcome) -> None:
         while self.queue:
             message = self.queue.popleft()
             self.queued_bytes -= len(message.body)
-            self._interrupt(message, charge)
+            self._interrupt(message, outcome)
 
     def _requeue(self, message: AcceptedMessage) -> None:
-        """It was not touched: first in the queue again, under its number."""
+        """The message was not touched: it is first in the queue again, under its number."""
         self.running = None
         if self.state is SessionState.CLOSING:
             self._interrupt(message, "interrupted")
@@ -624,11 +600,11 @@ class Session:
         self.cell.rerun(self)
 
     def _fence(self) -> None:
-        """From here on whatever the old epoch says is thrown away."""
-        self._forget()
+        """From now on events of the old epoch are thrown away."""
+        self._close_in_worker()
         self.epoch += 1
 
-    def _forget(self) -> None:
+    def _close_in_worker(self) -> None:
         if self.worker is not None:
             self.worker.send(Close([(self.key, self.epoch)]))
             self.worker = None
@@ -637,28 +613,28 @@ class Session:
         source = self.path
         self._fence()
         self.path, self.reason = path, reason
-        waited_s = self.cell.clock() - self.wanted_at if self.wanted_at else 0.0
+        waited_s = self.cell.clock() - self.target_since if self.target_since else 0.0
         self._clear_target()
         self.cell.rebound(self, source, outcome, waited_s)
 
     def _clear_target(self) -> None:
-        self.target, self.wanted_at = None, 0.0
+        self.target, self.target_since = None, 0.0
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
-    def _go_on(self, outcome: HandoverOutcome = "moved") -> None:
-        """After a message boundary: hand over if that is wanted, then the next message."""
+    def _after_boundary(self, outcome: HandoverOutcome = "moved") -> None:
+        """No message runs now: hand over if that is wanted, then dispatch the next message."""
         if self.state is SessionState.CLOSING and self.running is None:
             self.end()
         if self.state in (SessionState.CLOSING, SessionState.ENDED):
             return
         if self.target is not None:
             self._bind(self.target, self.target_reason, outcome)
-        self._settle()
+        self._activate_or_hold()
 
-    def _settle(self) -> None:
-        """Active when the path is up, else held."""
+    def _activate_or_hold(self) -> None:
+        """Dispatch while the path is up, else wait for it."""
         if self.cell.workers[self.path] is not None:
             if self.state is SessionState.HELD and self.timer is not None:
                 self.timer.cancel()

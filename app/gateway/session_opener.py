@@ -10,7 +10,8 @@ from app.gateway.identity import Identity
 from app.gateway.ports import ClientSocket, SavedSessions, Socket
 from app.gateway.resume_index import ResumeIndex
 from app.gateway.saved_session import SavedSession
-from app.gateway.session import ClientConnection, Session
+from app.gateway.session import Session
+from app.gateway.session_setup import ClientConnection
 
 
 class SessionOpener:
@@ -49,7 +50,7 @@ class SessionOpener:
         )
         if isinstance(found, Session):
             session = found
-            session.take_up(client, identity.expires_at)
+            session.reconnect(client, identity.expires_at)
         else:
             session = self.cell.open(
                 identity, socket, client.connection_id, resume_token=client.resume_token, saved=found
@@ -58,7 +59,7 @@ class SessionOpener:
         recovered: bool | str = found is not None
         if isinstance(found, SavedSession) and not found.complete:
             recovered = "stale"
-        session.say(self.cell.codec.ready(session, self.cell.settings.heartbeat_s, recovered))
+        session.send_event(self.cell.codec.ready(session, self.cell.settings.heartbeat_s, recovered))
         if not socket.attach(session):
             session.on_detached()
         return session

@@ -19,7 +19,7 @@ from rollout.names import PathName
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What one change of the view set in motion in a cell, when `Cell.apply` returned. Times are monotonic seconds."""
+    """What one change of the view had done in a cell when `Cell.apply` returned. Times are monotonic seconds."""
 
     id: int
     """Counts the sweeps of this cell; a later one overtakes the earlier."""
@@ -31,7 +31,7 @@ class Sweep:
     to_move: int
     """Sessions whose decision differs from where they are: moved at once, paced, or at the end of their message."""
     moved: int
-    """Of these, the ones that were idle and stand on their new path already."""
+    """Those of them that were idle, and are on their new path already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,16 @@ class SweepReport:
     """What a cell observed of a rollback's sweep; never an estimate. The clocks start at `Sweep.at`."""
 
     new_stopped_ms: float
-    """Until the last admission to v3; after it there was none."""
+    """Until the last admission to v3."""
     existing_moved_ms: float
-    """Until the registry was empty of v3 and v3's worker had answered a later barrier with zero (or was dead)."""
+    """Until no session was on v3 and v3's worker had answered a later barrier with zero (or was dead)."""
     sessions_moved: int
     closed: int
     """Client sockets that were closed because of it; the promise is zero."""
     interrupted: int
     """Running messages that were cancelled at the deadline."""
     verified: bool
-    """False: a later sweep overtook this one before all of it was seen."""
+    """False: a later sweep overtook this one before all of it was observed."""
 
 
 SLICE_S = 0.005
@@ -112,7 +112,7 @@ class RunningSweep:
         self._timer: Timer | None = None
 
     def add(self, sessions: Iterable[Session]) -> None:
-        """Decide these (again) under the same sweep: what is in force has not changed, a worker came or went."""
+        """Decide these again under the same sweep: the view is the same, but a worker came or went."""
         self._todo.extend(sessions)
         if self._timer is None:
             self.run_slice()
@@ -167,6 +167,18 @@ class RunningSweep:
             self._timer = self._time.later(wait_s, self._run_paced)
         else:
             self._done()
+
+    def count_moved(self) -> None:
+        """A session was bound to its other path."""
+        self.moved += 1
+
+    def count_interrupted(self) -> None:
+        """A running message was cut short by it."""
+        self.interrupted += 1
+
+    def count_closed(self) -> None:
+        """A client's socket was closed because of it."""
+        self.closed += 1
 
     @property
     def waiting(self) -> int:

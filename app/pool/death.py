@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
-
-if TYPE_CHECKING:
-    pass
 import signal
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 DownReason: TypeAlias = Literal["killed", "crashed", "hung", "memory", "start_failed", "replaced"]
-"""killed: by a signal that was not ours; crashed: ended by itself, or broke the link; replaced: stopped on purpose."""
+"""killed: by somebody else's signal; crashed: it ended by itself, or broke the link; replaced: stopped on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +22,7 @@ _CRASH_SIGNALS = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signa
 
 
 def explain(status: int) -> Death:
-    """A death that was not ours, from the exit status as `subprocess` gives it."""
+    """Why a process that we did not end has ended, from the exit status as `subprocess` gives it."""
     if status >= 0:
         return Death("crashed", f"ended by itself with status {status}")
     number = -status

@@ -1,7 +1,4 @@
-"""The end of a process: being told of it in any event loop, and saying in words what it was.
-
-It must not know what the process was for.
-"""
+"""Calls back when a process has ended, in any event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from collections.abc import Callable
 def watch_exit(process: subprocess.Popen[bytes], on_exit: Callable[[int], None]) -> None:
     """Call `on_exit(status)` in the running event loop once the process has ended and was waited for.
 
-    By the process's descriptor, because asyncio's child watchers are not the same in uvloop; else by a thread.
+    It watches the process's descriptor, because asyncio's child watchers differ in uvloop; without one, a thread waits.
     """
     loop = asyncio.get_running_loop()
     try:

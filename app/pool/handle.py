@@ -1,7 +1,4 @@
-"""One worker process as its gateway holds it: started, watched, spoken to, ended, and its death explained.
-
-Knows a single process; must not know whether it serves, is a candidate or was replaced, nor what happens after it.
-"""
+"""One worker process as its gateway sees it: started, watched, talked to, ended, and its death explained."""
 
 from __future__ import annotations
 
@@ -53,7 +50,7 @@ class WorkerLimits:
 
 
 class WorkerHandle:
-    """See the module. Its callbacks are `on_frames(frames)` and, once and last, `on_gone(worker, death)`."""
+    """See the module. It calls `on_frames(frames)` and, once and last, `on_gone(worker, death)`."""
 
     def __init__(
         self,
@@ -71,18 +68,17 @@ class WorkerHandle:
         self.restarts = 0
         """How many workers of this path were started after a death, this one included."""
         self.sessions = 0
-        """As the last answer to a ping said."""
+        """That it holds, by its last answer to a ping."""
         self.memory = WorkerMemory()
         self.death: Death | None = None
-        """Why it is gone, or is about to be."""
+        """Why it is gone, or will be in a moment."""
         self._limits = limits
         self._on_frames = on_frames
         self._on_gone = on_gone
         self._oldest_unstarted_s = oldest_unstarted_s
         self._loop = asyncio.get_running_loop()
-        self._told: Ready | None = None
-        self._settled = asyncio.Event()
-        """Ready, or gone."""
+        self._ready_frame: Ready | None = None
+        self._ready_or_gone = asyncio.Event()
         self._gone = asyncio.Event()
         self._ready_at: float | None = None
         self._heartbeat = Heartbeat(limits.ping_s, limits.hang_s, limits.unstarted_s)
@@ -94,25 +90,25 @@ class WorkerHandle:
         except OSError as error:
             raise FactoryError(f"{config.path}: cannot start {python or 'the interpreter'}: {error.strerror}") from None
         self.pid = self._process.pid
-        self._link: Link[FromWorker] = Link(connected, FromWorker, on_frames=self._hear, on_closed=self._link_ended)
+        self._link: Link[FromWorker] = Link(connected, FromWorker, on_frames=self._on_batch, on_closed=self._link_ended)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         watch_exit(self._process, self._exited)
         self._watch_memory()
 
-    # -- what its owner may ask ---------------------------------------------------------------------------------------
+    # -- for its pool and its gateway ---------------------------------------------------------------------------------
 
     @property
     def build(self) -> str:
-        return self._told.build if self._told else ""
+        return self._ready_frame.build if self._ready_frame else ""
 
     @property
     def exports_state(self) -> bool:
-        return self._told is not None and self._told.exports_state
+        return self._ready_frame is not None and self._ready_frame.exports_state
 
     @property
     def sample(self) -> bytes | None:
         """A state document made after a short exchange, for `check` on the other path."""
-        return self._told.sample if self._told else None
+        return self._ready_frame.sample if self._ready_frame else None
 
     @property
     def memory_bytes(self) -> int | None:
@@ -141,11 +137,11 @@ class WorkerHandle:
         """Wait until it serves. Raises `FactoryError` with the reason when it does not in time; it is gone then."""
         try:
             async with asyncio.timeout(self._limits.start_s):
-                await self._settled.wait()
+                await self._ready_or_gone.wait()
         except TimeoutError:
             self.kill("start_failed", f"not ready within {self._limits.start_s:g} s")
         except asyncio.CancelledError:
-            self.kill("replaced", "its start was called off")
+            self.kill("replaced", "its start was cancelled")
             raise
         if self.death is not None:
             await self._gone.wait()
@@ -158,15 +154,15 @@ class WorkerHandle:
     async def barrier(self, timeout_s: float) -> int:
         """Sessions the worker still held after all that was sent before. Raises `TimeoutError`, `ConnectionError`."""
         count = next(self._counter)
-        return await self._ask(self._barriers, count, Barrier(count), timeout_s)
+        return await self._request(self._barriers, count, Barrier(count), timeout_s)
 
     async def check(self, document: bytes, timeout_s: float = 10.0) -> Checked:
         """Whether this worker can go on from that document. Raises `TimeoutError`, `ConnectionError`."""
         count = next(self._counter)
-        return await self._ask(self._checks, count, Check(count, document), timeout_s)
+        return await self._request(self._checks, count, Check(count, document), timeout_s)
 
     def kill(self, reason: DownReason, detail: str) -> None:
-        """End it at once; the first reason given stands. What it had said by then is still handed over."""
+        """End it at once; the first reason given stands. What it sent before is still handed over."""
         if self.death is None:
             self.death = Death(reason, detail)
         if self.alive:
@@ -185,9 +181,9 @@ class WorkerHandle:
                 self._process.kill()
         await self._gone.wait()
 
-    # -- what it says -------------------------------------------------------------------------------------------------
+    # -- what the worker sends ----------------------------------------------------------------------------------------
 
-    def _hear(self, frames: list[FromWorker]) -> None:
+    def _on_batch(self, frames: list[FromWorker]) -> None:
         self._heartbeat.heard()
         control = [frame for frame in frames if type(frame) in _CONTROL]
         traffic = frames if not control else [frame for frame in frames if type(frame) not in _CONTROL]
@@ -197,19 +193,19 @@ class WorkerHandle:
             except CrossfadeError as error:
                 self.kill("crashed", f"broke the protocol: {error}")
         for frame in control:
-            self._obey(frame)
+            self._on_control(frame)
 
-    def _obey(self, frame: FromWorker) -> None:
+    def _on_control(self, frame: FromWorker) -> None:
         if isinstance(frame, Pong):
             self.sessions = frame.sessions
         elif isinstance(frame, BarrierPassed):
-            _answer(self._barriers, frame.count, frame.sessions)
+            _resolve(self._barriers, frame.count, frame.sessions)
         elif isinstance(frame, Checked):
-            _answer(self._checks, frame.count, frame)
+            _resolve(self._checks, frame.count, frame)
         elif isinstance(frame, Ready):
-            if self._told is None:
-                self._told = frame
-                self._settled.set()
+            if self._ready_frame is None:
+                self._ready_frame = frame
+                self._ready_or_gone.set()
                 self._ready_at = self._loop.time()
                 self.memory.rss_bytes = read_rss(self.pid)
                 self._later("tick", self._limits.ping_s, self._tick)
@@ -223,28 +219,28 @@ class WorkerHandle:
         else:
             self._later("linger", LINGER_S, lambda: self.kill("crashed", "closed its link"))
 
-    async def _ask(
-        self, asked: dict[int, asyncio.Future[Answer]], count: int, question: ToWorker, timeout_s: float
+    async def _request(
+        self, pending: dict[int, asyncio.Future[Answer]], count: int, frame: ToWorker, timeout_s: float
     ) -> Answer:
         if not self.alive:
             raise ConnectionError(f"the worker of {self.config.path} is gone")
-        answer = asked[count] = self._loop.create_future()
-        self._link.send(question)
+        answer = pending[count] = self._loop.create_future()
+        self._link.send(frame)
         try:
             async with asyncio.timeout(timeout_s):
                 answered: Answer = await answer
                 return answered
         finally:
-            del asked[count]
+            del pending[count]
 
-    # -- what is watched ----------------------------------------------------------------------------------------------
+    # -- what the gateway watches -------------------------------------------------------------------------------------
 
     def _later(self, name: str, seconds: float, call: Callable[[], None]) -> None:
         if self.alive:
             self._timers[name] = self._loop.call_later(seconds, call)
 
     def _tick(self) -> None:
-        self._link.read()  # nobody is judged by bytes that were only not read yet
+        self._link.read()  # a worker is not hung because its bytes were not read yet
         verdict = self._heartbeat.tick(self._loop.time(), self._oldest_unstarted_s(self))
         if verdict is not None:
             self.kill("hung", verdict)
@@ -270,7 +266,7 @@ class WorkerHandle:
         self._later("share", SHARE_S, self._watch_share)
 
     def _exited(self, status: int) -> None:
-        self._link.read()  # the kernel keeps what a dead process has said
+        self._link.read()  # the kernel keeps what a dead process has sent
         self._link.close()
         for timer in self._timers.values():
             timer.cancel()
@@ -283,13 +279,13 @@ class WorkerHandle:
                 checked.set_exception(gone)
         if self.death is None:
             death = explain(status)
-            self.death = death if self._told else Death("start_failed", f"{death.detail} before it was ready")
+            self.death = death if self._ready_frame else Death("start_failed", f"{death.detail} before it was ready")
         self._gone.set()
-        self._settled.set()
+        self._ready_or_gone.set()
         self._on_gone(self, self.death)
 
 
-def _answer(asked: dict[int, asyncio.Future[Answer]], count: int, answer: Answer) -> None:
-    waiting = asked.get(count)  # none: its asker has given up
+def _resolve(pending: dict[int, asyncio.Future[Answer]], count: int, answer: Answer) -> None:
+    waiting = pending.get(count)  # none: whoever waited has given up
     if waiting is not None and not waiting.done():
         waiting.set_result(answer)

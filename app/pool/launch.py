@@ -1,7 +1,4 @@
-"""Starts the process of a worker: its command, its environment and its end of the link.
-
-It must not know what becomes of the worker afterwards.
-"""
+"""Starts the process of a worker: its command, its environment and its end of the link."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""When is a worker hung, and when may a dead one be started again: two rules over times that are given to them.
-
-They must not know of processes, clocks or event loops.
-"""
+"""When a worker is hung, and when a dead one is started again: two rules; times are arguments."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ HEALTHY_S = 60.0
 
 
 class Heartbeat:
-    """Judges silence. `tick` is called every `ping_s`, after the link was read, and counts one ping sent.
+    """Detects a hang. `tick` is called every `ping_s`, after the link was read, and counts one ping sent.
 
-    A tick that comes late says that our own process or the host stood still: that time is no silence of the worker's.
+    A late tick means that our own process or the machine stood still: that time does not count as the worker's silence.
     """
 
     def __init__(self, ping_s: float, hang_s: float, unstarted_s: float) -> None:
@@ -29,7 +26,7 @@ class Heartbeat:
         self._overdue = 0
 
     def heard(self) -> None:
-        """The worker said something."""
+        """Something came from the worker."""
         self._silent_s = 0.0
         self._unanswered = 0
 
@@ -47,8 +44,8 @@ class Heartbeat:
             return (
                 f"silent for {self._silent_s:.1f} s (limit {self._hang_s:g} s), {self._unanswered - 1} pings unanswered"
             )
-        # It must still be so some answers later: after a pause, of the host or of a blocking v2, the age is large and
-        # means nothing yet.
+        # It must still be so some answers later: right after a pause of the machine, or of a blocking v2, the age is
+        # large and means nothing.
         self._overdue = self._overdue + 1 if answered and oldest_unstarted_s > self._unstarted_s else 0
         if self._overdue >= UNANSWERED:
             return (
@@ -58,7 +55,7 @@ class Heartbeat:
 
 
 class Restarts:
-    """Judges deaths. Back-off doubles from 0.1 to 5 s and begins anew after a minute of health."""
+    """Delays restarts. The back-off doubles from 0.1 to 5 s and begins anew after a worker lived for a minute."""
 
     def __init__(self, crash_limit: int | None, crash_window_s: float) -> None:
         """`crash_limit` deaths within the window keep the path down until `reset`; None: it is always restarted."""
@@ -82,6 +79,6 @@ class Restarts:
         return wait_s
 
     def reset(self) -> None:
-        """A person, or a new build, begins anew."""
+        """Forget all deaths: a person asked for a start, or there is another build."""
         self._deaths.clear()
         self._back_off_s = BACK_OFF_S

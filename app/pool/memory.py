@@ -1,7 +1,4 @@
-"""Memory of a worker as the kernel counts it: resident size, and its proportional share (PSS).
-
-Knows files of /proc and a fallback elsewhere; must not know what a limit is or what is done about it.
-"""
+"""Memory of a worker as the kernel counts it: resident size, and its proportional share (PSS)."""
 
 from __future__ import annotations
 

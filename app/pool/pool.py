@@ -1,7 +1,4 @@
-"""The worker of one path over its lives: the first start, restarts with a back-off, the swap to another build.
-
-Knows workers and the rules of `judging`; must not know of sessions, of percentages or of the other path.
-"""
+"""The workers of one path: the first start, restarts with a back-off, the change to another build."""
 
 from __future__ import annotations
 
@@ -22,19 +19,19 @@ from rollout.builds import Served
 
 STOP_S = 2.0
 
-_log = logging.getLogger("crossfade.host")
+_log = logging.getLogger("crossfade.pool")
 
 
 @dataclass(frozen=True, slots=True)
 class RestartRules:
-    """When a path stays down: after `crash_limit` deaths in the window (seconds); None: it never does."""
+    """When a path stays down: after `crash_limit` deaths within `crash_window_s` seconds; None: it never does."""
 
     crash_limit: int | None
     crash_window_s: float
 
 
 class WorkerPool:
-    """One path. Everything in it happens in the event loop's thread; `events` hears of what changes."""
+    """One path. Use it in the event loop's thread; `events` is told what changes."""
 
     def __init__(
         self, config: WorkerConfig, python: str, limits: WorkerLimits, rules: RestartRules, events: PathEvents
@@ -76,7 +73,7 @@ class WorkerPool:
         self._serve(worker)
 
     async def stop(self, grace_s: float = STOP_S) -> None:
-        """End all workers of the path: SIGTERM, and SIGKILL after the grace. `events` hears nothing of it."""
+        """End all workers of the path: SIGTERM, and SIGKILL after the grace. `events` is not told."""
         self._stopping = True
         if self._restarting is not None:
             self._restarting.cancel()
@@ -84,12 +81,12 @@ class WorkerPool:
         self._serving = None
 
     def reset(self) -> None:
-        """A person wants it tried again: forget its deaths and start it now, unless it serves."""
+        """A person wants it tried again: forget its deaths, and start a worker now unless one serves."""
         self._restart_rule.reset()
         if self._serving is None and not self._stopping:
             self._restart_after(0.0)
 
-    # -- another build beside the one that serves ---------------------------------------------------------------------
+    # -- another build ------------------------------------------------------------------------------------------------
 
     async def spawn_candidate(self, factory: str = "", python: str = "", build: str | None = None) -> WorkerHandle:
         """A second worker, ready, that serves nobody yet: `check` it, then `adopt` it or `stop_worker` it.
@@ -116,7 +113,7 @@ class WorkerPool:
         return old
 
     async def stop_worker(self, worker: WorkerHandle, grace_s: float = STOP_S) -> None:
-        """End a candidate or an old worker; of an old one `events` hears that it was replaced."""
+        """End a candidate or an old worker; of an old one `events` is told that it was replaced."""
         if worker is self._serving:
             raise ValueError("that worker serves the path; adopt another first, or kill it")
         await worker.stop(grace_s)
@@ -127,7 +124,7 @@ class WorkerPool:
         if self._serving is not None:
             self._serving.send(SetFaults(faults))
 
-    # -- lives --------------------------------------------------------------------------------------------------------
+    # -- start, death, restart ----------------------------------------------------------------------------------------
 
     async def _start(self, config: WorkerConfig, python: str) -> WorkerHandle:
         worker = WorkerHandle(

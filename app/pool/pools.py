@@ -1,7 +1,4 @@
-"""Both paths of a cell, made from the settings, and what the pages show of them.
-
-It must not know how a worker is started or judged, nor what the gateway does with it.
-"""
+"""The pools of both paths, made from the settings."""
 
 from __future__ import annotations
 
@@ -22,26 +19,26 @@ from app.supervisor.faults import plans_of_setting
 from rollout.builds import Served
 from rollout.names import CANARY, PATHS, PathName
 
-_log = logging.getLogger("crossfade.host")
+_log = logging.getLogger("crossfade.pool")
 _Faults = dict[str, dict[str, float | int | str | bool]]
 
 
 class WorkerPools:
-    """The hosts of `v2` and `v3`. Make it in the running event loop's thread."""
+    """One for each path. Make it in the thread of the running event loop."""
 
     def __init__(
         self, settings: Settings, thread_secret: bytes, events: PathEvents, canary_build: str | None = None
     ) -> None:
-        """`canary_build` names v3's build; None: the worker does. Raises `SettingError` for faults there are not."""
-        self._hosts = {path: _host_of(path, settings, thread_secret, events, canary_build) for path in PATHS}
+        """`canary_build` names v3's build; None: the worker does. Raises `SettingError` for an unknown fault."""
+        self._pools = {path: _pool_of(path, settings, thread_secret, events, canary_build) for path in PATHS}
 
     def __getitem__(self, path: PathName) -> WorkerPool:
-        return self._hosts[path]
+        return self._pools[path]
 
     async def start(self, served: Mapping[PathName, Served]) -> None:
         """Start these paths at once. Raises `FactoryError` when v2 does not start; without v3 the cell serves v2."""
         started = await asyncio.gather(
-            *(self._hosts[path].start(each) for path, each in served.items()), return_exceptions=True
+            *(self._pools[path].start(each) for path, each in served.items()), return_exceptions=True
         )
         for path, error in zip(served, started, strict=True):
             if path == CANARY and isinstance(error, FactoryError):
@@ -51,10 +48,10 @@ class WorkerPools:
 
     async def stop(self, grace_s: float = STOP_S) -> None:
         """End all workers."""
-        await asyncio.gather(*(host.stop(grace_s) for host in self._hosts.values()))
+        await asyncio.gather(*(pool.stop(grace_s) for pool in self._pools.values()))
 
 
-def _host_of(
+def _pool_of(
     path: PathName, settings: Settings, thread_secret: bytes, events: PathEvents, canary_build: str | None
 ) -> WorkerPool:
     canary = path == CANARY

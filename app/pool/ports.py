@@ -1,7 +1,4 @@
-"""Where a path's host meets the gateway: what the gateway is told about a path's workers, and what it is asked.
-
-It must not know of sockets, of sessions or of supervisors.
-"""
+"""What the gateway is told about the workers of a path, and what it is asked."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class PathEvents(Protocol):
-    """What the gateway implements. All calls are made in its event loop and must not wait for anything."""
+    """Implemented by the gateway. All calls are made in its event loop and must not wait for anything."""
 
     def path_up(self, path: PathName, worker: WorkerHandle) -> None:
         """This worker serves the path from now on: the first, a restarted, or an adopted one."""
@@ -34,7 +31,7 @@ class PathEvents(Protocol):
         ...
 
     def path_down(self, path: PathName, worker: WorkerHandle, death: Death) -> None:
-        """This worker is gone, and every byte it ever sent has been handed over before.
+        """This worker is gone; every byte it ever sent has been handed over before.
 
         `worker` may be an old one beside the one that serves (reason `replaced`, or it died before it was stopped).
         """

@@ -1,4 +1,4 @@
-"""One path of a cell as its pool of workers sees it."""
+"""The state of one path in a cell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PathState:
-    """One path of a cell as its host sees it now; None: not known (yet)."""
+    """One path of a cell, now; None: not known (yet)."""
 
     available: bool
     reason: str | None

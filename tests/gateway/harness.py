@@ -18,7 +18,7 @@ from app.gateway.admission import Admission, Occupancy
 from app.gateway.cell import Cell
 from app.gateway.identity import Identity
 from app.gateway.message import AcceptedMessage
-from app.gateway.ports import Charge, Lookout, Receiver, SavedSessions, Socket, Timer
+from app.gateway.ports import Lookout, MessageOutcome, Receiver, SavedSessions, Socket, Timer
 from app.gateway.resume_index import ResumeIndex
 from app.gateway.saved_session import SavedSession
 from app.gateway.session import Session
@@ -296,7 +296,7 @@ class Finished:
     number: int
     message_id: str
     path: PathName
-    charge: Charge
+    outcome: MessageOutcome
     heard: bool
     """Whether a socket was there to be told."""
 
@@ -353,10 +353,10 @@ class HandCell(Cell):
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:
         return self.time.later(seconds, call)
 
-    def finished(self, session: Session, message: AcceptedMessage, charge: Charge, done: Done | None) -> None:
-        super().finished(session, message, charge, done)
+    def finished(self, session: Session, message: AcceptedMessage, outcome: MessageOutcome, done: Done | None) -> None:
+        super().finished(session, message, outcome, done)
         heard = session.socket is not None
-        self.done_with.append(Finished(session.key, message.number, message.message_id, message.path, charge, heard))
+        self.done_with.append(Finished(session.key, message.number, message.message_id, message.path, outcome, heard))
 
     @property
     def now(self) -> float:

@@ -90,7 +90,7 @@ class Counting:
 
 
 @dataclass
-class Room:
+class Endpoint:
     """A server whose handler attaches an `Inbox` as soon as the test lets it."""
 
     server: Serving
@@ -125,18 +125,18 @@ def application() -> tuple[Litestar, asyncio.Event, asyncio.Queue[Inbox]]:
 
 
 @pytest.fixture
-async def room() -> AsyncIterator[Room]:
+async def endpoint() -> AsyncIterator[Endpoint]:
     app, opened, inboxes = application()
     async with serve(app, Watched, ws_max_size=MAX_BYTES, ws_per_message_deflate=False) as server:
-        yield Room(server, opened, inboxes)
+        yield Endpoint(server, opened, inboxes)
 
 
 # -- what arrives -----------------------------------------------------------------------------------------------------
 
 
-async def test_messages_arrive_whole_and_answers_leave(room: Room) -> None:
-    async with connect(room.url) as client:
-        inbox = await room.inbox()
+async def test_messages_arrive_whole_and_answers_leave(endpoint: Endpoint) -> None:
+    async with connect(endpoint.url) as client:
+        inbox = await endpoint.inbox()
         inbox.answer = inbox.socket.send
         sizes = (0, 1, 125, 126, 127, MAX_BYTES)
         for size in sizes:
@@ -148,9 +148,9 @@ async def test_messages_arrive_whole_and_answers_leave(room: Room) -> None:
     await inbox.until(lambda inbox: inbox.detached == 1)
 
 
-async def test_fragments_are_one_message_and_may_have_pings_between_them(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
+async def test_fragments_are_one_message_and_may_have_pings_between_them(endpoint: Endpoint) -> None:
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
         word = "grü".encode()
         client.send(
             text(word[:3], fin=False),
@@ -163,17 +163,17 @@ async def test_fragments_are_one_message_and_may_have_pings_between_them(room: R
         assert (await client.frame()).opcode is Opcode.PONG
 
 
-async def test_binary_is_told_and_never_looked_at(room: Room) -> None:
-    async with connect(room.url) as client:
-        inbox = await room.inbox()
+async def test_binary_is_told_and_never_looked_at(endpoint: Endpoint) -> None:
+    async with connect(endpoint.url) as client:
+        inbox = await endpoint.inbox()
         await client.send(b"\xff")
         await client.send("text")
         await inbox.got(BINARY, "text")
 
 
-async def test_a_ping_is_answered_after_what_was_said_before_it(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
+async def test_a_ping_is_answered_after_what_was_said_before_it(endpoint: Endpoint) -> None:
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
         inbox.answer = inbox.socket.send
         client.send(text("first"), Frame(Opcode.PING, b"beat"))
         one, two = await client.frame(), await client.frame()
@@ -181,30 +181,30 @@ async def test_a_ping_is_answered_after_what_was_said_before_it(room: Room) -> N
         assert (two.opcode, bytes(two.data)) == (Opcode.PONG, b"beat")
 
 
-async def test_messages_before_the_session_is_there_wait_in_their_order(room: Room) -> None:
-    room.open.clear()
-    async with raw(room.server) as client:
+async def test_messages_before_the_session_is_there_wait_in_their_order(endpoint: Endpoint) -> None:
+    endpoint.open.clear()
+    async with raw(endpoint.server) as client:
         client.send(text("one"), text("t", fin=False), text("wo", opcode=Opcode.CONT))
         client.send(text("three"), Frame(Opcode.BINARY, b""), Frame(Opcode.PING, b""))
         assert (await client.frame()).opcode is Opcode.PONG, "all of it has arrived"
-        room.open.set()
-        inbox = await room.inbox()
+        endpoint.open.set()
+        inbox = await endpoint.inbox()
         client.send(text("five"))
         await inbox.got("one", "two", "three", BINARY, "five")
 
 
-async def test_too_many_early_messages_end_the_connection(room: Room) -> None:
-    room.open.clear()
-    async with raw(room.server) as client:
+async def test_too_many_early_messages_end_the_connection(endpoint: Endpoint) -> None:
+    endpoint.open.clear()
+    async with raw(endpoint.server) as client:
         client.send(*[text("more")] * 65)
         assert await client.closed_with() == 1008
-        room.open.set()
-        assert (await room.inbox()).messages == []
+        endpoint.open.set()
+        assert (await endpoint.inbox()).messages == []
 
 
-async def test_frames_of_one_turn_leave_in_one_write(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
+async def test_frames_of_one_turn_leave_in_one_write(endpoint: Endpoint) -> None:
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
 
         def say_three(data: bytes) -> None:
             for number in range(3):
@@ -217,9 +217,9 @@ async def test_frames_of_one_turn_leave_in_one_write(room: Room) -> None:
         assert Watched.last.writes - before == 1
 
 
-async def test_a_held_frame_leaves_with_the_next_one_in_one_write(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
+async def test_a_held_frame_leaves_with_the_next_one_in_one_write(endpoint: Endpoint) -> None:
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
         before = Watched.last.writes
         inbox.socket.hold(b"ack")
         inbox.socket.send(b"event")
@@ -227,25 +227,25 @@ async def test_a_held_frame_leaves_with_the_next_one_in_one_write(room: Room) ->
         assert Watched.last.writes - before == 1
 
 
-@pytest.mark.parametrize("begun", [False, True])
-async def test_a_held_frame_without_company_leaves_alone(room: Room, begun: bool) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
+@pytest.mark.parametrize("started", [False, True])
+async def test_a_held_frame_that_nothing_follows_leaves_alone(endpoint: Endpoint, started: bool) -> None:
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
         inbox.socket.hold(b"ack")
-        if begun:
+        if started:
             inbox.socket.hurry()
         assert bytes((await client.frame()).data) == b"ack"
 
 
-async def test_what_is_held_after_a_write_waits_for_its_own_time(room: Room) -> None:
+async def test_what_is_held_after_a_write_waits_for_its_own_time(endpoint: Endpoint) -> None:
     timers: list[Callable[[], None]] = []
 
     class Clock:
         def call_later(self, seconds: float, call: Callable[[], None]) -> None:
             timers.append(call)
 
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
         waiting, clock = DelayedFlush(1.0), cast(asyncio.AbstractEventLoop, Clock())
         waiting.add(inbox.socket, clock)  # of a frame that has left meanwhile
         inbox.socket.send(b"event")
@@ -264,9 +264,9 @@ async def test_what_is_held_after_a_write_waits_for_its_own_time(room: Room) -> 
     [(text(b"\xff\xfe"), 1007), (text("x" * (MAX_BYTES + 1)), 1009), (text("x", opcode=Opcode.CONT), 1002)],
     ids=["utf-8", "big", "no start"],
 )
-async def test_a_peer_that_breaks_the_protocol_is_told_the_code(room: Room, frame: Frame, code: int) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
+async def test_a_peer_that_breaks_the_protocol_is_told_the_code(endpoint: Endpoint, frame: Frame, code: int) -> None:
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
         client.send(frame, text("after"))
         assert await client.closed_with() == code
         await inbox.until(lambda inbox: inbox.detached > 0)
@@ -274,26 +274,26 @@ async def test_a_peer_that_breaks_the_protocol_is_told_the_code(room: Room, fram
         assert (inbox.messages, inbox.detached) == ([], 1)
 
 
-async def test_an_unmasked_frame_is_a_protocol_error(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
+async def test_an_unmasked_frame_is_a_protocol_error(endpoint: Endpoint) -> None:
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
         client.writer.write(text("bare").serialize(mask=False))
         assert await client.closed_with() == 1002
         await inbox.until(lambda inbox: inbox.detached == 1)
 
 
-async def test_the_client_s_close_is_answered_and_told_once(room: Room) -> None:
-    client = await connect(room.url)
-    inbox = await room.inbox()
+async def test_the_client_s_close_is_answered_and_told_once(endpoint: Endpoint) -> None:
+    client = await connect(endpoint.url)
+    inbox = await endpoint.inbox()
     await client.close(1000, "bye")
     assert (client.close_code, client.protocol.close_rcvd_then_sent) == (1000, False)
     await inbox.until(lambda inbox: inbox.detached == 1)
     inbox.socket.send(b"too late")
 
 
-async def test_our_close_leaves_after_what_was_said_before_it(room: Room) -> None:
-    async with connect(room.url) as client:
-        inbox = await room.inbox()
+async def test_our_close_leaves_after_what_was_said_before_it(endpoint: Endpoint) -> None:
+    async with connect(endpoint.url) as client:
+        inbox = await endpoint.inbox()
         inbox.socket.send(b"last words")
         inbox.socket.close(1013, "too slow")
         inbox.socket.send(b"never")
@@ -306,9 +306,9 @@ async def test_our_close_leaves_after_what_was_said_before_it(room: Room) -> Non
     assert inbox.detached == 0, "who closes knows it"
 
 
-async def test_a_frame_that_our_close_cuts_in_two_does_not_spoil_the_handshake(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
+async def test_a_frame_that_our_close_cuts_in_two_does_not_spoil_the_handshake(endpoint: Endpoint) -> None:
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
         whole = text("half of it").serialize(mask=True)
         client.send(text("first"))
         client.writer.write(whole[:7])
@@ -322,18 +322,20 @@ async def test_a_frame_that_our_close_cuts_in_two_does_not_spoil_the_handshake(r
         assert inbox.messages == [b"first"]
 
 
-async def test_a_peer_that_does_not_answer_our_close_is_cut_off(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_that_does_not_answer_our_close_is_cut_off(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Watched, "close_within_s", 0.05)
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
         inbox.socket.close(1008, "policy")
         assert await client.closed_with() == 1008
         await client.end()
 
 
-async def test_a_client_that_vanishes_is_told_once(room: Room) -> None:
-    async with raw(room.server) as client:
-        inbox = await room.inbox()
+async def test_a_client_that_vanishes_is_told_once(endpoint: Endpoint) -> None:
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
         client.vanish()
         await inbox.until(lambda inbox: inbox.detached == 1)
         inbox.socket.send(b"nobody")
@@ -341,13 +343,13 @@ async def test_a_client_that_vanishes_is_told_once(room: Room) -> None:
         assert not inbox.socket.attach(inbox)
 
 
-async def test_a_client_that_is_gone_before_the_session_is_there_is_not_attached(room: Room) -> None:
-    room.open.clear()
-    async with raw(room.server) as client:
+async def test_a_client_that_is_gone_before_the_session_is_there_is_not_attached(endpoint: Endpoint) -> None:
+    endpoint.open.clear()
+    async with raw(endpoint.server) as client:
         client.send(text("early"))
-    async with connect(room.url):  # the server has heard of the first one's end by now
-        room.open.set()
-        first, second = await room.inbox(), await room.inbox()
+    async with connect(endpoint.url):  # the server has heard of the first one's end by now
+        endpoint.open.set()
+        first, second = await endpoint.inbox(), await endpoint.inbox()
         assert sorted([first.detached, second.detached]) == [0, 1]
         assert (first.messages, second.messages) == ([], [])
 

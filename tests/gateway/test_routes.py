@@ -267,4 +267,4 @@ async def test_a_client_that_goes_away_cancels_its_message(service: Service, acc
         while not service.cell.told.ended_keys:  # noqa: ASYNC110 - the server's turns are what is awaited
             await asyncio.sleep(0)
     assert worker.held == {}
-    assert [done.charge for done in service.cell.done_with] == ["interrupted"]
+    assert [done.outcome for done in service.cell.done_with] == ["interrupted"]

@@ -10,7 +10,8 @@ import pytest
 
 from app.errors import IllegalTransition
 from app.gateway import session as session_module
-from app.gateway.session import ClientConnection, Session, SessionState
+from app.gateway.session import Session, SessionState
+from app.gateway.session_setup import ClientConnection
 from app.link.frames import Close, Traffic
 from tests.gateway.harness import Client, HandCell, HandWorker, frame, numbers, with_settings
 
@@ -225,7 +226,7 @@ def test_a_terminal_event_is_counted_once_by_its_outcome(cell: HandCell, termina
     assert client.last()["type"] == terminal
     assert client.last()["number"] == 1
     assert cell.count("v2", outcome) == 1
-    assert [done.charge for done in cell.done_with] == [outcome]
+    assert [done.outcome for done in cell.done_with] == [outcome]
 
 
 def test_a_switched_thread_is_the_sessions_from_then_on(cell: HandCell) -> None:
@@ -319,10 +320,10 @@ def test_when_the_socket_dies_the_running_message_finishes_and_the_queued_ones_a
     cell.v2.started()
     told = len(client.told)
     session.on_detached()
-    assert [(done.number, done.charge) for done in cell.done_with] == [(2, "interrupted")]
+    assert [(done.number, done.outcome) for done in cell.done_with] == [(2, "interrupted")]
     cell.v2.event()
     cell.v2.done(document=b"kept")
-    assert [(done.number, done.charge) for done in cell.done_with] == [(2, "interrupted"), (1, "ok")]
+    assert [(done.number, done.outcome) for done in cell.done_with] == [(2, "interrupted"), (1, "ok")]
     assert session.recent.outcomes() == [("m1", "agent_completed"), ("m2", "interrupted")]
     assert (session.document, session.state, len(client.told)) == (b"kept", SessionState.ENDED, told)
     assert cell.told.ended_keys == [session.key]
@@ -336,7 +337,7 @@ def test_a_client_that_comes_back_hears_the_rest_with_a_seq_of_its_own(cell: Han
     cell.v2.event()
     session.on_detached()
     again = Client()
-    session.take_up(ClientConnection(again, "c-2", 1.0), None)
+    session.reconnect(ClientConnection(again, "c-2", 1.0), None)
     cell.v2.event()
     cell.v2.done()
     session.receive(frame())
@@ -349,7 +350,7 @@ def test_taking_up_a_session_that_has_ended_names_what_was_expected(cell: HandCe
     session, _ = cell.connect()
     session.end()
     with pytest.raises(IllegalTransition, match="expected closing, is ended"):
-        session.take_up(ClientConnection(Client(), "c-2", 1.0), None)
+        session.reconnect(ClientConnection(Client(), "c-2", 1.0), None)
 
 
 def test_a_slow_reader_is_closed_with_1013_and_its_message_finishes() -> None:
@@ -362,7 +363,7 @@ def test_a_slow_reader_is_closed_with_1013_and_its_message_finishes() -> None:
     assert client.closed == (1013, "too slow")
     cell.v2.event()
     cell.v2.done()
-    assert [(done.number, done.charge) for done in cell.done_with] == [(2, "interrupted"), (1, "ok")]
+    assert [(done.number, done.outcome) for done in cell.done_with] == [(2, "interrupted"), (1, "ok")]
 
 
 def test_a_socket_that_is_full_at_the_terminal_event_ends_its_session_once() -> None:
@@ -406,7 +407,7 @@ def test_ending_a_session_fences_what_runs_and_leaves_nothing_waiting(cell: Hand
     cell.v2.started()
     session.end()
     session.end()
-    assert [(done.number, done.charge) for done in cell.done_with] == [(1, "interrupted"), (2, "interrupted")]
+    assert [(done.number, done.outcome) for done in cell.done_with] == [(1, "interrupted"), (2, "interrupted")]
     assert cell.told.ended_keys == [session.key]
     assert len(client.told) == 2
     before = cell.counters.slots.copy()

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from app.errors import IllegalTransition
 from app.gateway.message import AcceptedMessage
-from app.gateway.ports import Charge
+from app.gateway.ports import MessageOutcome
 from app.gateway.session import Session
 from app.link.frames import Done
 from rollout.names import PathName
@@ -142,7 +142,7 @@ class KeepsItsEpoch(Session):
     __slots__ = ()
 
     def _fence(self) -> None:
-        self._forget()
+        self._close_in_worker()
 
 
 class RunsTheCulpritAgain(Session):
@@ -171,7 +171,7 @@ class SwallowsItsQueue(Session):
 
     __slots__ = ()
 
-    def _interrupt_queue(self, charge: Charge) -> None:
+    def _interrupt_queue(self, outcome: MessageOutcome) -> None:
         self.queue.clear()
 
 
@@ -180,8 +180,8 @@ class RemembersTheInterrupted(Session):
 
     __slots__ = ()
 
-    def _interrupt(self, message: AcceptedMessage, charge: Charge, done: Done | None = None) -> None:
-        super()._interrupt(message, charge, done)
+    def _interrupt(self, message: AcceptedMessage, outcome: MessageOutcome, done: Done | None = None) -> None:
+        super()._interrupt(message, outcome, done)
         self.recent.begin(message.message_id)
         self.recent.finish(message.message_id, "error")
 
@@ -222,7 +222,7 @@ class EndsTwice(Session):
 
     def on_done(self, done: Done) -> None:
         super().on_done(done)
-        self.say(done.body)
+        self.send_event(done.body)
 
 
 THOROUGH = settings(QUICK, max_examples=1000, phases=[Phase.generate], derandomize=True, database=None)

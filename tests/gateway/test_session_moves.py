@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.gateway.session import CANCEL_GRACE_S, ClientConnection, Session, SessionState
+from app.gateway.session import CANCEL_GRACE_S, Session, SessionState
+from app.gateway.session_setup import ClientConnection
 from app.link.frames import Cancel, Close, Run
 from app.metrics.counters import HANDOVERS
 from rollout.assign import View
@@ -248,7 +249,7 @@ def test_a_ramp_decided_while_nobody_listened_is_carried_out_when_the_client_is_
     cell.v3.started()
     session.on_detached()
     session.move("v2", "flag")
-    session.take_up(ClientConnection(Client(), "c-2", 1.0), None)
+    session.reconnect(ClientConnection(Client(), "c-2", 1.0), None)
     cell.v3.done()
     assert session.path == "v2"
 
@@ -433,7 +434,7 @@ def test_a_client_that_comes_back_during_a_new_build_leaves_the_old_one_at_its_b
     old.started()
     session.on_detached()
     cell.bring_up("v3")
-    session.take_up(ClientConnection(Client(), "c-2", 1.0), None)
+    session.reconnect(ClientConnection(Client(), "c-2", 1.0), None)
     old.done()
     assert old.held == {}
     session.receive(frame())

@@ -1,6 +1,6 @@
 """One client, one session at a time and workers that may do anything a worker can; and what must hold after each step.
 
-What is checked comes from the socket, the ledger and the workers' links; the session's own state is not believed.
+What is checked comes from the socket, the counters and the workers' links; never from the session itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def expect(holds: bool, promise: str) -> None:
 
 
 @dataclass
-class Fate:
+class Seen:
     """What was seen of one accepted message."""
 
     message_id: str
@@ -66,7 +66,7 @@ class World:
     """The model; each public method is a step."""
 
     session_class: type[Session] = Session
-    fates: dict[int, Fate] = field(default_factory=dict)
+    messages: dict[int, Seen] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     """Last known of each id: `open`, `interrupted`, or its terminal event."""
     committed: int = 0
@@ -85,7 +85,7 @@ class World:
         self.token: str | None = None
         for path in ("v2", "v3"):
             self.bring_up(path)
-        self.sit_down()
+        self.open_session()
 
     # -- the client ---------------------------------------------------------------------------------------------------
 
@@ -121,15 +121,15 @@ class World:
     def come_back(self) -> None:
         """On a new socket; the old one may still look open."""
         self.check()
-        self.sit_down()
+        self.open_session()
 
-    def sit_down(self) -> None:
+    def open_session(self) -> None:
         self.client, self.read = Client(), 0
         self.session = self.opener.open_or_resume(IDENTITY, self.client, self.token, None)
         self.token = self.session.resume_token
         ready = json.loads(self.client.frames[0])
         expect(ready["type"] == "connection_ready", "connection_ready is first")
-        expect(ready["payload"]["recovered"] or not self.fates, "the session was found again")
+        expect(ready["payload"]["recovered"] or not self.messages, "the session was found again")
         told = dict(ready["payload"]["outcomes"])
         for message_id, state in self.ids.items():
             if state == "open":
@@ -145,18 +145,18 @@ class World:
         return None
 
     def started(self) -> None:
-        if (now := self.outstanding()) and not self.fates[now[1].number].started:
-            self.fates[now[1].number].started = True
-            self.fates[now[1].number].repeatable = False
+        if (now := self.outstanding()) and not self.messages[now[1].number].started:
+            self.messages[now[1].number].started = True
+            self.messages[now[1].number].repeatable = False
             now[0].started(now[1])
 
     def event(self) -> None:
-        if (now := self.outstanding()) and self.fates[now[1].number].started:
-            self.fates[now[1].number].events += 1
+        if (now := self.outstanding()) and self.messages[now[1].number].started:
+            self.messages[now[1].number].events += 1
             now[0].event(now[1])
 
     def done(self, terminal: str, document: bool) -> None:
-        if (now := self.outstanding()) and self.fates[now[1].number].started:
+        if (now := self.outstanding()) and self.messages[now[1].number].started:
             self._finish(*now, terminal, document)
 
     def answer_cancel(self, rerun_safe: bool) -> None:
@@ -167,9 +167,9 @@ class World:
         worker, run = now
         if Cancel(run.session, run.epoch, run.number) not in worker.sent:
             return
-        fate = self.fates[run.number]
-        fate.repeatable = not fate.started or (rerun_safe and fate.events == 0)
-        self._finish(worker, run, "agent_stopped", fate.started, started=fate.started, rerun_safe=rerun_safe)
+        seen = self.messages[run.number]
+        seen.repeatable = not seen.started or (rerun_safe and seen.events == 0)
+        self._finish(worker, run, "agent_stopped", seen.started, started=seen.started, rerun_safe=rerun_safe)
 
     def _finish(self, worker: Simulated, run: Run, terminal: str, document: bool, **rest: Any) -> None:
         before, over = self.committed, len(self.cell.done_with)
@@ -219,16 +219,16 @@ class World:
             expect(version in self.may_travel, f"opened with document {version}, not {self.may_travel}")
             worker.version = version
         elif isinstance(frame, Run):
-            fate = self.fates.get(frame.number)
-            if fate is None:
+            seen = self.messages.get(frame.number)
+            if seen is None:
                 self.check()  # its ack is on the socket already
-                fate = self.fates[frame.number]
-            expect(not fate.started or fate.repeatable, f"{frame.number} was started and runs again")
-            fate.started = False
-            fate.events = 0
+                seen = self.messages[frame.number]
+            expect(not seen.started or seen.repeatable, f"{frame.number} was started and runs again")
+            seen.started = False
+            seen.events = 0
             busy = [one for one in self.workers if frame.session in one.running]
             expect(not busy, f"{frame.number} runs beside another")
-            earlier = [number for number, one in self.fates.items() if number < frame.number and not self._over(number)]
+            earlier = [number for number in self.messages if number < frame.number and not self._over(number)]
             expect(not earlier, f"{frame.number} runs before {earlier}")
 
     def _over(self, number: int) -> bool:
@@ -252,7 +252,7 @@ class World:
 
     def check(self) -> None:
         """After every step."""
-        self._read_ledger()
+        self._read_finished()
         for index in range(self.read, len(self.client.frames)):
             self._read_event(index, json.loads(self.client.frames[index]))
         self.read = len(self.client.frames)
@@ -270,12 +270,12 @@ class World:
             held = [worker for worker in self.workers if worker.path == "v3" and worker.held]
             expect(not held, "a rollback leaves nothing open in v3's worker")
 
-    def _read_ledger(self) -> None:
+    def _read_finished(self) -> None:
         for done in self.cell.done_with[self.finished_read :]:
-            fate = self.fates.setdefault(done.number, Fate(done.message_id))
-            fate.finished += 1
-            fate.heard = done.heard
-            expect(fate.finished == 1, f"{done.number} ended twice")
+            seen = self.messages.setdefault(done.number, Seen(done.message_id))
+            seen.finished += 1
+            seen.heard = done.heard
+            expect(seen.finished == 1, f"{done.number} ended twice")
         self.finished_read = len(self.cell.done_with)
 
     def _read_event(self, index: int, event: dict[str, Any]) -> None:
@@ -285,17 +285,17 @@ class World:
         if number is None:
             return
         if event["type"] == "ack":
-            fate = self.fates.setdefault(number, Fate(event["message_id"]))
-            expect(fate.message_id == event["message_id"], "one number, one id")
-            expect(sorted(self.fates) == list(range(1, len(self.fates) + 1)), "numbers have no gap")
+            seen = self.messages.setdefault(number, Seen(event["message_id"]))
+            expect(seen.message_id == event["message_id"], "one number, one id")
+            expect(sorted(self.messages) == list(range(1, len(self.messages) + 1)), "numbers have no gap")
             self.ids[event["message_id"]] = "open"
             return
-        fate = self.fates[number]
-        expect(fate.terminals == 0, f"{number}: {event['type']} after its terminal event")
+        seen = self.messages[number]
+        expect(seen.terminals == 0, f"{number}: {event['type']} after its terminal event")
         if event["type"] in TERMINAL:
-            fate.terminals += 1
+            seen.terminals += 1
             interrupted = event["payload"].get("code") == "interrupted"
-            self.ids[fate.message_id] = "interrupted" if interrupted else event["type"]
+            self.ids[seen.message_id] = "interrupted" if interrupted else event["type"]
 
     def settle(self) -> None:
         """Both paths up, everything answered, time enough: now each accepted message has ended exactly once."""
@@ -309,9 +309,9 @@ class World:
         expect(self.outstanding() is None, "nothing runs any more")
         self.wait(60)
         self.check()
-        for number, fate in self.fates.items():
-            expect(fate.finished == 1, f"{number} was accepted and ended {fate.finished} times")
-            expect(fate.terminals == int(fate.heard), f"{number} had {fate.terminals} terminal events")
+        for number, seen in self.messages.items():
+            expect(seen.finished == 1, f"{number} was accepted and ended {seen.finished} times")
+            expect(seen.terminals == int(seen.heard), f"{number} had {seen.terminals} terminal events")
         expect(
             self.session.state in (SessionState.ACTIVE, SessionState.ENDED), f"a quiet session is {self.session.state}"
         )

@@ -1,4 +1,4 @@
-"""A gateway for tests of the hosts: notes what it is told and lets a test wait for it."""
+"""A gateway for tests of the pools: it keeps what it is told and lets a test wait for it."""
 
 from __future__ import annotations
 
@@ -117,19 +117,19 @@ async def hosting(
     start: bool = True,
     **config: object,
 ) -> AsyncIterator[WorkerPool]:
-    """A host whose first worker is up, ended afterwards."""
-    host = WorkerPool(config_of(**config), python, limits or limits_of(), RestartRules(crash_limit, 600), recorder)
+    """A pool whose first worker is up, ended afterwards."""
+    pool = WorkerPool(config_of(**config), python, limits or limits_of(), RestartRules(crash_limit, 600), recorder)
     try:
         if start:
-            await host.start()
-        yield host
+            await pool.start()
+        yield pool
     finally:
-        await host.stop()
+        await pool.stop()
 
 
-def serving(host: WorkerPool) -> WorkerHandle:
-    assert host.worker is not None
-    return host.worker
+def serving(pool: WorkerPool) -> WorkerHandle:
+    assert pool.worker is not None
+    return pool.worker
 
 
 def opened(session: int = 1, epoch: int = 1, document: bytes | None = None) -> Open:

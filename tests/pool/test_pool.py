@@ -1,4 +1,4 @@
-"""The host of a path with real processes, sockets and signals: start, traffic, every way to die, restarts, the swap."""
+"""The pool of a path with real processes, sockets and signals: start, traffic, every way to die, restarts, the swap."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Coroutine, Sized
 from pathlib import Path
 
+import psutil
 import pytest
 import uvloop
 
@@ -34,8 +35,8 @@ def at_people_s(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_worker_is_ready_and_runs_a_message(runner: Callable[[Coroutine[None, None, None]], None]) -> None:
     async def scenario() -> None:
         recorder = Recorder()
-        async with hosting(recorder, build="b-7") as host:
-            worker = serving(host)
+        async with hosting(recorder, build="b-7") as pool:
+            worker = serving(pool)
             assert recorder.ups == [worker]
             assert (worker.build, worker.exports_state, recorder.unavailable) == ("b-7", True, [])
             assert worker.sample is not None
@@ -57,8 +58,8 @@ def test_a_worker_is_ready_and_runs_a_message(runner: Callable[[Coroutine[None, 
 
 async def test_frames_of_many_sessions_come_in_few_reads() -> None:
     recorder = Recorder()
-    async with hosting(recorder) as host:
-        worker = serving(host)
+    async with hosting(recorder) as pool:
+        worker = serving(pool)
         for session in range(500):
             worker.send(opened(session))
             worker.send(chat("x", session))
@@ -71,8 +72,8 @@ async def test_frames_of_many_sessions_come_in_few_reads() -> None:
 
 async def test_cancel_before_and_after_started_close_and_barrier() -> None:
     recorder = Recorder()
-    async with hosting(recorder, faults={"hang_on": "hang"}) as host:
-        worker = serving(host)
+    async with hosting(recorder, faults={"hang_on": "hang"}) as pool:
+        worker = serving(pool)
         for frame in (opened(1), chat("hang", 1), opened(2), chat("never touched", 2), Cancel(2, 1, 1)):
             worker.send(frame)
         untouched = await recorder.done(2)
@@ -88,8 +89,8 @@ async def test_cancel_before_and_after_started_close_and_barrier() -> None:
 
 async def test_a_barrier_is_answered_after_all_that_was_sent_before_it() -> None:
     recorder = Recorder()
-    async with hosting(recorder) as host:
-        worker = serving(host)
+    async with hosting(recorder) as pool:
+        worker = serving(pool)
         for session in range(300):
             worker.send(opened(session))
             worker.send(chat("x", session))
@@ -111,8 +112,8 @@ async def test_each_path_can_go_on_from_the_others_sample() -> None:
 
 async def test_what_a_killed_worker_said_is_heard_before_its_path_is_down() -> None:
     recorder = Recorder()
-    async with hosting(recorder, limits_of(ping_s=PATIENCE_S)) as host:  # a tick would read, too
-        worker = serving(host)
+    async with hosting(recorder, limits_of(ping_s=PATIENCE_S)) as pool:  # a tick would read, too
+        worker = serving(pool)
         for session in range(500):
             worker.send(opened(session))
             worker.send(chat("x", session))
@@ -136,7 +137,7 @@ async def test_what_a_killed_worker_said_is_heard_before_its_path_is_down() -> N
 
 
 def _kill_and_see_it_dead(pid: int) -> None:
-    """Returns when the process has ended, and leaves it to its host to be told."""
+    """Returns when the process has ended, and leaves it to its pool to be told."""
     os.kill(pid, signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
@@ -164,8 +165,8 @@ def _lying_in_the_kernel(worker: WorkerHandle) -> int:
 )
 async def test_a_death_by_a_signal_is_explained(number: signal.Signals, reason: str, detail: str) -> None:
     recorder = Recorder()
-    async with hosting(recorder) as host:
-        os.kill(serving(host).pid, number)
+    async with hosting(recorder) as pool:
+        os.kill(serving(pool).pid, number)
         await recorder.until(lambda: recorder.downs)
         (_, death) = recorder.downs[0]
         assert (death.reason, death.detail) == (reason, detail)
@@ -173,8 +174,8 @@ async def test_a_death_by_a_signal_is_explained(number: signal.Signals, reason: 
 
 async def test_a_crash_in_the_middle_of_a_message_is_down_after_its_started() -> None:
     recorder = Recorder()
-    async with hosting(recorder, faults={"crash_on": "crash"}) as host:
-        worker = serving(host)
+    async with hosting(recorder, faults={"crash_on": "crash"}) as pool:
+        worker = serving(pool)
         worker.send(opened())
         worker.send(chat("crash"))
         await recorder.until(lambda: recorder.downs)
@@ -184,8 +185,8 @@ async def test_a_crash_in_the_middle_of_a_message_is_down_after_its_started() ->
 
 async def test_barriers_and_checks_that_nobody_will_answer_end_with_the_worker() -> None:
     recorder = Recorder()
-    async with hosting(recorder) as host:
-        worker = serving(host)
+    async with hosting(recorder) as pool:
+        worker = serving(pool)
         os.kill(worker.pid, signal.SIGSTOP)
         with pytest.raises(TimeoutError):
             await worker.barrier(0.01)
@@ -198,8 +199,8 @@ async def test_barriers_and_checks_that_nobody_will_answer_end_with_the_worker()
 
 async def test_a_stopped_worker_is_hung_killed_and_replaced() -> None:
     recorder = Recorder()
-    async with hosting(recorder, limits_of(hang_s=0.5)) as host:
-        worker = serving(host)
+    async with hosting(recorder, limits_of(hang_s=0.5)) as pool:
+        worker = serving(pool)
         os.kill(worker.pid, signal.SIGSTOP)
         await recorder.until(lambda: len(recorder.ups) == 2)
         (gone, death) = recorder.downs[0]
@@ -212,9 +213,12 @@ async def test_a_stopped_worker_is_hung_killed_and_replaced() -> None:
 async def test_a_worker_in_a_busy_loop_is_hung_and_other_workers_are_not() -> None:
     recorder, other = Recorder(), Recorder()
     limits = limits_of(hang_s=0.5)
-    async with hosting(recorder, limits, faults={"busy_loop_on": "spin"}) as host, hosting(other, path="v2") as stable:
-        serving(host).send(opened())
-        serving(host).send(chat("spin"))
+    async with (
+        hosting(recorder, limits, faults={"busy_loop_on": "spin"}) as pool,
+        hosting(other, path="v2") as stable,
+    ):
+        serving(pool).send(opened())
+        serving(pool).send(chat("spin"))
         await recorder.until(lambda: recorder.downs)
         assert recorder.downs[0][1].reason == "hung"
         serving(stable).send(opened())
@@ -225,8 +229,8 @@ async def test_a_worker_in_a_busy_loop_is_hung_and_other_workers_are_not() -> No
 
 async def test_a_worker_that_answers_pings_but_starts_nothing_is_hung() -> None:
     recorder = Recorder()
-    async with hosting(recorder, limits_of(unstarted_s=5)) as host:
-        assert host.worker is not None
+    async with hosting(recorder, limits_of(unstarted_s=5)) as pool:
+        assert pool.worker is not None
         recorder.unstarted_s = 5.1
         await recorder.until(lambda: recorder.downs)
         assert recorder.downs[0][1].reason == "hung"
@@ -240,12 +244,12 @@ async def test_a_worker_over_its_memory_is_ended() -> None:
         resident = read_rss(serving(probe).pid)
     assert resident is not None
     limits = limits_of(memory_bytes=resident + (64 << 20))
-    async with hosting(recorder, limits, faults={"leak_bytes": 128 << 20, "leak_on": "leak"}) as host:
-        serving(host).send(opened())
-        serving(host).send(chat("fine"))
+    async with hosting(recorder, limits, faults={"leak_bytes": 128 << 20, "leak_on": "leak"}) as pool:
+        serving(pool).send(opened())
+        serving(pool).send(chat("fine"))
         await recorder.done()
         assert recorder.downs == []
-        serving(host).send(chat("leak", number=2))
+        serving(pool).send(chat("leak", number=2))
         await recorder.until(lambda: recorder.downs)
         assert recorder.downs[0][1].reason == "memory"
         assert str(limits.memory_bytes) in recorder.downs[0][1].detail
@@ -253,44 +257,49 @@ async def test_a_worker_over_its_memory_is_ended() -> None:
 
 async def test_restarts_are_counted_and_new_faults_stay_in_force() -> None:
     recorder = Recorder()
-    async with hosting(recorder) as host:
-        host.set_faults({"error_rate": 1.0})
+    async with hosting(recorder) as pool:
+        pool.set_faults({"error_rate": 1.0})
         for session in (1, 2):
-            worker = serving(host)
+            worker = serving(pool)
             worker.send(opened(session))
             worker.send(chat("x", session))
             assert (await recorder.done(session)).terminal == "error"
             os.kill(worker.pid, signal.SIGKILL)
             await recorder.until(_count(recorder.ups, session + 1))
-        assert host.restarts == 2
+        assert pool.restarts == 2
         assert [worker.restarts for worker in recorder.ups] == [0, 1, 2]
         assert len({worker.pid for worker in recorder.ups}) == 3
 
 
 async def test_a_crash_loop_stays_down_with_a_reason_until_it_is_reset() -> None:
     recorder = Recorder()
-    async with hosting(recorder, crash_limit=2) as host:
+    async with hosting(recorder, crash_limit=2) as pool:
         for count in (1, 2):
             await recorder.until(_count(recorder.ups, count))
-            os.kill(serving(host).pid, signal.SIGKILL)
+            os.kill(serving(pool).pid, signal.SIGKILL)
             await recorder.until(_count(recorder.downs, count))
-        assert host.worker is None
+        assert pool.worker is None
         assert recorder.unavailable == [
             ("ended by SIGKILL", 0),
             ("died 2 times in 600 s, the last time: ended by SIGKILL", 1),
         ]
-        host.reset()
+        pool.reset()
         await recorder.until(lambda: len(recorder.ups) == 3)
 
 
+def _children() -> set[int]:
+    """Processes that this one has started and that live."""
+    return {child.pid for child in psutil.Process().children()}  # type: ignore[no-untyped-call]
+
+
 @pytest.mark.usefixtures("at_people_s")
-async def test_a_slow_start_is_called_off() -> None:
-    recorder = Recorder()
-    async with hosting(recorder, limits_of(start_s=0.3), start=False, factory="acme.never_loads:create") as host:
+async def test_a_slow_start_is_cancelled() -> None:
+    recorder, before = Recorder(), _children()
+    async with hosting(recorder, limits_of(start_s=0.3), start=False, factory="acme.never_loads:create") as pool:
         with pytest.raises(FactoryError, match=r"v3: not ready within 0\.3 s"):
-            await host.start()
+            await pool.start()
         assert recorder.unavailable == [("v3: not ready within 0.3 s", 0)]
-        assert host._handles == set()
+        assert _children() == before
 
 
 @pytest.mark.parametrize(
@@ -305,48 +314,48 @@ async def test_a_slow_start_is_called_off() -> None:
 )
 @pytest.mark.usefixtures("at_people_s")
 async def test_a_bad_factory_is_named_in_one_line(factory: str, reason: str) -> None:
-    async with hosting(Recorder(), start=False, factory=factory, log_level="critical") as host:
+    async with hosting(Recorder(), start=False, factory=factory, log_level="critical") as pool:
         with pytest.raises(FactoryError) as caught:
-            await host.start()
+            await pool.start()
         assert reason in str(caught.value)
         assert "\n" not in str(caught.value)
-        assert host.worker is None
+        assert pool.worker is None
 
 
 async def test_an_interpreter_that_is_not_there_is_named() -> None:
-    async with hosting(Recorder(), start=False, python="/no/such/python") as host:
+    async with hosting(Recorder(), start=False, python="/no/such/python") as pool:
         with pytest.raises(FactoryError, match="cannot start /no/such/python: No such file"):
-            await host.start()
+            await pool.start()
 
 
 @pytest.mark.usefixtures("at_people_s")
 async def test_people_s_own_factory_serves_from_the_working_directory() -> None:
     recorder = Recorder()
-    async with hosting(recorder, factory="acme:create") as host:
-        serving(host).send(opened())
-        serving(host).send(chat("words"))
+    async with hosting(recorder, factory="acme:create") as pool:
+        serving(pool).send(opened())
+        serving(pool).send(chat("words"))
         assert recorder.content_of(await recorder.done()) == "own: words"
 
 
 async def test_a_candidate_is_adopted_beside_the_old_one_and_the_old_one_stopped() -> None:
     recorder = Recorder()
-    async with hosting(recorder, build="old") as host:
-        old = serving(host)
+    async with hosting(recorder, build="old") as pool:
+        old = serving(pool)
         old.send(opened(1))
-        candidate = await host.spawn_candidate(build="new")
+        candidate = await pool.spawn_candidate(build="new")
         assert recorder.ups == [old]
         assert old.sample is not None
         assert (await candidate.check(old.sample)).ok
-        assert host.adopt(candidate) is old
-        assert host.worker is candidate
+        assert pool.adopt(candidate) is old
+        assert pool.worker is candidate
         old.send(chat("on the old one", 1))
         candidate.send(opened(2))
         candidate.send(chat("on the new one", 2))
         assert recorder.content_of(await recorder.done(1)) == "on the old one"
         assert recorder.content_of(await recorder.done(2)) == "on the new one"
         with pytest.raises(ValueError, match="serves the path"):
-            await host.stop_worker(candidate)
-        await host.stop_worker(old)
+            await pool.stop_worker(candidate)
+        await pool.stop_worker(old)
         assert [(worker, death.reason) for worker, death in recorder.downs] == [(old, "replaced")]
         os.kill(candidate.pid, signal.SIGKILL)
         await recorder.until(lambda: len(recorder.ups) == 3)
@@ -356,26 +365,26 @@ async def test_a_candidate_is_adopted_beside_the_old_one_and_the_old_one_stopped
 @pytest.mark.usefixtures("at_people_s")
 async def test_a_candidate_that_fails_or_dies_leaves_the_path_as_it_was() -> None:
     recorder = Recorder()
-    async with hosting(recorder) as host:
-        worker = serving(host)
+    async with hosting(recorder) as pool:
+        worker = serving(pool)
         with pytest.raises(FactoryError, match="not today"):
-            await host.spawn_candidate(factory="acme:raises")
-        candidate = await host.spawn_candidate()
+            await pool.spawn_candidate(factory="acme:raises")
+        candidate = await pool.spawn_candidate()
         os.kill(candidate.pid, signal.SIGKILL)
         with pytest.raises(ConnectionError):
             await candidate.barrier(PATIENCE_S)
         with pytest.raises(FactoryError, match="the new worker is gone: ended by SIGKILL"):
-            host.adopt(candidate)
-        assert host.worker is worker
+            pool.adopt(candidate)
+        assert pool.worker is worker
         assert recorder.downs == []
 
 
 async def test_stop_ends_workers_that_do_not_listen_and_tells_nobody() -> None:
     recorder = Recorder()
-    async with hosting(recorder) as host:
-        worker = serving(host)
+    async with hosting(recorder) as pool:
+        worker = serving(pool)
         os.kill(worker.pid, signal.SIGSTOP)
-        await host.stop(grace_s=0.1)
+        await pool.stop(grace_s=0.1)
         assert not worker.alive
         assert read_rss(worker.pid) is None
     assert recorder.downs == []
@@ -385,17 +394,17 @@ async def test_stop_ends_workers_that_do_not_listen_and_tells_nobody() -> None:
 @pytest.mark.usefixtures("at_people_s")
 async def test_a_worker_that_breaks_the_link_is_ended() -> None:
     recorder = Recorder()
-    async with hosting(recorder, factory="acme:breaks_the_link") as host:
-        serving(host).send(opened())
-        serving(host).send(chat("x"))
+    async with hosting(recorder, factory="acme:breaks_the_link") as pool:
+        serving(pool).send(opened())
+        serving(pool).send(chat("x"))
         await recorder.until(lambda: recorder.downs)
         assert recorder.downs[0][1].reason == "crashed"
         assert "cannot be read" in recorder.downs[0][1].detail or "a batch has" in recorder.downs[0][1].detail
 
 
 async def test_memory_figures_come_with_a_baseline() -> None:
-    async with hosting(Recorder()) as host:
-        worker = serving(host)
+    async with hosting(Recorder()) as pool:
+        worker = serving(pool)
         async with asyncio.timeout(PATIENCE_S):
             while worker.memory.baseline is None:
                 await worker.barrier(PATIENCE_S)
