@@ -185,9 +185,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     forced: Annotated[
         bool | None,
-        Meta(
-            description="`false` puts everyone on v2, `true` everyone on v3 (a lock still wins); unset: the flag decides"
-        ),
+        Meta(description="`false` puts everyone on v2, `true` everyone on v3 (a lock wins); unset: the flag decides"),
     ] = None
 
     @property
