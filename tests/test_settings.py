@@ -1,4 +1,4 @@
-"""Where settings come from, which one wins, and that a bad one is named in one line with what is allowed."""
+"""Where settings come from, which source wins, and that a bad one is named in one line with what is allowed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from app.settings import (
     Settings,
     describe,
     is_loopback,
-    load_settings,
     shown_value,
     variable_of,
 )
+from app.settings_reader import load_settings
 
 NOWHERE = Path("there-is-no-such-file.toml")
 

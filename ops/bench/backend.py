@@ -1,6 +1,6 @@
 """The peer: a plain Litestar `@websocket` handler that answers every message with the same three JSON events.
 
-No routing, limits, ledger or delivery contract: what a service has before it takes Crossfade. `?events=1` sends the
+It has no routing, limits, counters or delivery contract, like a service before it uses Crossfade. `?events=1` sends the
 last event only. Run as `python -m ops.bench.backend PORT`.
 """
 
@@ -29,7 +29,7 @@ read = msgspec.json.Decoder(Inbound).decode
 
 @websocket("/ws")
 async def serve(socket: WebSocket[object, object, State], user: str, events: int = 3) -> None:
-    """Echo, as ack, started and completed."""
+    """Echo every message, as ack, started and completed."""
     await socket.accept()
     seq = number = 0
 

@@ -1,8 +1,8 @@
-"""`python -m ops.bench.switches`: thousands of live sessions with work in flight, switched back and forth, killed,
-stopped and reloaded; prints what became of every message and how long each switch took. Exit code 1 when anything was
-closed, lost, doubled, reordered or forgotten.
+"""`python -m ops.bench.switches`: thousands of live sessions with messages in flight, while paths are switched, killed,
+stopped and reloaded.
 
-It drives the service as clients and an operator do, and must not know its code.
+It prints what became of every message and how long each switch took. Exit code 1 if anything was closed, lost,
+duplicated, reordered or forgotten. It uses the service as clients and an operator do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 
 from ops.bench.crowd import Crowd
 from ops.bench.processes import ROOT, BenchError
-from ops.bench.switching import HANG_LIMIT_S, Blow, Outcome, Striker
+from ops.bench.switching import HANG_LIMIT_S, Disturbance, Disturber, Outcome
 from ops.chaos.service import chaos_service
 
 RESULTS = ROOT / "ops" / "bench" / "results"
@@ -33,20 +33,20 @@ SCRIPT: tuple[str, ...] = (
     "set 100", "set 0", "set 100", "load v3", "rollback frozen",
     "set 100", "kill v3", "set 0", "set 100", "kill v3", "rollback",
 )  # fmt: skip
-"""20 switches back and forth, 5 kills, 2 stops (a hang, and a v3 that stands still in a rollback), 2 loads."""
+"""20 switches back and forth, 5 kills, 2 stops (a hang, and a v3 that is stopped during a rollback), 2 loads."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What the run found."""
+    """The result of the run."""
 
     at: str
     sessions: int
     outcome: Outcome
-    blows: list[Blow]
+    disturbances: list[Disturbance]
 
 
 async def run(sessions: int, script: tuple[str, ...]) -> Report:
-    """The whole run, on services of its own."""
+    """Do the whole run, on services of its own."""
     with tempfile.TemporaryDirectory(prefix="crossfade-switches-") as name:
         async with chaos_service(Path(name), max_sessions="19000", hang_v3_s=str(HANG_LIMIT_S)) as service:
             await service.ignore_evidence()
@@ -55,14 +55,14 @@ async def run(sessions: int, script: tuple[str, ...]) -> Report:
             say(f"{sessions} sessions are open")
             gc.collect()
             gc.freeze()
-            striker = Striker(service, crowd)
+            disturber = Disturber(service, crowd)
             for what in script:
-                blow = await striker.strike(what)
-                say(f"{what}: {blow.moved} moved")
-            outcome = await striker.judge()
+                disturbance = await disturber.disturb(what)
+                say(f"{what}: {disturbance.moved} moved")
+            outcome = await disturber.judge()
         say(outcome.words())
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Report(at=at, sessions=sessions, outcome=outcome, blows=striker.blows)
+    return Report(at=at, sessions=sessions, outcome=outcome, disturbances=disturber.disturbances)
 
 
 def say(line: str) -> None:
@@ -72,18 +72,20 @@ def say(line: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m ops.bench.switches", description=__doc__)
     parser.add_argument("--sessions", type=int, default=5000)
-    parser.add_argument("--blows", type=int, default=len(SCRIPT), help="so many of the script, from its beginning")
+    parser.add_argument(
+        "--steps", type=int, default=len(SCRIPT), help="number of steps of the script, from its beginning"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON")
     chosen = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
     try:
-        report = asyncio.run(bounded(chosen.sessions, SCRIPT[: chosen.blows]))
+        report = asyncio.run(bounded(chosen.sessions, SCRIPT[: chosen.steps]))
     except (BenchError, TimeoutError) as error:
         print(f"switches: {error!r}", file=sys.stderr)
         return 1
-    for blow in report.blows:
-        print(blow.words())
+    for disturbance in report.disturbances:
+        print(disturbance.words())
     print(report.outcome.words())
     chosen.results.mkdir(parents=True, exist_ok=True)
     file = chosen.results / time.strftime("switches-%Y%m%d-%H%M%S.json", time.gmtime())

@@ -1,6 +1,7 @@
-"""Whether `verified` was true: after it, nobody may be on v3, be admitted to it or be answered by it until the unlock.
+"""Checks that `verified` was true: after it, nobody may be on v3, be admitted to it or be answered by it until the
+unlock.
 
-Pure; times are Unix seconds. It must not know how the sightings were made.
+Without I/O; times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 
 class Sighting(Struct, frozen=True):
-    """What the service said of v3 at one moment under the lock."""
+    """The service's figures of v3 at one moment under the lock."""
 
     at: float
     sessions: int
@@ -34,7 +35,7 @@ def said_too_early(verified_at: float, sightings: Iterable[Sighting], answers_at
 
 
 ON_ITS_WAY_S = 0.25
-"""Between the moment a gateway writes an event and the moment a busy client has read it."""
+"""Most seconds between a gateway's write of an event and the moment at which a busy client has read it."""
 
 
 def _after(at: float, verified_at: float) -> str:

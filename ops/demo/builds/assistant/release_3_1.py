@@ -1,7 +1,7 @@
-"""Release 3.1, the bad one: some messages end its whole process, and no check before it has users can show it.
+"""Release 3.1, the bad one: some messages end its whole process, and no check before it has users can show that.
 
-The defect is of the kind that a canary is for: in a conversation that has begun, one message in eight runs into a
-mistake in native code, which no `except` can catch.
+The defect is of the kind that a canary is for: in a conversation that has begun, one message in eight runs into a bug
+in native code, which no `except` can catch.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Fragile(Desk):
     """As release 3.0, but for some messages."""
 
     def before_answer(self, message: Any) -> None:
-        """The defect. Not in a conversation's first message, so the exchange before the start goes well."""
+        """The defect. It spares a conversation's first message, so that the check before users succeeds."""
         if self.answered and crc32(message.run_id.encode()) % ONE_IN == 0:
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a demo leaves no core files behind
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # so that the demo leaves no core files
             os.kill(os.getpid(), signal.SIGSEGV)
 
 
