@@ -18,7 +18,7 @@ async def register(service: Service, silent_s: float) -> None:
     """A cell of another host that was heard so long ago."""
     store = service.world.store
     await store.save_cell(StoredCell(FAR, "far.example:8000", 0, "{}"))
-    async with store._begin(store._sessions) as connection:
+    async with store.begin(store.sessions) as connection:
         await connection.execute(update(tables.cells).values(seen_at=tables.cells.c.seen_at - silent_s))
 
 
