@@ -25,29 +25,29 @@ class Connections:
     def __init__(
         self, control: AsyncEngine, sessions: AsyncEngine, limit_s: float = 5.0, hurry_s: float | None = None
     ) -> None:
-        self._control = control
-        self._sessions = sessions
+        self.control = control
+        self.sessions = sessions
         self._limit_s = limit_s
         self._hurry_s = limit_s if hurry_s is None else hurry_s
         self._hung = False
         self._open = False
-        self._groups: dict[AsyncEngine, migrations.Group] = {control: "control", sessions: "sessions"}
+        self.groups: dict[AsyncEngine, migrations.Group] = {control: "control", sessions: "sessions"}
         self._ready: set[AsyncEngine] = set()
         self._preparing = Lock()
 
     async def open(self) -> None:
         self._open = True
-        for engine in (self._control, self._sessions):
-            async with self._begin(engine):
+        for engine in (self.control, self.sessions):
+            async with self.begin(engine):
                 pass
 
     async def close(self) -> None:
         self._open = False
-        await self._control.dispose()
-        await self._sessions.dispose()
+        await self.control.dispose()
+        await self.sessions.dispose()
 
     @asynccontextmanager
-    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async def begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         """A transaction. Raises `StoreUnavailable`."""
         with self._translated():
             async with self._limited(), engine.begin() as connection:
@@ -68,7 +68,7 @@ class Connections:
 
     async def _prepare(self, engine: AsyncEngine, connection: AsyncConnection) -> None:
         async with self._preparing:  # Alembic has one context per process
-            group = self._groups[engine]
+            group = self.groups[engine]
             await connection.run_sync(migrations.upgrade, group, tables.METADATA[group])
         self._ready.add(engine)
 

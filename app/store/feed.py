@@ -54,10 +54,10 @@ class Feed(Connections):
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[_Source]:
         """Raises `StoreUnavailable`, also out of the block, when the connection is lost."""
-        async with self._begin(self._control):
+        async with self.begin(self.control):
             pass  # brings the tables up to date
         with self._translated():
-            async with self._control.connect() as connection:
+            async with self.control.connect() as connection:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
                 async with self._source(connection) as source:
                     yield source

@@ -33,7 +33,7 @@ class SqlStore(FleetStore):
     # -- the record -----------------------------------------------------------------------------------------------
 
     async def load_record(self) -> StoredRecord | None:
-        async with self._begin(self._control) as connection:
+        async with self.begin(self.control) as connection:
             query = select(tables.rollout.c.revision, tables.rollout.c.record).where(tables.rollout.c.name == NAME)
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else StoredRecord(row.revision, row.record)
@@ -41,7 +41,7 @@ class SqlStore(FleetStore):
     async def save_record(self, record: StoredRecord, expected: int | None, entry: AuditEntry) -> None:
         table = tables.rollout
         values = {"revision": record.revision, "record": record.text}
-        async with self._begin(self._control) as connection:
+        async with self.begin(self.control) as connection:
             if expected is None:
                 if not await insert_new(connection, table, {"name": NAME, **values}):
                     raise RevisionTaken("there is a record already")
@@ -51,13 +51,13 @@ class SqlStore(FleetStore):
             await notify(connection, record.revision)
 
     async def rewrite_record(self, record: StoredRecord) -> None:
-        async with self._begin(self._control) as connection:
+        async with self.begin(self.control) as connection:
             await _replace_record(connection, record, record.revision)
 
     # -- audit and rollbacks --------------------------------------------------------------------------------------
 
     async def append_audit(self, entry: AuditEntry) -> None:
-        async with self._begin(self._control) as connection:
+        async with self.begin(self.control) as connection:
             await _insert_audit(connection, entry)
 
     async def load_audit(
@@ -67,13 +67,13 @@ class SqlStore(FleetStore):
         query = select(tables.audit).where(*_conditions(wanted)).order_by(tables.audit.c.id.desc()).limit(limit + 1)
         if before is not None:
             query = query.where(tables.audit.c.id < before)
-        async with self._begin(self._control) as connection:
+        async with self.begin(self.control) as connection:
             rows = (await connection.execute(query)).mappings().all()
         items = [_read_audit(row) for row in rows[:limit]]
         return AuditPage(items=items, next=items[-1].id if len(rows) > limit else None)
 
     async def save_rollback(self, rollback: StoredRollback) -> None:
-        async with self._begin(self._control) as connection:
+        async with self.begin(self.control) as connection:
             row = {"id": rollback.id, "at": rollback.at, "receipt": rollback.text}
             await replace(connection, tables.rollbacks, [row])
 
@@ -82,19 +82,19 @@ class SqlStore(FleetStore):
         query = select(table).order_by(table.c.at.desc()).limit(1)
         if id is not None:
             query = query.where(table.c.id == id)
-        async with self._begin(self._control) as connection:
+        async with self.begin(self.control) as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else StoredRollback(row.id, row.at, row.receipt)
 
     # -- pins and tokens ------------------------------------------------------------------------------------------
 
     async def load_pins(self) -> Mapping[str, PathName]:
-        async with self._begin(self._control) as connection:
+        async with self.begin(self.control) as connection:
             rows = (await connection.execute(select(tables.pins))).all()
         return {row.user_id: row.path for row in rows}
 
     async def save_pin(self, user_id: str, path: PathName | None, entry: AuditEntry) -> None:
-        async with self._begin(self._control) as connection:
+        async with self.begin(self.control) as connection:
             if path is None:
                 await connection.execute(delete(tables.pins).where(tables.pins.c.user_id == user_id))
             else:
@@ -103,24 +103,24 @@ class SqlStore(FleetStore):
             await notify(connection, await read_revision(connection))
 
     async def save_token(self, token: Token) -> None:
-        async with self._begin(self._control) as connection:
+        async with self.begin(self.control) as connection:
             await connection.execute(insert(tables.tokens).values(**dataclasses.asdict(token)))
 
     async def load_tokens(self) -> Sequence[Token]:
-        async with self._begin(self._control) as connection:
+        async with self.begin(self.control) as connection:
             query = select(tables.tokens).where(tables.tokens.c.kind != "code")
             rows = (await connection.execute(query)).mappings().all()
         return [Token(**row) for row in rows]
 
     async def find_token(self, digest: str) -> Token | None:
-        async with self._begin(self._control) as connection:
+        async with self.begin(self.control) as connection:
             query = select(tables.tokens).where(tables.tokens.c.digest == digest)
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else Token(**row)
 
     async def revoke_token(self, digest: str, now: float) -> bool:
         table = tables.tokens
-        async with self._begin(self._control) as connection:
+        async with self.begin(self.control) as connection:
             revoke = update(table).where(table.c.digest == digest, table.c.revoked_at.is_(None)).values(revoked_at=now)
             return (await connection.execute(revoke)).rowcount == 1
 
@@ -140,12 +140,12 @@ class SqlStore(FleetStore):
             }
             for _, resume in sorted({each.digest: each for each in resumes}.items())
         ]
-        async with self._begin(self._sessions) as connection:
+        async with self.begin(self.sessions) as connection:
             await replace(connection, tables.resumes, rows)
 
     async def take_resume(self, digest: str, now: float) -> StoredResume | None:
         table = tables.resumes
-        async with self._begin(self._sessions) as connection:
+        async with self.begin(self.sessions) as connection:
             row = (
                 await connection.execute(delete(table).where(table.c.digest == digest).returning(table))
             ).one_or_none()
@@ -154,7 +154,7 @@ class SqlStore(FleetStore):
         return StoredResume(row.digest, row.document, row.outcomes, row.expires_at)
 
     async def delete_resumes(self, now: float) -> int:
-        async with self._begin(self._sessions) as connection:
+        async with self.begin(self.sessions) as connection:
             deleted = await connection.execute(delete(tables.resumes).where(tables.resumes.c.expires_at <= now))
             return deleted.rowcount
 
@@ -162,7 +162,7 @@ class SqlStore(FleetStore):
 
     async def save_series(self, chunks: Sequence[SeriesChunk], older_than: Mapping[int, int]) -> None:
         table = tables.series
-        async with self._begin(self._sessions) as connection:
+        async with self.begin(self.sessions) as connection:
             if chunks:
                 await replace(connection, table, [dataclasses.asdict(chunk) for chunk in chunks])
             for step_s, before in older_than.items():
@@ -170,7 +170,7 @@ class SqlStore(FleetStore):
 
     async def load_series(self, cell: str) -> Sequence[SeriesChunk]:
         query = select(tables.series).where(tables.series.c.cell == cell).order_by(tables.series.c.at)
-        async with self._begin(self._sessions) as connection:
+        async with self.begin(self.sessions) as connection:
             rows = (await connection.execute(query)).all()
         return [SeriesChunk(row.cell, row.step_s, row.at, row.data) for row in rows]
 

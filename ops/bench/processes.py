@@ -24,9 +24,6 @@ class BenchError(Exception):
     """A benchmark could not be run; the text says why."""
 
 
-_reserved: list[socket.socket] = []
-
-
 def free_port() -> int:
     """A port of loopback that is reserved for whoever is told of it, until this process ends.
 
@@ -36,8 +33,9 @@ def free_port() -> int:
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind(("127.0.0.1", 0))
-    _reserved.append(reserved)
-    return int(reserved.getsockname()[1])
+    port = int(reserved.getsockname()[1])
+    reserved.detach()  # open until the process ends
+    return port
 
 
 @contextlib.asynccontextmanager

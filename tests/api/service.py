@@ -79,11 +79,24 @@ async def serve(folder: Path, proxies: Proxies = NO_PROXIES, peer: str = "127.0.
         tokens[role], token = make_token(role, f"{role} person", world.now, None)
         await world.store.save_token(token)
     await access.open()
-    # Litestar's own client runs the application in another loop, where the world's locks do not live.
-    application = cast("Any", make_app(world, access))  # two descriptions of ASGI that mypy does not bring together
-    transport = ASGITransport(application, raise_app_exceptions=False, client=(peer, 1))
-    async with AsyncClient(transport=transport, base_url="http://testserver.local") as client:
+    async with make_client(world, access, peer) as client:
         try:
             yield Service(world, client, access, tokens)
         finally:
             await world.close()
+
+
+@asynccontextmanager
+async def another_cell(service: Service) -> AsyncIterator[AsyncClient]:
+    """The same people's API as a cell answers it that has opened now, and knows the tokens that there are by now."""
+    access = Access(service.world.store, SECRET, lambda: service.world.now)
+    await access.open()
+    async with make_client(service.world, access) as client:
+        yield client
+
+
+def make_client(world: World, access: Access, peer: str = "127.0.0.1") -> AsyncClient:
+    # Litestar's own client runs the application in another loop, where the world's locks do not live.
+    application = cast("Any", make_app(world, access))  # two descriptions of ASGI that mypy does not bring together
+    transport = ASGITransport(application, raise_app_exceptions=False, client=(peer, 1))
+    return AsyncClient(transport=transport, base_url="http://testserver.local")

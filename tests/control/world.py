@@ -46,7 +46,7 @@ class FragileStore(SqlStore):
     """The real store, which can be cut off, or held in the middle of saving a record."""
 
     def __init__(self, real: SqlStore, log: list[str]) -> None:
-        super().__init__(real._control, real._sessions)
+        super().__init__(real.control, real.sessions)
         self.log = log
         self._failing = False
         self._go = asyncio.Event()

@@ -16,7 +16,7 @@ from app.metrics.counters import Counters
 from app.metrics.series import SPAN_S, Gauges, Point, SavedSlots, Series, Slot
 from rollout.events import Actor, Pause, Rollback, Start
 from rollout.names import PATHS, PathName
-from rollout.views import PathSeries, SeriesView
+from rollout.views import PathSeries, SeriesView, Span
 from tests.control.world import World
 from tests.store.stores import entry
 
@@ -94,13 +94,15 @@ def test_seconds_are_kept_for_an_hour_tens_for_a_day_and_minutes_for_a_month() -
     series = Series(Counters().slots)
     gauges = Gauges(1, None, None)
     now = 1_000 * day
-    for step_s, kept_s in ((1, hour), (10, day), (60, 30 * day)):
+    drawn: tuple[tuple[int, int, Span, int], ...] = ((1, hour, "15m", 5), (10, day, "1h", 1), (60, 30 * day, "24h", 1))
+    for step_s, kept_s, span, slots_a_point in drawn:
         newest = now // step_s
         numbers = range(newest - kept_s // step_s, newest + 1)
         point = {path: Point(1, 0, None, None, *gauges) for path in PATHS}
         series.restore([SavedSlots(step_s, [Slot(number, point) for number in numbers])])
-        ring = series._rings[step_s]
-        assert [ring.has(numbers[0]), ring.has(numbers[1]), ring.has(newest)] == [False, True, True]
+        ends = (numbers[0] - 1, numbers[0], numbers[slots_a_point], newest)
+        seen = [series.view(span, end * step_s).paths["v2"].messages[-1] for end in ends]
+        assert seen == [None, slots_a_point - 1 or None, slots_a_point, 1]  # only the oldest slot is gone
 
 
 def test_every_tier_counts_the_same_messages() -> None:

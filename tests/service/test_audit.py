@@ -53,8 +53,12 @@ def test_every_act_leaves_a_line_that_says_who_what_when_why_from_where_and_how_
             assert entry["figures"][path]["build"]
             assert entry["figures"][path]["users"] == 0
     assert [entry["after"]["percentage"] for entry in entries[1:4]] == [10, 20, 20]
-    assert entries[-1]["figures"]["v3"]["build"] == "next"
+    # A load is written down before any cell serves what it loads.
+    assert entries[-1]["figures"]["v3"]["build"] == entries[0]["figures"]["v3"]["build"] != "next"
+    assert entries[-1]["what"].startswith("load v3 build next in place of ")
+    (build,) = [path["build"] for path in service.get("/api/rollout")["paths"] if path["path"] == "v3"]
+    assert build == "next"
     assert [entry["what"] for entry in entries[7:9]] == ["pin ada/7 to v3", "unpin ada/7"]
-    kept = {"note", "pin", "unpin", "load"}  # the record stays as it is
+    kept = {"note", "pin", "unpin"}  # the record stays as it is
     changes = [entry["revision"] for entry in entries if entry["what"].split()[0] not in kept]
     assert changes == list(range(1, len(changes) + 1))

@@ -167,7 +167,7 @@ async def test_the_audit_is_searched_by_the_database(store: SqlStore, wanted: Au
 async def test_the_database_itself_refuses_to_change_the_audit(store: SqlStore, change: str) -> None:
     await store.append_audit(entry())
     with pytest.raises(StoreUnavailable, match="the audit only grows"):
-        async with store._begin(store._control) as connection:
+        async with store.begin(store.control) as connection:
             await connection.execute(text(change))
     assert [item.who for item in (await store.load_audit()).items] == ["ann"]
 
@@ -220,7 +220,7 @@ async def test_no_secret_is_kept(store: SqlStore) -> None:
         secrets.append(secret)
         await store.save_token(token)
         assert await store.find_token(token.digest) == token
-    async with store._begin(store._control) as connection:
+    async with store.begin(store.control) as connection:
         rows = (await connection.execute(select(tables.tokens))).all()
     assert len(rows) == 2
     assert not [row for row in rows if any(secret in str(row) or secret[3:] in str(row) for secret in secrets)]
@@ -268,7 +268,7 @@ async def test_series_are_kept_replaced_and_forgotten_by_their_age(store: SqlSto
 async def test_a_documents_bytes_come_back_as_they_were(store: SqlStore) -> None:
     every = bytes(range(256))
     await store.save_resumes([StoredResume("a", every, every[::-1], 100.0)])
-    async with store._begin(store._sessions) as connection:
+    async with store.begin(store.sessions) as connection:
         kept = await connection.scalar(select(cast(tables.resumes.c.document, LargeBinary)))
     assert kept == every
     assert await store.take_resume("a", 1.0) == StoredResume("a", every, every[::-1], 100.0)

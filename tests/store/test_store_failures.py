@@ -61,7 +61,7 @@ async def test_a_store_that_was_not_opened_or_is_closed_is_unavailable(place: st
 
 
 async def test_the_record_is_written_through_to_the_disk(tmp_path: Path) -> None:
-    async with opened(f"sqlite:{tmp_path}") as store, store._control.connect() as connection:
+    async with opened(f"sqlite:{tmp_path}") as store, store.control.connect() as connection:
         assert (await connection.execute(text("PRAGMA synchronous"))).scalar_one() == 2
         assert (await connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
 
@@ -75,7 +75,7 @@ async def test_a_damaged_file_is_unavailable_not_a_crash(tmp_path: Path) -> None
 
 async def test_a_file_that_another_holds_is_unavailable_in_time(tmp_path: Path) -> None:
     place = f"sqlite:{tmp_path}"
-    async with opened(place) as first, opened(place, 0.05) as second, first._control.connect() as connection:
+    async with opened(place) as first, opened(place, 0.5) as second, first.control.connect() as connection:
         await connection.execute(text("BEGIN IMMEDIATE"))
         with pytest.raises(StoreUnavailable):
             await second.append_audit(entry())
@@ -88,7 +88,7 @@ async def test_a_file_that_another_holds_is_unavailable_in_time(tmp_path: Path) 
 
 async def test_the_record_survives_a_power_cut_and_a_resume_need_not(postgres_url: str) -> None:
     async with opened(postgres_url) as store:
-        for engine, expected in ((store._control, "on"), (store._sessions, "off")):
+        for engine, expected in ((store.control, "on"), (store.sessions, "off")):
             async with engine.connect() as connection:
                 assert await connection.scalar(text("SHOW synchronous_commit")) == expected
 
@@ -97,7 +97,8 @@ async def test_the_record_survives_a_power_cut_and_a_resume_need_not(postgres_ur
 async def test_postgres_that_stops_under_use_is_unavailable_and_then_works_again(
     postgres: PostgresServer, postgres_url: str, how: signal.Signals
 ) -> None:
-    async with opened(postgres_url) as store:
+    limit_s = 5.0
+    async with opened(postgres_url, limit_s) as store:
         using = asyncio.ensure_future(used_until_down(store))
         async with aclosing(store.changes()) as feed:
             while await anext(feed) < 20:
@@ -106,7 +107,7 @@ async def test_postgres_that_stops_under_use_is_unavailable_and_then_works_again
         await asyncio.to_thread(postgres.stop, how)
         revision, _ = await using
         assert revision >= 20
-        assert monotonic() - began < store._limit_s + GRACE_S
+        assert monotonic() - began < limit_s
         with pytest.raises(StoreUnavailable, match="Connect call failed"):
             await store.load_record()
         await postgres.start()
@@ -145,14 +146,18 @@ async def test_postgres_that_hangs_is_unavailable_within_the_limit(postgres: Pos
             await store.load_pins()
         assert monotonic() - began < HURRY_S + GRACE_S + LATE_S
     assert await store.load_record() == StoredRecord(1, "one")
-    assert not store._hung
+    with postgres.hung():
+        began = monotonic()
+        with pytest.raises(StoreUnavailable):
+            await store.load_pins()
+        assert monotonic() - began > HURRY_S + GRACE_S  # it answered meanwhile, so it is waited for again
     await store.close()
 
 
 async def test_a_cell_that_stands_still_in_a_change_lets_the_others_go_on(postgres_url: str) -> None:
     async with opened(postgres_url, LIMIT_S) as stuck, opened(postgres_url, LIMIT_S * 4) as other:
         await other.save_record(StoredRecord(1, "one"), None, entry())
-        async with stuck._control.connect() as connection:
+        async with stuck.control.connect() as connection:
             await connection.execute(text("UPDATE rollout SET revision = 99"))
             await other.save_record(StoredRecord(2, "two"), 1, entry())  # waits until the server gives up the other
             await connection.invalidate()
@@ -183,7 +188,7 @@ async def test_a_feed_outlives_its_connection_and_says_what_it_missed(
             postgres.stop()
             await postgres.start()
         else:
-            async with one._control.connect() as connection:
+            async with one.control.connect() as connection:
                 end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
                 assert await connection.scalar(text(f"{end} AND application_name = 'crossfade'")) >= 1
         await one.save_record(StoredRecord(2, "two"), 1, entry())
@@ -201,7 +206,7 @@ async def heard(feed: AsyncIterator[int], revision: int) -> int:
 async def test_a_change_that_nobody_was_told_of_is_found_by_asking(postgres_url: str) -> None:
     async with opened(postgres_url) as store, aclosing(store.changes()) as feed:
         assert await heard(feed, 0) == 0
-        async with store._control.begin() as connection:
+        async with store.control.begin() as connection:
             await connection.execute(text("INSERT INTO rollout (name, revision, record) VALUES ('rollout', 5, '')"))
         assert await heard(feed, 5) == 5
 

@@ -172,7 +172,7 @@ async def test_a_feed_never_goes_back(place: str) -> None:
         for revision in (1, 2, 3):
             await save(one, revision)
         seen = [await heard()]
-        async with one._begin(one._control) as connection:
+        async with one.begin(one.control) as connection:
             await connection.execute(text("UPDATE rollout SET revision = 1"))
         await one.save_record(StoredRecord(2, "text"), 1, entry())
         await one.save_record(StoredRecord(9, "text"), 2, entry())

@@ -452,7 +452,7 @@ async def test_closed_sessions_are_gone_without_the_garbage_collector(
         alive = [weakref.ref(supervisor) for supervisor in world.made]
         world.made.clear()
         world.worker.hear([Close([(key, 1) for key in keys])])
-        await world.worker._retiring.finished()
+        await world.worker.stop(grace_s=20)
         await asyncio.sleep(0)
         assert sum(reference() is not None for reference in alive) == 0
     finally:

@@ -32,7 +32,7 @@ def upgrade(connection: Connection, group: Group, metadata: MetaData) -> None:
     """
     if current(connection, group) == HEADS[group]:
         return
-    _lock(connection)
+    lock(connection)
     version = current(connection, group)
     if version == HEADS[group]:
         return
@@ -74,7 +74,7 @@ def config(connection: Connection, group: Group, metadata: MetaData) -> Config:
     return alembic
 
 
-def _lock(connection: Connection) -> None:
+def lock(connection: Connection) -> None:
     """Keep other processes out until the end of the transaction."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
