@@ -1,6 +1,6 @@
-"""The tables of the README that the code knows better: settings, commands, metrics, faults. `python -m ops.readme`.
+"""Writes the README's tables of settings, commands, metrics and faults from the code: `python -m ops.readme`.
 
-It writes between the markers of README.md and nowhere else; a test holds the README against it.
+It writes between the markers of README.md and nowhere else; a test compares the README with it.
 """
 
 from __future__ import annotations

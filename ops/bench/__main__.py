@@ -1,6 +1,5 @@
-"""`python -m ops.bench`: runs the rows, prints the table of ratios, keeps the JSON. Exit code 1 if a "must" is missed.
-
-It must not know what a row measures.
+"""`python -m ops.bench`: runs the rows, prints the table of ratios, saves the JSON. Exit code 1 if a "must" is
+missed.
 """
 
 from __future__ import annotations

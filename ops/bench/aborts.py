@@ -1,6 +1,6 @@
-"""What clients feel of an aborted canary: the same crowd and the same questions, whoever holds their sockets.
+"""What clients notice when a canary is aborted: the same clients and the same questions for every server.
 
-Clients do what a careful one does: come back when they are closed, and send again what they have no answer to.
+The clients are careful ones: they reconnect when they are closed, and resend every message without an answer.
 """
 
 from __future__ import annotations

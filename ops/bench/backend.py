@@ -1,6 +1,6 @@
 """The peer: a plain Litestar `@websocket` handler that answers every message with the same three JSON events.
 
-No routing, limits, ledger or delivery contract: what a service has before it takes Crossfade. `?events=1` sends the
+It has no routing, limits, counters or delivery contract, like a service before it uses Crossfade. `?events=1` sends the
 last event only. Run as `python -m ops.bench.backend PORT`.
 """
 

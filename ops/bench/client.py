@@ -1,7 +1,7 @@
-"""The load generator of all benchmarks: a process of its own that keeps sockets to several targets and drives one.
+"""The load generator of all benchmarks: a process that keeps sockets open to several targets and drives one at a time.
 
-Every target gets the same client. It knows one thing of the protocol: which event ends a message. Commands come as
-JSON lines on standard input, each is answered by one line. Run as `python -m ops.bench.client`.
+Every target gets the same client, which needs to recognise only the event that ends a message. Commands are JSON lines
+on standard input, and each is answered with one line. Run as `python -m ops.bench.client`.
 """
 
 from __future__ import annotations

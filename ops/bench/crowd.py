@@ -1,7 +1,4 @@
-"""The crowd of the switching benchmark: thousands of clients, many of them with work in flight whenever a blow falls.
-
-It must not know what the blows are.
-"""
+"""The clients of the switching benchmark: thousands of sockets, many of them with messages in flight at any moment."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Processes of a benchmark: started with a log, waited for until they answer, and always ended, each by its own id.
-
-It must not know what the processes are.
-"""
+"""Processes of a benchmark: started with a log, waited for until they answer, and always ended, each by its own id."""
 
 from __future__ import annotations
 

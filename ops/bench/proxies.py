@@ -1,7 +1,7 @@
-"""`python -m ops.bench.proxies`: the abort of a canary, 10 % back to 0 %, behind Crossfade, nginx and HAProxy.
+"""`python -m ops.bench.proxies`: aborts a canary, 10 % back to 0 %, behind Crossfade, nginx and HAProxy.
 
-What live sockets feel of it: closed, still served by v3 and for how long, messages without an answer, messages run
-twice by a client that sends again what it has no answer to. It judges nothing but prints what happened.
+It prints what happens to live sockets: how many are closed, how many stay on v3 and for how long, how many messages get
+no answer, and how many are run twice because a client resent them. There is no verdict.
 """
 
 from __future__ import annotations

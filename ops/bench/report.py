@@ -1,7 +1,4 @@
-"""What a benchmark found, as a table for people and JSON for later comparison.
-
-It must not measure anything.
-"""
+"""The results of a benchmark: a table for people, and JSON for later comparison."""
 
 from __future__ import annotations
 

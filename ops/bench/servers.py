@@ -1,7 +1,4 @@
-"""The servers that are compared: ours, started as people start it, and nginx in front of two plain backends.
-
-It must not measure.
-"""
+"""The servers that are compared: ours, started as people start it, and nginx in front of two plain backends."""
 
 from __future__ import annotations
 

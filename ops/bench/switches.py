@@ -1,8 +1,8 @@
-"""`python -m ops.bench.switches`: thousands of live sessions with work in flight, switched back and forth, killed,
-stopped and reloaded; prints what became of every message and how long each switch took. Exit code 1 when anything was
-closed, lost, doubled, reordered or forgotten.
+"""`python -m ops.bench.switches`: thousands of live sessions with messages in flight, while paths are switched, killed,
+stopped and reloaded.
 
-It drives the service as clients and an operator do, and must not know its code.
+It prints what became of every message and how long each switch took. Exit code 1 if anything was closed, lost,
+duplicated, reordered or forgotten. It uses the service as clients and an operator do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One blow against a crowd, measured, and the sum of a whole run of them.
+"""One disturbance of thousands of clients, measured, and the sum of a whole run of them.
 
-It must not know how the service does it; what counts is what clients hear and what the service's metrics say.
+What counts is what the clients receive and what the service's metrics say.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A plain Litestar `@websocket` service whose messages take time; two of them, v2 and v3, stand behind a proxy.
 
-No state beyond the socket; it counts what it ran to the end (`GET /ran`). Run as
-`python -m ops.bench.working_backend PATH PORT`.
+It has no state beyond the socket, and counts the messages that it ran to the end (`GET /ran`). Run as `python -m
+ops.bench.working_backend PATH PORT`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Drives a real service with real clients, faults and signals; the chaos tests and the switching benchmark use it.
+"""Drives a real service with real clients, faults and signals, for the chaos tests and the switching benchmark.
 
-It speaks to the service as any client or operator does; it must not know the service's code.
+It uses the service as any client or operator does.
 """

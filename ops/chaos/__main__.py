@@ -1,7 +1,7 @@
-"""`python -m ops.chaos`: kills, stops and cuts off parts of real services, and prints what was promised beside what was
-seen; keeps the JSON. Exit code 1 when a promise was not kept.
+"""`python -m ops.chaos`: kills, stops and cuts off parts of real services, and prints each promise beside what was
+measured.
 
-It must not know what a proof does.
+The results are saved as JSON. Exit code 1 if a promise was not kept.
 """
 
 from __future__ import annotations

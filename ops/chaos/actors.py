@@ -1,6 +1,6 @@
-"""Who acts in a chaos run: clients that live at random, and an operator with bad luck; both drawn from seeds.
+"""The actors of a chaos run: clients with random behaviour, and an operator with bad luck, both drawn from seeds.
 
-They note what they did; they must not judge.
+They record what they did; others judge it.
 """
 
 from __future__ import annotations

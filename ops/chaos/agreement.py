@@ -1,7 +1,4 @@
-"""Whether record, audit and what operators were answered tell one story, whatever was killed in between.
-
-Pure; it must not know how any of them was read.
-"""
+"""Checks that the record, the audit and the answers to operators agree, whatever was killed in between. Without I/O."""
 
 from __future__ import annotations
 

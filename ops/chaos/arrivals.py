@@ -1,6 +1,6 @@
-"""New sockets that arrive all the time, and when the last of them was admitted by a rule that a command has replaced.
+"""New sockets that arrive all the time, and when the last one was admitted by a rule that a command has replaced.
 
-When and where somebody was admitted is what the cells say of real sockets; it must not know what the command was.
+When and where a socket was admitted is taken from what the cells say about it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One client of a chaos run: a user with a socket, who waits for what is heard and comes back with a resume token.
+"""One client of a chaos run: a user with a socket, who can wait for events and reconnects with a resume token.
 
-It must not judge, and knows the public protocol only.
+It uses the public protocol only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What a client can tell of its session's state document: it counts every run once and never goes back.
+"""What a client can learn about its session's state document: it must count every run once and never go back.
 
-Two windows into it: `thread_history`, and what a supervisor that was made for this says of its runs in its answers.
-Pure; it must not know sockets, paths or the service.
+There are two sources: `thread_history`, and what a supervisor made for this puts into its answers. Without I/O.
 """
 
 from __future__ import annotations

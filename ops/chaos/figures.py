@@ -1,7 +1,4 @@
-"""What a proof has found: what was asked, what was seen, what is promised, and whether it is kept.
-
-It must not measure anything.
-"""
+"""The result of a proof: what was asked, what was measured, what is promised, and whether the promise was kept."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A real service of several cells: its parent, its cells' processes, and ways to speak to a certain one of them.
+"""A real service of several cells: its parent, the processes of its cells, and ways to reach a particular cell.
 
-It speaks to the service as an operator does; it must not judge what it hears.
+It uses the service as an operator does.
 """
 
 from __future__ import annotations

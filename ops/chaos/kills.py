@@ -1,6 +1,6 @@
 """A service of two cells that is killed again and again while two operators work, and what it remembers each time.
 
-Every kill is SIGKILL to the parent, or to all of its processes; it must not judge, `agreement` does.
+Every kill is a SIGKILL to the parent or to all of its processes; `agreement` judges the result.
 """
 
 from __future__ import annotations

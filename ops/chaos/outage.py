@@ -1,6 +1,6 @@
-"""PostgreSQL goes away under load, killed or hung, and comes back: what clients, operators and the audit notice.
+"""PostgreSQL fails under load, killed or hung, and comes back: what clients, operators and the audit notice.
 
-It acts as operators and clients do, and looks into the database only to see what came to rest there.
+It acts as operators and clients do, and reads the database only to see what was saved in the end.
 """
 
 from __future__ import annotations

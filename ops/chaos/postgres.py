@@ -1,7 +1,4 @@
-"""A real PostgreSQL in a folder of its own, without durability, which can be stopped, hung and started again.
-
-Knows the server's programs; must not know what is kept in it.
-"""
+"""A real PostgreSQL in a folder of its own, without durability, which can be stopped, hung and started again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How long after a command somebody is still admitted by the old rule, in any cell: on one host, on two, and on two
-that cannot hear the store's notifications.
+that do not get the store's notifications.
 
-Real sockets arrive at all cells meanwhile; it must not know how cells tell each other.
+Real sockets arrive at all cells meanwhile.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""A real service under chaos: its process, its API as an operator uses it, and signals to its workers.
+"""A real service for chaos runs: its process, its API as an operator uses it, and signals to its workers.
 
-Only public names are used, but for the workers' process ids, which the supervisors of `factories` leave in a folder.
+Only public names are used, except for the process ids of workers, which the supervisors of `factories` write to a
+folder.
 """
 
 from __future__ import annotations

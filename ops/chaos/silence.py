@@ -1,7 +1,7 @@
-"""What the page, the API and the exit code say of a rollback that a cell which stands still has not heard of, and what
-they say when it goes on.
+"""What page, API and exit code say about a rollback that a stopped cell has not received, and what they say once the
+cell runs again.
 
-The words are kept as a person reads them; it must not know how they are made.
+The texts are kept as a person reads them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""The cell that takes the automatic steps is killed, or stands still, just before a stage is due: how long until
-another one leads, and whether the stage is entered once.
-
-It must not know how the lease is kept.
+"""The cell that takes the automatic steps is killed or stopped just before a stage is due: how long until another
+one leads, and whether the stage is entered once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Whether `verified` was true: after it, nobody may be on v3, be admitted to it or be answered by it until the unlock.
+"""Checks that `verified` was true: after it, nobody may be on v3, be admitted to it or be answered by it until the
+unlock.
 
-Pure; times are Unix seconds. It must not know how the sightings were made.
+Without I/O; times are Unix seconds.
 """
 
 from __future__ import annotations

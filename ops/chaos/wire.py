@@ -1,6 +1,6 @@
 """A WebSocket client as one protocol object: no task and no queue per socket, so that thousands fit beside a service.
 
-It can also misbehave: cut a message into fragments, go away without a word. It must not judge: `history` does.
+It can also misbehave: split a message into fragments, or disappear without a close.
 """
 
 from __future__ import annotations

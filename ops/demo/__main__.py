@@ -1,4 +1,4 @@
-"""`python -m ops.demo`: reads `SEED`, `FAULT`, `MINUTES` and `CLIENTS`, and ends with 0 only if every claim held."""
+"""`python -m ops.demo`: reads `SEED`, `FAULT`, `MINUTES` and `CLIENTS`; exit code 0 only if every claim was true."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the demo claims at its end, each held against what was seen; and so its exit code.
-
-Pure: it must not know how anything was seen.
-"""
+"""The claims of the demo, each compared with what was measured; they decide the exit code. Without I/O."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The demo's clients, in a process of their own: one load test, its progress and its report as JSON lines.
+"""The demo's clients, in a process of their own: one load test, with progress and report as JSON lines.
 
-It must not judge. Run as `python -m ops.demo.crowd`; its options come as one JSON line on standard input.
+Run as `python -m ops.demo.crowd`; the options are one JSON line on standard input.
 """
 
 from __future__ import annotations

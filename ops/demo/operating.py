@@ -1,6 +1,5 @@
-"""The demo's operator: looks and commands through the public API, as the commands and the page do.
-
-It must not know when or why.
+"""The operator of the demo: reads the rollout and commands it through the public API, as the commands and the page
+do.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The demo's two processes, the service and the crowd: started, heard, and always ended, each by its own id.
-
-It must not know the story that is told with them.
-"""
+"""The demo's two processes, service and clients: started, read, and always ended, each by its own id."""
 
 from __future__ import annotations
 

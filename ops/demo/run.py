@@ -1,7 +1,4 @@
-"""One run of the demo: its folder, its processes, the story, the clients' report, the claims.
-
-It must not know what happens in the story.
-"""
+"""One run of the demo: its folder, its processes, the story, the report of the clients, the claims."""
 
 from __future__ import annotations
 

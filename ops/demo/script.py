@@ -1,7 +1,4 @@
-"""What a run of the demo is asked to do, and when its steps come: all of it follows from the seed.
-
-Pure: it must not know processes, clocks or the service.
-"""
+"""The options of a run of the demo, and the times of its steps, which follow from the seed. Without I/O."""
 
 from __future__ import annotations
 

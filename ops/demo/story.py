@@ -1,7 +1,4 @@
-"""The demo from its first to its last line: the steps in order, each told with the figures that were seen.
-
-It must not know how the processes are started or which claims are made at the end.
-"""
+"""The steps of the demo in order, each with one line and the figures at that moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,1 @@
-"""Pictures of the pages for the README, taken from a real service; `take` takes them, `stage` is the service.
-
-Nothing of the service imports this.
-"""
+"""Pictures of the pages for the README, taken from a real service: `take` takes them, `stage` is the service."""

@@ -1,4 +1,4 @@
-"""What the overview costs with 10,000 sessions and a day of history, and how fast its button is.
+"""The cost of the overview with 10,000 sessions and a day of history, and the speed of its button.
 
 `python -m ops.pictures.measure [SESSIONS]`.
 """

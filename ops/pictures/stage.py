@@ -1,6 +1,7 @@
-"""A real service as a process of its own, and Debian's Chromium before it: for pictures and for tests in a browser.
+"""A real service as a process of its own, and Debian's Chromium in front of it, for pictures and for tests in a
+browser.
 
-Only public names are used: the command, its output, the API. It must not know what is looked at.
+Only public names are used: the command, its output, the API.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Takes the README's pictures: `python -m ops.pictures.take [NAME …]`; takes about five minutes.
 
-Three services, one of them with a v3 that fails now and then, each with real clients; nothing on a picture is made up.
+There are three services with real clients, one of them with a v3 that sometimes fails; nothing in the pictures is made
+up.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What is left of 10,000 sessions that are gone: sessions still counted, and memory of gateway and workers.
+"""What remains of 10,000 sessions that are gone: sessions still counted, and memory of gateway and workers.
 
-A warm-up of as many comes first, so that what a process keeps for good is there before the first look.
+As many sessions come and go before the first measurement, so that memory which a process keeps for good is there
+already.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Memory per session: gateway and workers together against one plain backend, and each worker by its own metrics.
+"""Memory per session: gateway and workers together, compared with one plain backend, and each worker by its own
+metrics.
 
-Sizes are proportional set sizes (PSS); a session has had one message and is idle again.
+Sizes are proportional set sizes (PSS). A session has had one message and is idle.
 """
 
 from __future__ import annotations

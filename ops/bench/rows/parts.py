@@ -1,4 +1,4 @@
-"""What single steps cost, in processor time of one process: deciding a session, counting a message, a supervisor.
+"""The cost of single steps in processor time: deciding a session, counting a message, making a supervisor.
 
 The steps are called as the service calls them, without sockets and other processes.
 """

@@ -1,7 +1,7 @@
-"""What v2's users feel of a v3 that spins: v2's p99 beside a busy loop in v3's worker, and in peace right before it.
+"""What users of v2 notice of a v3 that spins: v2's p99 beside a busy loop in v3's worker, and right before it.
 
-v3's worker has the nice level of the target; that it would be killed for hanging is another promise, so that limit is
-out of the way here. The same is reported at nice 0, the default.
+v3's worker has the target's nice level. Its hang limit is raised, because killing a hung worker is measured elsewhere.
+The same is reported at nice 0, the default.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Connections a second when thousands of clients come at once, against one plain backend.
+"""Connections per second when thousands of clients connect at once, compared with one plain backend.
 
-A connection counts when its upgrade was answered; ours has been assigned to a path by then.
+A connection counts once its upgrade was answered; ours has been assigned to a path by then.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Messages a second, p99 and processor time a message, against nginx `split_clients` before two Litestar backends with
-the same three events.
+"""Messages per second, p99 and processor time per message, compared with nginx `split_clients` in front of two Litestar
+backends that send the same three events.
 
-All sockets to all servers stay open; a slice drives one server and is followed at once by the slice of the other.
+All sockets to all servers stay open; each slice drives one server and is followed at once by a slice of the other.
 """
 
 from __future__ import annotations

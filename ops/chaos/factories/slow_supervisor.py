@@ -1,9 +1,9 @@
 """Supervisors for chaos runs: they work as long as each message says, and count their session's runs in its document.
 
-A message's content is words: `sleep=MS` of work, spread over `think=N` events in between, or all of it before one of
-the events (`hold=0`: before the first, 1: before the next, ...); `spin=MS`: the whole worker is busy and answers
-nobody. `gate=N`: work until somebody opens gate N, there where the other work is. The rest is for whoever reads the
-history.
+The content of a message is a list of words. `sleep=MS` is work, spread over `think=N` events, or all of it before one
+of the events (`hold=0`: before the first, 1: before the next, ...). `spin=MS` keeps the whole worker busy, so that it
+answers nobody. `gate=N` works until somebody opens gate N, in the place of the other work. Other words are for whoever
+reads the history.
 """
 
 from __future__ import annotations

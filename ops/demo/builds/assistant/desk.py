@@ -1,4 +1,4 @@
-"""One customer's conversation: answers after a moment's thought and counts what it answered."""
+"""One customer's conversation: answers after a short pause, and counts its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Release 2.9, the stable one: what v2 serves."""
+"""Release 2.9, the stable one, which v2 serves."""
 
 from __future__ import annotations
 

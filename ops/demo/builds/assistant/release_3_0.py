@@ -1,4 +1,4 @@
-"""Release 3.0: the v3 that the canary begins with; it works."""
+"""Release 3.0, the working v3 with which the canary begins."""
 
 from __future__ import annotations
 

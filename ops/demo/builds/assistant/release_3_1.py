@@ -1,7 +1,7 @@
-"""Release 3.1, the bad one: some messages end its whole process, and no check before it has users can show it.
+"""Release 3.1, the bad one: some messages end its whole process, and no check before it has users can show that.
 
-The defect is of the kind that a canary is for: in a conversation that has begun, one message in eight runs into a
-mistake in native code, which no `except` can catch.
+The defect is of the kind that a canary is for: in a conversation that has begun, one message in eight runs into a bug
+in native code, which no `except` can catch.
 """
 
 from __future__ import annotations
