@@ -11,11 +11,11 @@ import psutil
 
 PACKAGE = Path(__file__).resolve().parent / "package"
 COMMAND = (sys.executable, "-m", "crossfade")
-"""Needs the environment that `for_command` makes."""
+"""It needs the environment that `for_command` makes."""
 
 
 def for_command(environ: Mapping[str, str]) -> dict[str, str]:
-    """This environment, in which `COMMAND` is found in this tree, whatever tree the interpreter has installed."""
+    """This environment, in which `COMMAND` is found in this tree, whatever the interpreter has installed."""
     paths = [str(PACKAGE), *filter(None, [environ.get("PYTHONPATH")])]
     return {**environ, "PYTHONPATH": os.pathsep.join(paths)}
 

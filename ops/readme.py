@@ -27,7 +27,7 @@ def settings_table() -> str:
 
 
 def commands_table() -> str:
-    """Every command with its arguments and what its help says first."""
+    """Every command with its arguments and its help."""
     return _table(("command", "does"), [(f"`crossfade {usage}`", help) for usage, help in _commands(crossfade)])
 
 
@@ -59,7 +59,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def rendered(text: str) -> str:
-    """The README with every table as the code has it now. Raises `ValueError` when a marker is missing."""
+    """The README with its tables made from the code. Raises `ValueError` if a marker is missing."""
     for name, table in TABLES.items():
         begin, end = f"<!-- {name}: `python -m ops.readme` -->\n", "<!-- end -->"
         before, marker, rest = text.partition(begin)

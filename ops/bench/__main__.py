@@ -18,7 +18,7 @@ from ops.bench.rows import Bench, Row, disconnects, memory, parts, spinning, sto
 ROWS: dict[str, Row] = {row.NAME: row for row in (throughput, memory, disconnects, storm, spinning, parts)}
 RESULTS = ROOT / "ops" / "bench" / "results"
 LIMIT_S = 900.0
-"""Of one row; a benchmark that hangs ends."""
+"""Most seconds of one row; a benchmark that hangs is ended."""
 
 
 def arguments() -> argparse.Namespace:

@@ -19,7 +19,7 @@ from ops.chaos.client import ChaosClient
 
 SHORT_MS, LONG_MS = (0, 300), (5_000, 20_000)
 LONG = 0.1
-"""Share of the clients that are always at something long."""
+"""Share of the clients that always have a long message running."""
 PAUSE_S = (0.2, 1.5)
 BEFORE_S, AFTER_S, END_S = 4.0, 12.0, 30.0
 AT_ONCE = 100
@@ -32,16 +32,16 @@ class Aborted(msgspec.Struct, frozen=True, kw_only=True):
         "sockets on v3", "closed", "left on v3", "last start on v3", "without an answer", "told to retry", "run twice",
     )  # fmt: skip
     on_v3: int
-    """Sockets that v3 served when it was taken back."""
+    """Sockets that v3 served when the canary was aborted."""
     closed: int
     left_on_v3: int
-    """Sockets whose last message was still given to v3, `AFTER_S` later."""
+    """Sockets whose last message still went to v3, `AFTER_S` seconds later."""
     last_start_ms: float | None
     """The last message that v3 began."""
     without_answer: int
     """Accepted messages whose answer never came on their socket."""
     told_to_retry: int
-    """Messages that ended with an error that says so."""
+    """Messages that ended with an error that asks the client to resend."""
     run_twice: int
     """Messages that were run to the end more than once."""
 
@@ -53,7 +53,7 @@ class Aborted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Returning:
-    """A client that always comes back."""
+    """A client that always reconnects."""
 
     def __init__(self, url: str, number: int) -> None:
         self.client = ChaosClient(url, f"user-{number}")
@@ -73,7 +73,7 @@ class Returning:
         self._say()
 
     async def end(self) -> None:
-        """No new messages; wait for the last answers."""
+        """Send no new messages, and wait for the last answers."""
         self._over = True
         await self.client.until(lambda: not self._content, END_S)
         if self._task is not None:
@@ -113,7 +113,7 @@ class Returning:
 async def abort(
     url: str, count: int, take_back: Callable[[], Awaitable[None]], ran: Callable[[], Awaitable[Counter[str]]]
 ) -> Aborted:
-    """The same story for everybody: a crowd at work, the operator's command, and what comes of it."""
+    """The same run for every server: clients at work, the operator's command, and the result."""
     crowd = [Returning(url, number) for number in range(count)]
     gate = asyncio.Semaphore(AT_ONCE)
 

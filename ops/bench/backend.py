@@ -29,7 +29,7 @@ read = msgspec.json.Decoder(Inbound).decode
 
 @websocket("/ws")
 async def serve(socket: WebSocket[object, object, State], user: str, events: int = 3) -> None:
-    """Echo, as ack, started and completed."""
+    """Echo every message, as ack, started and completed."""
     await socket.accept()
     seq = number = 0
 

@@ -27,21 +27,21 @@ SETTLE_S = 20.0
 
 @dataclass
 class Slice:
-    """What one slice counted; a message counts when its terminal event came before the end."""
+    """The counts of one slice; a message counts if its terminal event came before the end."""
 
     end: float = 0.0
     again: bool = True
     """Whether an answer is followed by the next message: a closed loop."""
     messages: int = 0
     answered: int = 0
-    """Those that came after the end, too: what the servers had to work for."""
+    """Including those that came after the end: the work of the servers."""
     frames: int = 0
     errors: int = 0
     latencies_s: list[float] = field(default_factory=list)
 
 
 class Socket(WSListener):
-    """One connection with `inflight` messages on the way while its target's slice runs."""
+    """One connection with `inflight` messages in flight while its target's slice runs."""
 
     def __init__(self, target: Target, index: int) -> None:
         self.target = target
@@ -100,7 +100,7 @@ class Target:
         self.settled = asyncio.Event()
 
     async def connect(self, count: int, at_once: int = HANDSHAKES) -> None:
-        """Open `count` more sockets, each of a user of its own; `at_once` of them are on the way at a time."""
+        """Open `count` more sockets, each of another user, at most `at_once` of them at a time."""
         gate = asyncio.Semaphore(at_once)
         first = len(self.sockets)
 
@@ -117,7 +117,7 @@ class Target:
         self.sockets += await asyncio.gather(*(open_one(index) for index in range(first, first + count)))
 
     async def drive(self, inflight: int, seconds: float) -> dict[str, float | int | None]:
-        """Keep `inflight` messages of every socket on the way for `seconds`, then wait for the last answers."""
+        """Keep `inflight` messages of every socket in flight for `seconds`, then wait for the last answers."""
         self.settled.clear()
         began, cpu = time.perf_counter(), time.process_time()
         self.slice = Slice(end=began + seconds)
@@ -161,7 +161,7 @@ class Target:
         }
 
     async def quiet(self) -> dict[str, int]:
-        """Wait for what is not answered yet; how many messages that were."""
+        """Wait for missing answers; returns how many were missing."""
         waited = self.outstanding
         if waited:
             async with asyncio.timeout(SETTLE_S):
@@ -169,7 +169,7 @@ class Target:
         return {"waited": waited}
 
     async def say_once(self) -> None:
-        """One message on every socket, a few at a time: sessions that have been used, idle again."""
+        """Send one message on every socket, a few at a time, so that all sessions have been used and are idle."""
         for start in range(0, len(self.sockets), HANDSHAKES):
             self.settled.clear()
             self.slice = Slice()
@@ -186,13 +186,13 @@ class Target:
 
 
 def quantile_ms(values_s: Sequence[float], share: float) -> float | None:
-    """A value that occurred, in milliseconds; None without any."""
+    """A quantile, one of the values, in milliseconds; None: there are no values."""
     ordered = sorted(values_s)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000 if ordered else None
 
 
 async def obey(targets: dict[str, Target], command: dict[str, object]) -> object:
-    """Carry out one command; the answer is JSON."""
+    """Execute one command; the answer is JSON."""
     name = str(command["target"])
     match command["do"]:
         case "connect":

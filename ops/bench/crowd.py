@@ -15,27 +15,27 @@ SOURCES = 20
 """Loopback addresses to connect from; one address pair has 28,232 ports."""
 AT_ONCE = 100
 WAVE_S = 1.5
-"""So long it takes until half of the sessions have been given a message; the blow falls in the middle."""
+"""Seconds in which half of the sessions get a message; the disturbance is in the middle."""
 SHORT_MS, LONG_MS = (0, 300), (5_000, 20_000)
 QUEUED = 0.2
-"""Share of the short workers that have a second message waiting."""
+"""Share of the clients with short messages that have a second message waiting."""
 SETTLE_S = 120.0
 
 
 @dataclass(frozen=True)
 class InFlight:
-    """An accepted message without an end, at one moment."""
+    """An accepted message that had no terminal event at one moment."""
 
     client: ChaosClient
     message_id: str
     heard: int
-    """So many events of it had come."""
+    """Number of its events that had arrived."""
     started: bool
     path: str
-    """Where the client's last message had been started."""
+    """The path on which the client's last message had been started."""
 
     def fate(self) -> tuple[str, str]:
-        """Its end, the first that came after that moment, and where it completed; empty: none."""
+        """Its first terminal event after that moment, and the path on which it completed; empty: none."""
         history = self.client.history
         for event in history.events[self.message_id][self.heard :]:
             if event.startswith("error:") or event in ("agent_completed", "agent_stopped"):
@@ -44,7 +44,7 @@ class InFlight:
 
 
 class Crowd:
-    """All sessions: half of them get short messages around each blow, a tenth are always at something long."""
+    """All sessions: half get short messages around each disturbance, a tenth always has a long message running."""
 
     def __init__(self, url: str, sessions: int) -> None:
         spread = sessions > 1000
@@ -59,13 +59,13 @@ class Crowd:
             client.on_finished = self._listener(client, goes_on=client in self._long)
 
     async def open(self) -> None:
-        """Connect everybody; the long work begins."""
+        """Connect all clients, and start the long messages."""
         await self._each(lambda client: client.connect())
         for client in self._long:
             client.say(self._long_work())
 
     async def wave(self) -> None:
-        """Short work for half of the sessions, spread over `WAVE_S`."""
+        """Send short messages in half of the sessions, spread over `WAVE_S`."""
         chosen = self._random.sample(self.clients[len(self._long) :], len(self.clients) // 2)
         began = time.monotonic()
         for index, client in enumerate(chosen):
@@ -75,7 +75,7 @@ class Crowd:
                 client.say(self._short_work())
 
     def in_flight(self) -> list[InFlight]:
-        """What is under way now."""
+        """The messages that are in flight now."""
         return [
             InFlight(client, each, len(history.events[each]), each in history.started_on, history.last_path)
             for client in self.clients
@@ -84,7 +84,7 @@ class Crowd:
         ]
 
     async def settle(self) -> None:
-        """No more work: wait for the last answers, read every history back, and close."""
+        """Send nothing more, wait for the last answers, read back every history, and close."""
         self._over = True
 
         async def ask(client: ChaosClient) -> None:
@@ -106,7 +106,7 @@ class Crowd:
         await asyncio.gather(*(one(client) for client in self.clients))
 
     def _listener(self, client: ChaosClient, *, goes_on: bool) -> Callable[[Finished], None]:
-        """What was interrupted is sent again under its id; long workers go on with the next."""
+        """Resend what was interrupted under its id; clients with long messages send the next one."""
 
         def finished(done: Finished) -> None:
             loop = asyncio.get_running_loop()

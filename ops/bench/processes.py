@@ -21,7 +21,7 @@ ANSWER_S = 120.0
 
 
 class BenchError(Exception):
-    """A benchmark could not be run; says what did not work."""
+    """A benchmark could not be run; the text says why."""
 
 
 _reserved: list[socket.socket] = []
@@ -62,7 +62,7 @@ async def running(
 
 
 async def _accepts(process: asyncio.subprocess.Process, port: int) -> bool:
-    """Wait until it does; False when it has ended or takes too long."""
+    """Wait until it accepts; False: it has ended or takes too long."""
     loop = asyncio.get_running_loop()
     end = loop.time() + START_S
     while loop.time() < end:
@@ -95,13 +95,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 class LoadClient:
-    """The load generator's process, see `client`."""
+    """The process of the load generator, see `client`."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     async def ask(self, do: str, target: str, **arguments: object) -> dict[str, float]:
-        """Send one command and wait for its answer. Raises `BenchError` when it fails."""
+        """Send one command and wait for its answer. Raises `BenchError` if it fails."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps({"do": do, "target": target, **arguments}).encode() + b"\n")
         await self._process.stdin.drain()
@@ -115,7 +115,7 @@ class LoadClient:
 
 @contextlib.asynccontextmanager
 async def load_client() -> AsyncIterator[LoadClient]:
-    """A load generator until the block ends."""
+    """A running load generator until the block ends."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "ops.bench.client", cwd=ROOT,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -127,13 +127,13 @@ async def load_client() -> AsyncIterator[LoadClient]:
 
 
 def cpu_s(process: psutil.Process) -> float:
-    """Processor time of one process so far, its own and the kernel's for it, in seconds. Others' load is not in it."""
+    """Processor time of one process so far, in user and kernel mode, in seconds; independent of other load."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
 def memory_bytes(process: psutil.Process) -> int:
-    """Proportional set size of a process and everything it has started."""
+    """Proportional set size of a process and all its descendants."""
     total = 0
     children = process.children(recursive=True)  # type: ignore[no-untyped-call]
     for each in (process, *children):

@@ -77,7 +77,7 @@ backend paths
 
 @dataclass(frozen=True)
 class Peer:
-    """A service at 10 % on v3, how its operator takes that back, and how often each message ran."""
+    """A service with 10 % on v3, its operator's way to abort the canary, and how often each message ran."""
 
     ws: str
     take_back: Callable[[], Awaitable[None]]
@@ -101,7 +101,7 @@ async def ours(folder: Path) -> AsyncIterator[Peer]:
 
 @contextlib.asynccontextmanager
 async def backends(folder: Path) -> AsyncIterator[tuple[dict[str, int], Callable[[], Awaitable[Counter[str]]]]]:
-    """Two plain services; their ports, and what they ran."""
+    """Two plain services: their ports, and what they ran."""
     ports = {"v2": free_port(), "v3": free_port()}
     command = [sys.executable, "-m", "ops.bench.working_backend"]
 
@@ -120,7 +120,7 @@ async def backends(folder: Path) -> AsyncIterator[tuple[dict[str, int], Callable
 
 
 def nginx(shutdown_s: int | None) -> Callable[[Path], contextlib.AbstractAsyncContextManager[Peer]]:
-    """nginx `split_clients`; taken back by a reload. `shutdown_s`: when its old workers close their sockets."""
+    """nginx `split_clients`, aborted by a reload. `shutdown_s`: when its old workers close their sockets."""
 
     @contextlib.asynccontextmanager
     async def peer(folder: Path) -> AsyncIterator[Peer]:
@@ -147,7 +147,7 @@ def nginx(shutdown_s: int | None) -> Callable[[Path], contextlib.AbstractAsyncCo
 
 
 def haproxy(*commands: str) -> Callable[[Path], contextlib.AbstractAsyncContextManager[Peer]]:
-    """HAProxy with consistent hashing; taken back by these commands on its socket."""
+    """HAProxy with consistent hashing; the canary is aborted by these commands on its socket."""
 
     @contextlib.asynccontextmanager
     async def peer(folder: Path) -> AsyncIterator[Peer]:

@@ -34,12 +34,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     aim: float | None = None
     judged: Literal["ratio", "ours"] = "ratio"
     rounds: list[tuple[float, float]] = []
-    """Ours and the peer's, as measured one after the other."""
+    """Our figure and the peer's, measured one after the other."""
     note: str = ""
 
     @property
     def verdict(self) -> str:
-        """How the figure stands to what it must be and to the aim."""
+        """How the figure compares with `must` and `aim`."""
         if self._figure is None or self.must is None:
             return "reported"
         if not self._reaches(self.must):
@@ -60,7 +60,7 @@ def compare(
     better: Literal["higher", "lower"], must: float | None = None, aim: float | None = None,
     judged: Literal["ratio", "ours"] = "ratio", note: str = "",
 ) -> Result:  # fmt: skip
-    """The line of a row of slices, each measured on ours and right beside it on the peer."""
+    """The line for a series of slices, each measured on ours and directly after that on the peer."""
     return Result(
         row=row,
         point=point,
@@ -79,7 +79,7 @@ def compare(
 
 
 def as_table(results: Sequence[Result]) -> str:
-    """For standard output."""
+    """The table as text."""
     heads = ("row", "point", "ours", "peer", "unit", "against", "ratio", "must", "aim", "verdict", "")
     return table(heads, [_line(result) for result in results])
 
@@ -109,7 +109,7 @@ def _number(value: float | None) -> str:
 
 
 def save(results: Sequence[Result], folder: Path) -> Path:
-    """Write the results with what is needed to judge them: when, on which machine."""
+    """Save the results with what is needed to judge them: when, and on which machine."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / time.strftime("%Y%m%d-%H%M%S.json", time.gmtime())
     document = {

@@ -17,7 +17,7 @@ from ops.bench.processes import ROOT, BenchError, free_port, running
 from ops.command import COMMAND, for_command
 
 PERCENTAGE = 50
-"""Both sides split users over both paths, so that all processes of both work."""
+"""Both sides split their users over both paths, so that all processes work."""
 UNLIMITED = "1000000000"
 
 NGINX = """
@@ -54,15 +54,15 @@ http {{
 
 @dataclass(frozen=True)
 class Running:
-    """A server under test: where its sockets are, and its processes."""
+    """A server under test: its address and its processes."""
 
     name: str
     url: str
-    """With `{user}`."""
+    """Address of its sockets, with `{user}`."""
     base: str
     process: psutil.Process
     workers: tuple[psutil.Process, ...] = ()
-    """What stands behind `process` and was not started by it."""
+    """Processes behind `process` that it did not start."""
 
 
 @contextlib.asynccontextmanager
@@ -101,7 +101,7 @@ async def _say(command: list[str], environ: dict[str, str]) -> None:
 
 @contextlib.asynccontextmanager
 async def backend(folder: Path, name: str) -> AsyncIterator[Running]:
-    """One plain backend."""
+    """A running plain backend until the block ends."""
     port = free_port()
     async with running([sys.executable, "-m", "ops.bench.backend", str(port)], folder / f"{name}.log", port) as process:
         yield Running(name, f"ws://127.0.0.1:{port}/ws?user={{user}}", f"http://127.0.0.1:{port}", process)

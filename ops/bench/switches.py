@@ -33,11 +33,11 @@ SCRIPT: tuple[str, ...] = (
     "set 100", "set 0", "set 100", "load v3", "rollback frozen",
     "set 100", "kill v3", "set 0", "set 100", "kill v3", "rollback",
 )  # fmt: skip
-"""20 switches back and forth, 5 kills, 2 stops (a hang, and a v3 that stands still in a rollback), 2 loads."""
+"""20 switches back and forth, 5 kills, 2 stops (a hang, and a v3 that is stopped during a rollback), 2 loads."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What the run found."""
+    """The result of the run."""
 
     at: str
     sessions: int
@@ -46,7 +46,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def run(sessions: int, script: tuple[str, ...]) -> Report:
-    """The whole run, on services of its own."""
+    """Do the whole run, on services of its own."""
     with tempfile.TemporaryDirectory(prefix="crossfade-switches-") as name:
         async with chaos_service(Path(name), max_sessions="19000", hang_v3_s=str(HANG_LIMIT_S)) as service:
             await service.ignore_evidence()

@@ -19,12 +19,12 @@ from ops.chaos.verification import said_too_early
 POLL_S = 0.03
 CALM_S = 0.6
 BULK = 0.02
-"""When within `CALM_S` no larger share of the sessions moves, those that are left wait for their work to end."""
+"""If no larger share of the sessions moves within `CALM_S`, the rest are waiting for their messages to end."""
 HUNG_S = 6.0
-"""Longer than the setting that the service is given here, so it is taken for hung and killed."""
+"""Longer than the service's setting here, so that the worker counts as hung and is killed."""
 HANG_LIMIT_S = 4.0
 FROZEN_S = 3.0
-"""Longer than a rollback waits for an answer, shorter than what counts as hung: late events have to be fenced."""
+"""Longer than a rollback waits for an answer, shorter than a hang, so that late events have to be fenced."""
 LOADS = ("create_v3_again", "create_v3")
 
 DOUBLED = frozenset({"run once", "exactly one terminal event"})
@@ -33,27 +33,27 @@ GONE_BACK = frozenset({"the document never goes back"})
 
 
 class Blow(msgspec.Struct, kw_only=True):
-    """One switch, kill, stop or load, and what it did; times in milliseconds from the command."""
+    """One switch, kill, stop or load, and its effect; times in milliseconds from the command."""
 
     what: str
     first_ms: float | None = None
     """Until the first session had moved, as polled."""
     last_ms: float | None = None
-    """Until the last session that was free to had moved, as polled; the others were waited for."""
+    """Until the last session without a running message had moved, as polled."""
     verified_ms: float | None = None
     new_stopped_ms: float | None = None
     existing_moved_ms: float | None = None
     took_ms: float = 0.0
-    """Until the command was answered: a load waits until the old worker is empty."""
+    """Until the command was answered; a load waits until the old worker is empty."""
     moved: int = 0
-    """Sessions that went to the other path; those that a load gives to a new worker stay on theirs."""
+    """Sessions that moved to the other path; at a load, sessions stay on their path."""
     in_flight: int = 0
     waited: int = 0
-    """Messages that had started, and completed undisturbed."""
+    """Messages that had started and completed undisturbed."""
     run_again: int = 0
     """Accepted messages, not seen to start, that completed on another path than their session's."""
     interrupted: int = 0
-    """Messages that this blow, or for long ones a later one, cut before their end."""
+    """Messages that this disturbance interrupted, or for long messages a later one."""
     lies: list[str] = []
     """What contradicted that a rollback was verified."""
 
@@ -112,7 +112,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Striker:
-    """Gives the blows and keeps what they did; fates are known when the crowd has settled."""
+    """Causes the disturbances and keeps their effects; the ends of messages are known when the clients have settled."""
 
     def __init__(self, service: ChaosService, crowd: Crowd) -> None:
         self.blows: list[Blow] = []
@@ -122,7 +122,7 @@ class Striker:
         self._loads = 0
 
     async def strike(self, what: str) -> Blow:
-        """One blow in the middle of a wave; returns when nobody moves any more but those who wait for work."""
+        """Cause one disturbance in the middle of a wave; returns when only sessions with a running message are left."""
         await self._service.serves("v3")
         wave = asyncio.create_task(self._crowd.wave())
         await asyncio.sleep(WAVE_S / 2)
@@ -194,7 +194,7 @@ class Striker:
             await asyncio.sleep(POLL_S)
 
     async def judge(self) -> Outcome:
-        """Let the crowd settle; then what became of everything."""
+        """Let the clients settle; returns the end of every message."""
         await self._crowd.settle()
         metrics = await self._service.metrics()
         for blow, hit in zip(self.blows, self._hit, strict=True):

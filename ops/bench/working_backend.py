@@ -38,7 +38,7 @@ async def tell_ran() -> dict[str, int]:
 
 @websocket("/ws")
 async def serve(socket: WebSocket[object, object, State], user: str) -> None:
-    """Work as long as the message says, then answer."""
+    """Work for as long as the message says, then answer."""
     await socket.accept()
     seq = number = 0
 

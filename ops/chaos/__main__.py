@@ -26,9 +26,9 @@ from ops.chaos.figures import Figure, as_table
 
 RESULTS = ROOT / "ops" / "bench" / "results"
 LIMIT_S = 1200.0
-"""Of one proof; one that hangs ends."""
+"""Most seconds of one proof; one that hangs is ended."""
 WIDTH = 160
-"""Characters, where there is no terminal."""
+"""Characters per line where there is no terminal."""
 Proof = Callable[[Path, argparse.Namespace], AsyncIterator[Figure]]
 
 PROOFS: dict[str, Proof] = {
@@ -58,7 +58,7 @@ def arguments() -> argparse.Namespace:
 
 
 async def prove(names: list[str], chosen: argparse.Namespace) -> list[Figure]:
-    """All of them, one after the other. Raises `BenchError`, `TimeoutError`."""
+    """Run all of them, one after the other. Raises `BenchError`, `TimeoutError`."""
     figures: list[Figure] = []
     for name in names:
         say(f"{name} …")
@@ -71,7 +71,7 @@ async def prove(names: list[str], chosen: argparse.Namespace) -> list[Figure]:
 
 
 def save(figures: list[Figure], folder: Path) -> Path:
-    """Write them with what is needed to judge them: when, on which machine, and how busy it was."""
+    """Save them with what is needed to judge them: when, on which machine, and how busy it was."""
     folder.mkdir(parents=True, exist_ok=True)
     document = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

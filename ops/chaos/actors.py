@@ -25,7 +25,7 @@ BUILDS = ("create_v3", "create_v3_again")
 
 
 class Actor:
-    """One client's random life: everything the protocol allows, work in flight, and sockets that die."""
+    """One client that acts at random: everything the protocol allows, messages in flight, and sockets that die."""
 
     def __init__(self, client: ChaosClient, seed: str, tally: Counter[str]) -> None:
         self.client = client
@@ -36,7 +36,7 @@ class Actor:
         client.on_finished = self._finished
 
     async def live(self, until: asyncio.Event) -> None:
-        """Act until told to stop, then wait for all answers, ask for the history, and leave."""
+        """Act until it is stopped, then wait for all answers, ask for the history, and close."""
         await self.client.connect()
         acts = [self._say, self._say, self._burst, self._twice, self._stop, self._history, self._come_back, self._rest]
         while not until.is_set():
@@ -106,13 +106,13 @@ class Actor:
             self.client.say(self._content[message_id], message_id)
 
     async def _retry_interrupted(self) -> None:
-        """A client that came back sends again what it has no answer to; the service says what it knows already."""
+        """After a reconnect, resend every message without an answer; the service refuses what it knows already."""
         for message_id in self.client.history.unanswered():
             self._retry(message_id)
 
 
 class Operator:
-    """Changes, rollbacks, kills, stops and new builds, one after the other, as a seed says."""
+    """Gives changes, rollbacks, kills, stops and new builds, one after the other, in an order drawn from a seed."""
 
     def __init__(self, service: ChaosService, seed: str, tally: Counter[str]) -> None:
         self._service = service
@@ -120,17 +120,17 @@ class Operator:
         self._tally = tally
         self._loads = 0
         self.canary_answers: list[float] = []
-        """When clients heard an answer of v3, Unix seconds."""
+        """When clients received an answer of v3, in Unix seconds."""
         self.lies: list[str] = []
         """What contradicted a `verified_at`."""
 
     def note_answer(self, path: str) -> None:
-        """A client heard an answer."""
+        """A client received an answer."""
         if path == "v3":
             self.canary_answers.append(time.time())
 
     async def work(self, rounds: int) -> None:
-        """Everything that can go wrong, so often; in the end the service is unlocked."""
+        """Do everything that can go wrong, this many times; at the end, unlock the service."""
         for _ in range(rounds):
             for act in self._shuffled():
                 self._tally[f"operator: {act.__name__.strip('_')}"] += 1
@@ -139,7 +139,7 @@ class Operator:
         await self._service.unlock()
 
     def _shuffled(self) -> list[Act]:
-        """Everything that can go wrong, and enough users on v3 for it to matter."""
+        """All actions that can go wrong, with enough users on v3 for it to matter."""
         deck: list[Act] = [
             *(self._all, self._all, self._all, self._all, self._some, self._nobody),
             *(self.roll_back, self.roll_back, self._kill_canary, self._kill_stable, self._stop_canary, self._load),
@@ -178,7 +178,7 @@ class Operator:
         self._service.kill("v2")
 
     async def _stop_canary(self) -> None:
-        """Short: nobody notices; long: it is taken for hung."""
+        """If short, nobody notices; if long, the worker counts as hung."""
         pid = self._service.stop("v3")
         await asyncio.sleep(self._random.choice((0.3, 2.0)))
         self._service.go_on(pid)

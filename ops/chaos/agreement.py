@@ -16,14 +16,14 @@ Verb = Literal["percentage", "rollback", "undo", "unlock"]
 
 
 class Given(Struct):
-    """A command as it was given; `reason` is no other command's, which is how the audit tells them apart."""
+    """A command as it was sent; its `reason` is unique, so that it can be found in the audit."""
 
     verb: Verb
     reason: str
     percentage: int = 0
-    """What `percentage` asked for."""
+    """The percentage that was asked for."""
     status: int | None = None
-    """Of the answer; None: there was none."""
+    """Status of the answer; None: there was no answer."""
 
 
 def contradictions(
@@ -39,12 +39,12 @@ def contradictions(
 
 
 def _repeats(entry: AuditEntry) -> bool:
-    """A rollback of what is rolled back, or one that came too late, changes nothing and has no revision of its own."""
+    """A rollback while rolled back, or one that came too late, changes nothing and has no revision of its own."""
     return entry.what.startswith("rollback") and entry.before == entry.after
 
 
 def _broken_chain(record: Rollout, changes: Sequence[AuditEntry]) -> Iterator[str]:
-    """Each revision has one entry, each begins where the one before ended, and the last one is the record."""
+    """Each revision has one entry, each entry begins where the one before ended, and the last one is the record."""
     revisions = [entry.revision for entry in changes]
     if revisions != list(range(1, record.revision + 1)):
         odd = [each for each in range(1, record.revision + 1) if revisions.count(each) != 1]
@@ -64,7 +64,7 @@ def _broken_chain(record: Rollout, changes: Sequence[AuditEntry]) -> Iterator[st
 def _broken_promises(
     audit: Sequence[AuditEntry], changes: Sequence[AuditEntry], commands: Iterable[Given], *, locked: bool
 ) -> Iterator[str]:
-    """What was answered for is there, what was refused is not, and nothing is there twice."""
+    """The audit contains what was answered with success, once, and nothing that was refused."""
     for command in commands:
         told = [entry for entry in audit if entry.reason == command.reason]
         found = [entry for entry in changes if entry.reason == command.reason]
@@ -86,7 +86,7 @@ def _as_asked(entry: AuditEntry, command: Given) -> bool:
 
 
 def _under_a_rollback(entry: AuditEntry, changes: Sequence[AuditEntry], *, locked: bool) -> bool:
-    """A change that was being saved when a rollback came is refused, and lies under it, if only on the disk so far."""
+    """A change being saved when a rollback came is refused; the rollback is on top of it, if only on the disk."""
     if locked and entry is changes[-1]:
         return True
     return any(_is_locked(later) for later in changes if later.revision == entry.revision + 1)

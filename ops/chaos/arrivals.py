@@ -14,11 +14,11 @@ from ops.chaos.client import ChaosClient
 from rollout.views import SessionView
 
 AT_ONCE = 2
-"""Sockets that are being opened at a time and address: enough to find every cell, and little enough to stay quick."""
+"""Sockets opened at the same time per address: enough to reach every cell, and few enough to be quick."""
 
 
 class Arrivals:
-    """Sockets of ever new users; all stay open until the end."""
+    """Sockets of new users, which stay open until the end."""
 
     def __init__(self, urls: Sequence[str], name: str) -> None:
         self._urls = urls
@@ -28,7 +28,7 @@ class Arrivals:
         self.clients: list[ChaosClient] = []
 
     async def come(self, url: str) -> None:
-        """One after the other, until nobody comes any more."""
+        """Open one socket after the other until the arrivals end."""
         while not self._over:
             client = ChaosClient(url, f"{self._name}-{next(self._numbers)}")
             self.clients.append(client)
@@ -36,7 +36,7 @@ class Arrivals:
 
     @contextlib.asynccontextmanager
     async def coming(self) -> AsyncIterator[None]:
-        """They arrive until the block ends."""
+        """Sockets arrive until the block ends."""
         tasks = [asyncio.create_task(self.come(url)) for url in self._urls for _ in range(AT_ONCE)]
         try:
             yield
@@ -45,7 +45,7 @@ class Arrivals:
             await asyncio.gather(*tasks)
 
     async def leave(self) -> list[str]:
-        """Close all; what broke the delivery contract, and who had been closed before."""
+        """Close all sockets; returns what broke the delivery contract, and which sockets had been closed before."""
         dropped = [f"{client.user_id} was closed" for client in self.clients if client.wire and not client.is_open]
         await asyncio.gather(*(client.close() for client in self.clients))
         broken = [str(violation) for client in self.clients for violation in client.history.end()]

@@ -23,7 +23,7 @@ TRACE = 200
 
 
 class Where(msgspec.Struct, frozen=True):
-    """What a supervisor of `factories` says at its start."""
+    """What a supervisor of `factories` sends first."""
 
     path: str = ""
 
@@ -32,22 +32,22 @@ _where = msgspec.json.Decoder(Where)
 
 
 class Diary(DocumentedHistory):
-    """A history that also remembers which events each message had, for those who wait for one."""
+    """A history that also remembers the events of each message, so that one can wait for them."""
 
     def __init__(self, user_id: str) -> None:
         super().__init__(user_id)
         self.events: dict[str, list[str]] = {}
-        """Types by message id, refusals left out; `error:CODE` for errors."""
+        """Event types by message id, without refusals; errors as `error:CODE`."""
         self.paths: dict[str, str] = {}
-        """Where a message completed, when its supervisor says so."""
+        """The path on which a message completed, if its supervisor says so."""
         self.started_on: dict[str, str] = {}
-        """And where it was started last."""
+        """The path on which a message was started last."""
         self.last_path = ""
-        """Where the last message was started."""
+        """The path on which the last message was started."""
         self.errors: Counter[str] = Counter()
-        """Accepted messages that ended with `error`, by code."""
+        """Number of accepted messages that ended with `error`, by code."""
         self.trace: deque[str] = deque(maxlen=TRACE)
-        """What was sent and heard lately, one line each, for a person who looks for a cause."""
+        """The last frames in both directions, one line each, for a person who looks for a cause."""
         self.on_heard: Callable[[], None] = lambda: None
         self.on_answer: Callable[[str], None] = lambda path: None
         self.on_start: Callable[[str], None] = lambda path: None
@@ -66,7 +66,7 @@ class Diary(DocumentedHistory):
         self.on_heard()
 
     def remember(self, line: str) -> None:
-        """One more line of the trace."""
+        """Add a line to the trace."""
         self.trace.append(f"{time.monotonic():.3f} {line}")
 
     def closed(self, code: int, *, asked: bool) -> None:
@@ -79,7 +79,7 @@ class Diary(DocumentedHistory):
 
 
 class ChaosClient:
-    """See the module. `url` is that of `/ws`, without a query."""
+    """One client; `url` is that of `/ws`, without a query."""
 
     def __init__(self, url: str, user_id: str, source: tuple[str, int] | None = None) -> None:
         self.history = Diary(user_id)
@@ -100,7 +100,7 @@ class ChaosClient:
         return self.wire is not None and self.wire.is_open
 
     async def connect(self, *, resume: bool = False) -> None:
-        """A new socket; with `resume`, in the session of the last one. Raises `InvalidHandshake`, `OSError`."""
+        """Open a socket; with `resume`, it continues the last session. Raises `InvalidHandshake`, `OSError`."""
         token = self.history.resume_token
         url = f"{self._url}&resume={token}" if resume and token else self._url
         self.history.resume_token = ""
@@ -108,11 +108,11 @@ class ChaosClient:
         await self.until(lambda: bool(self.history.resume_token) or not self.is_open)
 
     def say(self, content: str, message_id: str | None = None) -> str:
-        """Send a user message; its id."""
+        """Send a user message; returns its id."""
         return self.send("user_message", {"content": content}, message_id)
 
     def send(self, kind: str, payload: dict[str, object], message_id: str | None = None) -> str:
-        """Send work of any kind; its id."""
+        """Send a message of any kind that is queued; returns its id."""
         message_id = message_id or f"{self.user_id}-{next(self._ids)}"
         if self.wire is not None and self.is_open:
             self.note(message_id, str(payload.get("content", "")))
@@ -121,7 +121,7 @@ class ChaosClient:
         return message_id
 
     def note(self, message_id: str, content: str) -> None:
-        """A message leaves that was put on the wire by hand."""
+        """Record a message that the caller writes to the wire itself."""
         self.history.says(message_id, content)
         self.history.sent(message_id, time.monotonic())
 
@@ -138,7 +138,7 @@ class ChaosClient:
         return msgspec.json.encode({"type": kind, "message_id": message_id, "payload": payload})
 
     async def until(self, true: Callable[[], bool], within_s: float = WITHIN_S) -> None:
-        """Wait for a frame, or the end of the socket, after which this is true. Raises `TimeoutError`."""
+        """Wait until this is true after a frame or the end of the socket. Raises `TimeoutError`."""
         async with asyncio.timeout(within_s):
             while not true():
                 self._changed.clear()
@@ -150,7 +150,7 @@ class ChaosClient:
         return self.history.events[message_id][:count]
 
     async def quiet(self, within_s: float = WITHIN_S) -> None:
-        """Wait until nothing is unanswered, or the socket is gone."""
+        """Wait until every message is answered, or the socket is closed."""
         await self.until(lambda: self.history.outstanding == 0 or not self.is_open, within_s)
 
     async def close(self) -> None:
@@ -158,7 +158,7 @@ class ChaosClient:
             await self.wire.close()
 
     async def vanish(self) -> None:
-        """Go away without a word."""
+        """Disappear without a close."""
         if self.wire is not None:
             self.wire.abort()
             await self.wire.gone()

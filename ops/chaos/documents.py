@@ -11,11 +11,11 @@ from msgspec import Raw, Struct
 from app.loadtest.history import ClientHistory
 
 KEPT_EXCHANGES = 10
-"""A thread's history shows at most so many; the documents of a test stay below the bound in bytes."""
+"""Most exchanges in a thread's history; the documents of a test stay below the limit in bytes."""
 
 
 class Answer(Struct, frozen=True):
-    """What a counting supervisor answers: the runs of its session, this one included, and who it is."""
+    """The answer of a counting supervisor: the runs of its session, including this one, and who it is."""
 
     runs: int
     path: str = ""
@@ -39,12 +39,12 @@ _answers = msgspec.json.Decoder(Answer)
 
 
 class DocumentedHistory(ClientHistory):
-    """A `ClientHistory` that knows what was said, and so what the document has to hold. One thread only."""
+    """A `ClientHistory` that keeps what was sent, and so what the document must contain. For a single thread."""
 
     def __init__(self, user_id: str) -> None:
         super().__init__(user_id)
         self.completed = 0
-        """Runs of this session that completed."""
+        """Number of completed runs of this session."""
         self._said: dict[str, str] = {}
         self._exchanges: list[str] = []
 
@@ -53,7 +53,7 @@ class DocumentedHistory(ClientHistory):
         self._said[message_id] = content
 
     def on_ended(self, message_id: str, terminal: str, payload: Raw) -> None:
-        """Hold what came against what this client saw before."""
+        """Compare the answer with what this client saw before."""
         if terminal == "agent_completed":
             self._exchanges = [*self._exchanges, self._said.get(message_id, "")][-KEPT_EXCHANGES:]
             self._check_runs(message_id, payload)
@@ -62,7 +62,7 @@ class DocumentedHistory(ClientHistory):
             self._check_history(message_id, payload)
 
     def answered(self, message_id: str, answer: Answer) -> None:
-        """A counting supervisor completed a message; for those who want to know where."""
+        """Hook for subclasses: a counting supervisor completed a message."""
 
     def on_new_session(self) -> None:
         self.completed = 0
@@ -72,7 +72,7 @@ class DocumentedHistory(ClientHistory):
         try:
             answer = _answers.decode(_completed.decode(payload).content)
         except msgspec.DecodeError:
-            return  # only an outcome, or a supervisor that does not count
+            return  # only an outcome, or the answer of a supervisor that does not count
         self.answered(message_id, answer)
         if answer.runs <= self.completed:
             self._wrong(

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 async def until(true: Callable[[], Awaitable[T]], within_s: float = WITHIN_S, what: str = "") -> T:
-    """Ask again until the answer is true, and give it. Raises `BenchError` when that takes too long."""
+    """Call again until the result is true, and return it. Raises `BenchError` if that takes too long."""
     end = time.monotonic() + within_s
     while not (answer := await true()):
         if time.monotonic() >= end:
@@ -42,7 +42,7 @@ async def until(true: Callable[[], Awaitable[T]], within_s: float = WITHIN_S, wh
 
 
 class CellDesk:
-    """The API as one cell answers it, over one connection to it that is made anew when it was closed."""
+    """The API of one particular cell, over one connection that is opened again when it was closed."""
 
     def __init__(self, fleet: Fleet, cell: str) -> None:
         self.cell = cell
@@ -55,7 +55,7 @@ class CellDesk:
             self._http = None
 
     async def reached(self) -> httpx.AsyncClient:
-        """A kept-alive connection to this cell; which cell accepts a new one is chance. Raises `BenchError`."""
+        """A kept-alive connection to this cell; which cell accepts a new connection is random. Raises `BenchError`."""
         for _ in range(TRIES):
             if self._http is None:
                 self._http = self._fleet.client(timeout=2)
@@ -97,7 +97,7 @@ class CellDesk:
         before: Callable[[], None] = lambda: None,
         body: Mapping[str, object] | None = None,
     ) -> httpx.Response:
-        """A change of the rollout, or of its plan; `before` is called when it is about to be sent."""
+        """Change the rollout or its plan; `before` is called right before the request is sent."""
         headers = {} if revision is None else {"If-Match": f'"{revision}"'}
         http = await self.reached()
         before()
@@ -105,7 +105,7 @@ class CellDesk:
         return await http.request(method, f"/api/rollout/{verb}", json=told, headers=headers, timeout=30)
 
     async def set(self, percentage: int, before: Callable[[], None] = lambda: None) -> RolloutView:
-        """`set N` at whatever revision it is now. Raises `BenchError` when it is refused."""
+        """`set N`, based on the current revision. Raises `BenchError` if it is refused."""
         revision = (await self.view()).revision
         answer = await self.command("percentage", revision, before=before, body={"percentage": percentage})
         if answer.status_code != 200:
@@ -161,7 +161,7 @@ class Fleet:
     # -- processes ----------------------------------------------------------------------------------------------------
 
     def cells(self) -> dict[str, psutil.Process]:
-        """The cells that live, by name; a single one is no child of the process that was started."""
+        """The running cells by name; a single cell is the process that was started, not its child."""
         if len(self.names) == 1:
             return {self.names[0]: self.process} if self.lives else {}
         found = {}
@@ -173,7 +173,7 @@ class Fleet:
         return found
 
     def signal(self, cell: str, number: signal.Signals) -> int:
-        """Send a signal to a cell; its process id."""
+        """Send a signal to a cell; returns its process id."""
         process = self.cells()[cell]
         process.send_signal(number)  # type: ignore[no-untyped-call]
         return int(process.pid)
@@ -187,11 +187,11 @@ class Fleet:
             return False
 
     def everything(self) -> list[psutil.Process]:
-        """The parent and all below it."""
+        """The parent and all its descendants."""
         return [self.process, *self.process.children(recursive=True)]  # type: ignore[no-untyped-call]
 
     def living(self) -> list[psutil.Process]:
-        """Those of `everything` that have not ended; one may end while it is looked at."""
+        """The processes of `everything` that have not ended; one may end during the check."""
         found = []
         for each in self.everything():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -220,7 +220,7 @@ class Fleet:
         await until(all_there, within_s, "all cells serve")
 
     async def verified(self, cell: str, within_s: float = WITHIN_S, *, id: str | None = None) -> RollbackView:
-        """The last rollback, or the one of this id, as this cell shows it once it is verified."""
+        """Wait until the last rollback, or the one with this id, is verified in this cell's view; returns it."""
 
         async def done() -> RollbackView | None:
             last = (await self[cell].view()).last_rollback
@@ -234,14 +234,14 @@ class Fleet:
         return msgspec.json.decode((await self[cell].get("/api/rollout/events?limit=200")).content, type=AuditPage)
 
     async def begin(self, *words: str) -> asyncio.subprocess.Process:
-        """The installed command, running."""
+        """Start the command."""
         return await asyncio.create_subprocess_exec(
             *COMMAND, *words, cwd=ROOT, env={**self.environ, "CROSSFADE_URL": self.url},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
 
     async def run(self, *words: str) -> tuple[int, str]:
-        """The installed command; its exit code and everything it said."""
+        """Run the command; returns its exit code and its output."""
         process = await self.begin(*words)
         output, _ = await process.communicate()
         assert process.returncode is not None  # it has ended
@@ -299,12 +299,12 @@ async def fleet(
 
 
 async def _end(started: asyncio.subprocess.Process) -> None:
-    """SIGTERM, and if that is not enough SIGKILL; nothing below it may be left."""
+    """End the service by SIGTERM, or by SIGKILL if needed. No descendant may be left."""
     if started.returncode is not None:
         return
     try:
         below = psutil.Process(started.pid).children(recursive=True)  # type: ignore[no-untyped-call]
-    except psutil.NoSuchProcess:  # it has ended and only its exit status is not here yet
+    except psutil.NoSuchProcess:  # it has ended, but its exit status has not arrived yet
         await started.wait()
         return
     started.terminate()

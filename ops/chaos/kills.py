@@ -34,21 +34,21 @@ CELLS = 2
 USERS = 24
 PAGE = 200
 WITHIN_COMMAND_S = 0.015
-"""A command takes a few milliseconds; a kill that is aimed at one comes so long after it was sent, at the latest."""
+"""Latest moment, in seconds after a command was sent, of a kill aimed at it; a command takes a few milliseconds."""
 ANY_TIME_S = 1.0
 
 
 class Kills(msgspec.Struct, kw_only=True):
-    """What a run did and found."""
+    """The result of a run."""
 
     seed: str
     kills: int = 0
     answered: int = 0
     refused: int = 0
     cut_off: Counter[str] = msgspec.field(default_factory=Counter)
-    """Commands that a kill cut off, by verb and by how far they had come on the disk."""
+    """Number of commands that a kill interrupted, by verb and by what of them was on the disk."""
     wrong: list[str] = []
-    """What did not fit together, with the kill after which it was found."""
+    """What did not agree, with the number of the kill after which it was found."""
 
     def words(self) -> str:
         cut = ", ".join(f"{count} x {what}" for what, count in sorted(self.cut_off.items()))
@@ -58,7 +58,7 @@ class Kills(msgspec.Struct, kw_only=True):
 
 
 async def proof(folder: Path, kills: int, seed: str, say: Callable[[str], None]) -> AsyncIterator[Figure]:
-    """The whole run, as figures."""
+    """The run as figures."""
     run = await kill_again_and_again(folder, kills, seed, say)
     asked = f"kill -9 of a service of {CELLS} cells at {run.kills} points of a rollout (--seed {seed})"
     target = "record, audit, page, answers and lock agree after each"
@@ -70,16 +70,16 @@ async def proof(folder: Path, kills: int, seed: str, say: Callable[[str], None])
 
 
 class Disk(msgspec.Struct, frozen=True):
-    """What a service that is gone has left."""
+    """What a killed service has left on the disk."""
 
     record: Rollout
     audit: list[AuditEntry]
-    """All of it, the oldest first."""
+    """The whole audit, the oldest entry first."""
     lock: Lock | None
 
 
 async def kill_again_and_again(folder: Path, kills: int, seed: str, say: Callable[[str], None] = print) -> Kills:
-    """The whole run. Raises `BenchError` when the service does not come back."""
+    """Do the whole run. Raises `BenchError` if the service does not come back."""
     run = Kills(seed=seed)
     commands: list[Given] = []
     for turn in range(kills):
@@ -95,7 +95,7 @@ async def kill_again_and_again(folder: Path, kills: int, seed: str, say: Callabl
         cut = [how_far(each, left) for each in commands[begun:] if each.status is None]
         run.cut_off.update(cut)
         if run.wrong:
-            break  # what is wrong once stays wrong
+            break  # one contradiction would be found again after every kill
         say(f"kill {turn + 1}: revision {left.record.revision}, {left.record.phase}; cut off: {', '.join(cut) or '-'}")
     async with slow_fleet(folder) as service:
         run.wrong += [f"at the end: {each}" for each in await disagreements(service, folder, commands)]
@@ -105,7 +105,7 @@ async def kill_again_and_again(folder: Path, kills: int, seed: str, say: Callabl
 
 
 def slow_fleet(folder: Path) -> contextlib.AbstractAsyncContextManager[Fleet]:
-    """With supervisors that say which path answers."""
+    """Start it with supervisors that say which path answers."""
     return fleet(
         folder,
         CELLS,
@@ -116,7 +116,7 @@ def slow_fleet(folder: Path) -> contextlib.AbstractAsyncContextManager[Fleet]:
 
 
 async def work_until_killed(service: Fleet, turn: int, chance: random.Random, commands: list[Given]) -> None:
-    """Two operators at two cells, until the service is gone: at any moment, or within a command."""
+    """Two operators give commands to two cells until the service is killed, at any moment or during a command."""
     everything = service.everything()
     victims = everything[:1] if chance.random() < 0.5 else chance.sample(everything, len(everything))
     loop = asyncio.get_running_loop()
@@ -150,7 +150,7 @@ async def work_until_killed(service: Fleet, turn: int, chance: random.Random, co
 
 
 class Operator:
-    """Gives commands to one cell until it is gone, mostly those that end in a lock or lift one."""
+    """Give commands to one cell until it is gone, mostly such that set a lock or lift it."""
 
     def __init__(
         self, service: Fleet, cell: str, name: str, chance: random.Random, sent: Callable[[Given], None]
@@ -163,7 +163,7 @@ class Operator:
         self._count = 0
 
     async def work(self) -> None:
-        """Ends when the service does not answer any more."""
+        """End when the service does not answer any more."""
         with contextlib.suppress(httpx.TransportError, BenchError, psutil.NoSuchProcess):
             while self._service.lives:
                 await self._act()
@@ -187,7 +187,7 @@ class Operator:
 
 
 def how_far(command: Given, left: Disk) -> str:
-    """How far a command without an answer had come when everything stopped."""
+    """What of a command without an answer was on the disk when everything stopped."""
     if any(entry.reason == command.reason for entry in left.audit):
         return f"{command.verb} saved"
     if command.verb == "rollback" and left.lock is not None and left.lock.reason == command.reason:
@@ -199,7 +199,7 @@ def how_far(command: Given, left: Disk) -> str:
 
 
 async def disagreements(service: Fleet, folder: Path, commands: Sequence[Given]) -> list[str]:
-    """What the store, the audit, every cell's page and the answers that clients get do not agree on."""
+    """The contradictions between the store, the audit, every cell's page, and the answers to clients."""
     wrong: list[str] = []
     left = await settled(service, folder)
     wrong += contradictions(left.record, left.audit, commands, locked=False)
@@ -220,7 +220,7 @@ async def disagreements(service: Fleet, folder: Path, commands: Sequence[Given])
 
 
 async def settled(service: Fleet, folder: Path) -> Disk:
-    """What lies on the disk once a lock that was found at the start has its place in the record."""
+    """What is on the disk once a lock that was found at the start is in the record."""
 
     async def quiet() -> Disk | None:
         before = await look_at(folder)
@@ -233,7 +233,7 @@ async def settled(service: Fleet, folder: Path) -> Disk:
 
 
 async def served(service: Fleet) -> dict[str, str]:
-    """By which path each of some new users is answered, over a socket of its own."""
+    """The path that answers each of some new users, over a socket of its own."""
     users = [ChaosClient(service.ws, f"share-{number}") for number in range(USERS)]
     await asyncio.gather(*(user.connect() for user in users))
     asked = [user.say("sleep=0") for user in users]
@@ -243,12 +243,12 @@ async def served(service: Fleet) -> dict[str, str]:
 
 
 async def look_at(folder: Path) -> Disk:
-    """A service's store and lock file as they are."""
+    """The store and the lock file of a service."""
     return await read(sqlite_store(folder / "data"), LockFile(folder / "data").read())
 
 
 async def read(store: SqlStore, lock: Lock | None = None) -> Disk:
-    """What a store that others use, or have used, says; `lock` is what lay on the disk before."""
+    """The content of a store that others use or have used; `lock` is the lock that was on the disk before."""
     await store.open()
     try:
         stored = await store.load_record()

@@ -32,7 +32,7 @@ Way = Literal["killed", "hung"]
 
 
 async def go_away(folder: Path, way: Way) -> AsyncIterator[Figure]:
-    """Two cells, 300 sockets that talk; a change and a rollback while there is no store."""
+    """Two cells and 300 sockets that send messages; a change and a rollback while there is no store."""
     async with contextlib.AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(running_postgres())
         url = await postgres.database()
@@ -53,7 +53,7 @@ async def go_away(folder: Path, way: Way) -> AsyncIterator[Figure]:
 
 
 async def under_load(service: Fleet, postgres: PostgresServer, url: str, way: Way) -> AsyncIterator[Figure]:
-    """From half of the users on v3 to a rollback that is in the database."""
+    """From half of the users on v3 until the rollback is saved in the database."""
     desk = service[service.names[0]]
 
     async def on(path: set[str]) -> bool:
@@ -97,7 +97,7 @@ async def under_load(service: Fleet, postgres: PostgresServer, url: str, way: Wa
 
 
 async def change(service: Fleet) -> tuple[int, float]:
-    """A `set` at the revision that is shown: its status, and the seconds it took."""
+    """A `set`, based on the current revision: its status and its seconds."""
     desk = service[service.names[-1]]
     revision = (await desk.view()).revision
     began = time.monotonic()
@@ -112,7 +112,7 @@ async def change(service: Fleet) -> tuple[int, float]:
 
 @contextlib.asynccontextmanager
 async def away(postgres: PostgresServer, way: Way) -> AsyncIterator[None]:
-    """Without PostgreSQL until the block ends: as after a crash, or with all of its processes stopped."""
+    """Take PostgreSQL away until the block ends: as by a crash, or by stopping all of its processes."""
     if way == "hung":
         with postgres.hung():
             yield
@@ -123,7 +123,7 @@ async def away(postgres: PostgresServer, way: Way) -> AsyncIterator[None]:
 
 
 def as_clients_saw_it(report: dict[str, Any], way: Way) -> list[Figure]:
-    """From the load test's own check of every message."""
+    """From the report of the load test, which checks every message."""
     closed = sum(report["drops"].values())
     broken = [f"{rule}: {count}" for rule, count in report["broken_rules"].items()]
     lost = report["sent"] - report["finished"]

@@ -26,7 +26,7 @@ STOP_S = 15.0
 FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "16MB", "max_connections": "60"}
 
 LISTENS = r"query ~ '^(LISTEN|SELECT rollout\.revision\s+FROM)'"
-"""What a connection that listens has said last: that, or, when nothing was heard for a second, the question."""
+"""The last statement of a connection that listens: LISTEN, or the query after a second without a notification."""
 
 
 class PostgresServer:
@@ -52,7 +52,7 @@ class PostgresServer:
         assert done.returncode == 0, done.stderr
 
     async def start(self) -> None:
-        """Run, and wait until it answers; nothing happens when it does."""
+        """Start it and wait until it answers; does nothing if it runs."""
         if self._process is None:
             self._process = self._run()
         end = time.monotonic() + START_S
@@ -77,7 +77,7 @@ class PostgresServer:
             )  # fmt: skip
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT ends all sessions and then the server; SIGQUIT is as good as a crash."""
+        """End it: SIGINT ends all sessions and then the server; SIGQUIT is like a crash."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(STOP_S)
@@ -85,14 +85,14 @@ class PostgresServer:
 
     @contextmanager
     def hung(self) -> Iterator[None]:
-        """All of its processes stand still: the kernel goes on to accept connections, and nobody answers."""
+        """Stop all of its processes: the kernel still accepts connections, but nobody answers."""
         assert self._process is not None
         server = psutil.Process(self._process.pid)  # type: ignore[no-untyped-call]
         with standing_still([server, *server.children(recursive=True)]):  # type: ignore[no-untyped-call]
             yield
 
     async def listeners(self, url: str) -> list[psutil.Process]:
-        """The server's processes that serve whoever listens for changes of the record, in one database."""
+        """The server processes whose clients listen for changes of the record in one database."""
         name = url.rpartition("/")[2]
         rows = await self._execute(f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND {LISTENS}")
         return [psutil.Process(row["pid"]) for row in rows]  # type: ignore[no-untyped-call]
@@ -104,7 +104,7 @@ class PostgresServer:
         return self._url(name)
 
     async def drop(self, url: str) -> None:
-        """Remove a database, whoever still uses it."""
+        """Remove a database, even if it is in use."""
         await self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
     async def _execute(self, statement: str) -> Sequence[Mapping[str, Any]]:
@@ -123,7 +123,7 @@ class PostgresServer:
 
 @contextmanager
 def standing_still(processes: Sequence[psutil.Process]) -> Iterator[None]:
-    """SIGSTOP until the block ends; a process that is gone by then is none of it."""
+    """Stop these processes until the block ends; those that end meanwhile are left out."""
     for process in processes:
         process.suspend()  # type: ignore[no-untyped-call]
     try:
@@ -136,7 +136,7 @@ def standing_still(processes: Sequence[psutil.Process]) -> Iterator[None]:
 
 @asynccontextmanager
 async def running_postgres() -> AsyncIterator[PostgresServer]:
-    """A server of its own until the block ends."""
+    """A running server until the block ends."""
     with postgres_folder() as folder:
         server = PostgresServer(folder)
         await asyncio.to_thread(server.make)
@@ -149,7 +149,7 @@ async def running_postgres() -> AsyncIterator[PostgresServer]:
 
 @contextmanager
 def postgres_folder() -> Iterator[Path]:
-    """Not pytest's own, which another account may not enter."""
+    """A folder outside pytest's, which another account may not enter."""
     folder = Path(tempfile.mkdtemp(prefix="crossfade-postgres-"))
     try:
         yield folder
@@ -158,7 +158,7 @@ def postgres_folder() -> Iterator[Path]:
 
 
 def find_programs() -> Path:
-    """The folder with `initdb` and `postgres`. Raises `BenchError` with what to do when there is none."""
+    """The folder of `initdb` and `postgres`. Raises `BenchError`, which says what to do, if there is none."""
     places = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for place in places:
@@ -168,7 +168,7 @@ def find_programs() -> Path:
 
 
 def account() -> str | None:
-    """PostgreSQL refuses to run as root; None: we are not."""
+    """The account to run PostgreSQL as, because it refuses to run as root; None: this process is not root."""
     if os.getuid() != 0:
         return None
     known = {entry.pw_name for entry in pwd.getpwall()}

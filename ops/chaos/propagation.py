@@ -23,7 +23,7 @@ from ops.chaos.postgres import running_postgres, standing_still
 PROOF = "command"
 BEFORE_S = 0.3
 AFTER_S = 0.4
-"""How long sockets arrive before a command, and how long at a time until every cell admits by the new rule."""
+"""Seconds of arrivals before a command, and between checks whether every cell admits by the new rule."""
 WITHIN_S = 10.0
 SECRET = "shared by both hosts"
 
@@ -31,7 +31,7 @@ Disturb = Callable[[], contextlib.AbstractAsyncContextManager[None]]
 
 
 class Rounds:
-    """Commands to one cell after the other, and arrivals at all of them."""
+    """Commands to one cell after the other, with arrivals at all of them."""
 
     def __init__(self, hosts: Sequence[Fleet], name: str) -> None:
         self._hosts = hosts
@@ -39,7 +39,7 @@ class Rounds:
         self._cells = [(host, cell) for host in hosts for cell in host.names]
         self._number = 0
         self.wrong: list[str] = []
-        """What sockets found that had arrived meanwhile."""
+        """What the sockets that arrived meanwhile show."""
 
     async def measure(self, percentage: int | None, disturb: Disturb = contextlib.nullcontext) -> float:
         """Milliseconds until the last admission by the old rule, in the slowest cell; None: it is a rollback."""
@@ -65,7 +65,7 @@ class Rounds:
         return max(last.values())
 
     async def _last_by_old_rule(self, sent_at: float, old: str) -> dict[str, float]:
-        """Of every cell, once every cell has admitted by the new one."""
+        """The milliseconds of every cell, once every cell has admitted somebody by the new rule."""
         everybody = {cell for _, cell in self._cells}
         missing = everybody
         end = time.monotonic() + WITHIN_S
@@ -79,7 +79,7 @@ class Rounds:
         raise BenchError(f"no admission by the new rule within {WITHIN_S:g} s in {', '.join(sorted(missing))}")
 
     async def _stand_at(self, percentage: int) -> None:
-        """Unlocked, and at this percentage in all cells."""
+        """Lift the lock, set this percentage, and wait until all cells have it."""
         host = self._hosts[0]
         desk = host[host.names[0]]
         if (await desk.view()).lock is not None:
@@ -95,7 +95,7 @@ class Rounds:
 
 
 def require(answer: httpx.Response) -> None:
-    """Raises `BenchError` when a command was refused."""
+    """Check the answer. Raises `BenchError` if the command was refused."""
     if answer.status_code != 200:
         raise BenchError(f"{answer.request.url.path}: {answer.text}")
 
@@ -112,7 +112,7 @@ async def on_one_host(folder: Path, rounds: int) -> AsyncIterator[Figure]:
 
 
 async def on_two_hosts(folder: Path, rounds: int) -> AsyncIterator[Figure]:
-    """Two hosts with two cells each, which share only a PostgreSQL: told by NOTIFY, and without."""
+    """Two hosts with two cells each, which share only a PostgreSQL: with NOTIFY, and without."""
     async with contextlib.AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(running_postgres())
         url = await postgres.database()

@@ -29,7 +29,7 @@ FACTORIES = Path(__file__).with_name("factories")
 UNLIMITED = "1000000000"
 VERIFIED_S = 20.0
 LOAD_S = 120.0
-"""A load is answered when the old worker is empty: it waits for the longest message."""
+"""Time limit of a load, which waits for the longest message, because the old worker must be empty."""
 TRIES = 100
 POLL_S = 0.02
 
@@ -45,7 +45,7 @@ PathName = Literal["v2", "v3"]
 
 
 class ChaosService:
-    """A running service. Commands raise `httpx.HTTPStatusError` when they are refused."""
+    """A running service. Commands raise `httpx.HTTPStatusError` if they are refused."""
 
     def __init__(self, url: str, token: str, folder: Path, process: psutil.Process) -> None:
         self.ws = url.replace("http", "ws", 1) + "/ws"
@@ -71,7 +71,7 @@ class ChaosService:
         await self.serves("v3")
 
     async def set(self, percentage: int) -> None:
-        """`set N`, as often as it takes to be the last who spoke; a lock is lifted first."""
+        """`set N`, repeated if somebody else was faster; a lock is lifted first."""
         await self._say("percentage", {"percentage": percentage})
 
     async def rollback(self) -> RollbackView:
@@ -87,15 +87,15 @@ class ChaosService:
                 await asyncio.sleep(POLL_S)
 
     async def ignore_evidence(self) -> None:
-        """A plan without guardrails: crashes made on purpose would roll back by themselves."""
+        """Apply a plan without guardrails, because crashes made on purpose would roll back automatically."""
         await self._say("plan", {"toml": NO_GUARDRAILS}, "PUT")
 
     async def unlock(self) -> None:
-        """Lift the lock, if there is one; waits while the flag is not at 0 % yet."""
+        """Lift the lock, if there is one; waits until the flag is at 0 %."""
         await self._say("unlock", {})
 
     async def load_v3(self, factory: str, build: str) -> None:
-        """`load v3 FACTORY --live`. Raises `BenchError` with the reason when it is refused."""
+        """`load v3 FACTORY --live`. Raises `BenchError` with the reason if it is refused."""
         body = {"factory": factory, "build": build, "live": True, "reason": "chaos"}
         answer = await self._http.post("/api/paths/v3/load", json=body, timeout=LOAD_S)
         if not answer.is_success:
@@ -130,7 +130,7 @@ class ChaosService:
     # -- what it counts -----------------------------------------------------------------------------------------------
 
     async def metrics(self) -> dict[tuple[str, ...], float]:
-        """Values by name and label values (without `cell`), buckets left out."""
+        """Metrics by name and label values (without `cell`), without buckets."""
         text = (await self._http.get("/metrics")).text
         return {
             (sample.name, *(value for label, value in sorted(sample.labels.items()) if label != "cell")): sample.value
@@ -140,12 +140,12 @@ class ChaosService:
         }
 
     async def moved(self) -> int:
-        """Sessions that were handed over since the start."""
+        """Number of sessions handed over since the start."""
         metrics = await self.metrics()
         return int(sum(value for name, value in metrics.items() if name[:2] == ("crossfade_handovers_total", "moved")))
 
     async def sighting(self) -> Sighting:
-        """What it says of v3 now; the time is from before it was asked."""
+        """What the service says of v3 now; the time is that before the request."""
         at = time.time()
         metrics = await self.metrics()
         admissions = sum(
@@ -176,7 +176,7 @@ class ChaosService:
         return max(living)[1] if living else None
 
     def _began(self, pid: int) -> int | None:
-        """When a living child of the service began, in clock ticks; see proc(5)."""
+        """When a running child of the service was started, in clock ticks; see proc(5)."""
         try:
             state, parent, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except FileNotFoundError:
@@ -184,16 +184,16 @@ class ChaosService:
         return int(rest[17]) if int(parent) == self.process.pid and state not in "ZX" else None
 
     def kill(self, path: PathName) -> bool:
-        """SIGKILL to the worker; false when there is none now."""
+        """Send SIGKILL to the worker; false if there is none now."""
         return self._signal(self.worker(path), signal.SIGKILL)
 
     def stop(self, path: PathName) -> int | None:
-        """SIGSTOP to the worker; its process id."""
+        """Send SIGSTOP to the worker; returns its process id."""
         pid = self.worker(path)
         return pid if self._signal(pid, signal.SIGSTOP) else None
 
     def go_on(self, pid: int | None) -> bool:
-        """SIGCONT to a stopped worker; false when it was killed meanwhile."""
+        """Send SIGCONT to a stopped worker; false if it was killed meanwhile."""
         return self._signal(pid, signal.SIGCONT)
 
     def _signal(self, pid: int | None, number: signal.Signals) -> bool:
@@ -203,7 +203,7 @@ class ChaosService:
         return True
 
     async def serves(self, path: PathName) -> None:
-        """Wait until a path serves. Raises `BenchError` with the reason why it does not."""
+        """Wait until a path serves. Raises `BenchError` with the reason if it does not."""
         end = time.monotonic() + VERIFIED_S
         while True:
             figures = next(each for each in (await self.view()).paths if each.path == path)

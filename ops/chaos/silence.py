@@ -24,18 +24,18 @@ PROOF = "silent cell"
 USERS = 60
 SECRET = "shared by both hosts"
 IN_FORCE, DONE = 4, 0
-"""Exit codes: in force but not verified, and verified."""
+"""Exit codes for a rollback that is in force but not verified, and for a verified one."""
 
 
 async def of_one_host(folder: Path) -> AsyncIterator[Figure]:
-    """One of four cells stands still."""
+    """One of four cells is stopped."""
     async with fleet(folder, 4) as service:
         async for figure in stand_still([service], service):
             yield figure
 
 
 async def of_another_host(folder: Path) -> AsyncIterator[Figure]:
-    """One of the two cells of another host does."""
+    """One of the two cells of another host is stopped."""
     async with contextlib.AsyncExitStack() as stack:
         url = await (await stack.enter_async_context(running_postgres())).database()
         one, two = [
@@ -53,7 +53,7 @@ async def of_another_host(folder: Path) -> AsyncIterator[Figure]:
 
 
 async def stand_still(hosts: list[Fleet], host: Fleet) -> AsyncIterator[Figure]:
-    """Roll back at the first host while the fullest cell of `host` is stopped, and look again when it goes on."""
+    """Roll back at the first host while the fullest cell of `host` is stopped, and look again when it runs."""
     asked = hosts[0]
     cells = sorted(name for each in hosts for name in each.names)
     users = [ChaosClient(each.ws, f"user-{number}") for each in hosts for number in range(USERS)]
@@ -103,7 +103,7 @@ async def stand_still(hosts: list[Fleet], host: Fleet) -> AsyncIterator[Figure]:
 
 
 def words_of(page: str, section: str) -> str:
-    """What a person reads in the section of this id."""
+    """The text that a person reads in the section with this id."""
     found = re.search(rf'<section id="{section}".*?</section>', page, re.DOTALL)
     text = re.sub(r"<[^>]+>", " ", found[0] if found else page)
     return " ".join(html.unescape(text).split())

@@ -35,7 +35,7 @@ guardrails = []
 
 
 async def take_over(folder: Path, rounds: int) -> AsyncIterator[Figure]:
-    """Rounds of both kinds, on one service of three cells."""
+    """Number of rounds of both kinds, on one service of three cells."""
     async with fleet(folder, 3) as service:
         desk = service[service.names[0]]
         revision = (await desk.view()).revision
@@ -83,19 +83,19 @@ async def once(service: Fleet, folder: Path, number: signal.Signals) -> tuple[fl
         if number == signal.SIGSTOP:
             service.signal(cell, signal.SIGCONT)
     await service.complete()
-    await asyncio.sleep(TTL_S)  # whoever had thought to lead still would have done it by then
+    await asyncio.sleep(TTL_S)  # a cell that wrongly believed to lead would have done it by then
     steps = [entry.what for entry in (await look_at(folder)).audit[before:]]
     wrong = [] if steps == ["start 10 %", "promote to 30 %"] else [f"audit: {steps}"]
     return led_s, late_s, wrong
 
 
 async def renewed_lately(due: float) -> bool:
-    """Whether a leader that goes now leaves the stage to its successor: it is due before the lease can run out."""
+    """Whether a leader that fails now leaves the stage to its successor: it is due before the lease can expire."""
     return time.time() > due - BAKE_S / 4
 
 
 async def back_to_idle(service: Fleet, desk: CellDesk) -> None:
-    """By a rollback and an unlock."""
+    """Return to idle by a rollback and an unlock."""
     view = await desk.view()
     if view.phase == "idle":
         return
@@ -105,7 +105,7 @@ async def back_to_idle(service: Fleet, desk: CellDesk) -> None:
 
 
 async def leader(folder: Path) -> str:
-    """The cell that holds the lease, with its process's mark; empty: nobody does."""
+    """The cell that holds the lease, with the mark of its process; empty: nobody."""
     store = sqlite_store(folder / "data")
     await store.open()
     try:

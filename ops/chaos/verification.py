@@ -12,7 +12,7 @@ from msgspec import Struct
 
 
 class Sighting(Struct, frozen=True):
-    """What the service said of v3 at one moment under the lock."""
+    """The service's figures of v3 at one moment under the lock."""
 
     at: float
     sessions: int
@@ -35,7 +35,7 @@ def said_too_early(verified_at: float, sightings: Iterable[Sighting], answers_at
 
 
 ON_ITS_WAY_S = 0.25
-"""Between the moment a gateway writes an event and the moment a busy client has read it."""
+"""Most seconds between a gateway's write of an event and the moment at which a busy client has read it."""
 
 
 def _after(at: float, verified_at: float) -> str:

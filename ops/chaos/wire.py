@@ -22,7 +22,7 @@ ABNORMAL = 1006
 
 
 class Wire(asyncio.Protocol):
-    """One connection. Make it with `connect`; everything it hears goes to its history at once."""
+    """One connection. Make it with `connect`; every frame goes to its history at once."""
 
     def __init__(self, url: str, history: ClientHistory, on_finished: Callable[[Finished], None]) -> None:
         self.history = history
@@ -39,23 +39,23 @@ class Wire(asyncio.Protocol):
         return self._protocol.state is State.OPEN and not self._gone.done()
 
     def send(self, text: bytes) -> None:
-        """One message; nothing happens when the socket is gone."""
+        """Send one message; does nothing if the socket is closed."""
         if self.is_open:
             self._protocol.send_text(text)
             self._flush()
 
     def send_begin(self, text: bytes) -> None:
-        """The first fragment of a message."""
+        """Send the first fragment of a message."""
         self._protocol.send_text(text, fin=False)
         self._flush()
 
     def send_end(self, text: bytes) -> None:
-        """The last fragment of a message."""
+        """Send the last fragment of a message."""
         self._protocol.send_continuation(text, fin=True)
         self._flush()
 
     async def close(self) -> int:
-        """Close politely; returns the code when the socket is gone."""
+        """Close with the closing handshake; returns the code once the socket is closed."""
         self._asked = True
         if self.is_open:
             self._protocol.send_close(1000)
@@ -63,11 +63,11 @@ class Wire(asyncio.Protocol):
         return await self.gone()
 
     async def gone(self) -> int:
-        """Wait until the socket is no more; the close code."""
+        """Wait until the socket is closed; returns the close code."""
         return await asyncio.shield(self._gone)  # one waiter that is cancelled must not cancel the others' future
 
     def abort(self) -> None:
-        """Go away without a word."""
+        """Disappear without a close."""
         self._asked = True
         if self._transport is not None:
             self._transport.abort()

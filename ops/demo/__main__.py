@@ -12,7 +12,7 @@ from ops.demo.script import BadSetting, read_script
 
 
 def main() -> int:
-    """The exit code: 0 all held, 1 something did not, 2 a wrong setting, 130 Ctrl-C."""
+    """The exit code: 0 all claims true, 1 not all, 2 a wrong setting, 130 Ctrl-C."""
     try:
         script = read_script(os.environ, random.Random())
     except BadSetting as error:

@@ -12,7 +12,7 @@ BY_ITSELF = "evidence"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One promise in words, with the figures seen, and whether it held."""
+    """One promise in words, with the measured figures, and whether it was kept."""
 
     held: bool
     words: str
@@ -23,17 +23,17 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the demo saw of the service; the clients' side stands in their report."""
+    """What the demo saw of the service; the report of the clients has their side."""
 
     rollback: RollbackView | None
-    """The last one, as the service showed it at the end."""
+    """The last rollback, as the service showed it at the end."""
     deaths: int
     interrupted: int
-    """Messages that v3's dying workers took along or the rollback did not wait for, by the service's count."""
+    """Messages that were lost with v3's workers or that the rollback did not wait for, by the service's count."""
 
 
 def claims_of(seen: Seen, report: LoadReport, *, fault: bool) -> list[Claim]:
-    """All claims; the demo has done what it says when every one of them is held."""
+    """All claims; the demo succeeds if every one is true."""
     return [
         _rolled_back(seen.rollback) if fault else _left_alone(seen),
         Claim(

@@ -19,24 +19,24 @@ from app.loadtest.share import ask_share
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """What the parent writes."""
+    """The options that the parent sends."""
 
     options: LoadOptions
     seed: int
     url: str
     token: str
-    """For the API, which says at the end who is on v3."""
+    """Token for the API, which is asked at the end who is on v3."""
 
 
 class Line(Struct, frozen=True, omit_defaults=True):
-    """What it hears: the progress every second, the report once and last."""
+    """What it prints: the progress every second, and the report once at the end."""
 
     progress: Progress | None = None
     report: LoadReport | None = None
 
 
 def say(line: Line) -> None:
-    """One line on standard output."""
+    """Print one line."""
     sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
     sys.stdout.buffer.flush()
 

@@ -16,7 +16,7 @@ from ops.demo.processes import DemoError, Running
 from rollout.views import ErrorGroup, PathFigures, RolloutView
 
 LOOK_S = 0.02
-"""How often it looks, and so how exact the times are that it saw."""
+"""Seconds between looks, and so the precision of the times that it saw."""
 
 
 class Loaded(Struct, frozen=True):
@@ -28,7 +28,7 @@ class Loaded(Struct, frozen=True):
 
 
 class Operator:
-    """Commands raise `DemoError` with the service's words when it refuses, or does not answer."""
+    """Commands raise `DemoError` with the service's text if it refuses or does not answer."""
 
     def __init__(self, running: Running) -> None:
         headers = {"Authorization": f"Bearer {running.token}", "Accept": "application/json"}
@@ -47,7 +47,7 @@ class Operator:
         return sum(group.count for group in groups if group.path == "v3" and group.code == "interrupted")
 
     async def command(self, verb: str, reason: str, **body: object) -> None:
-        """`crossfade VERB`, based on what is in force now."""
+        """`crossfade VERB`, based on the current revision."""
         revision = (await self.look()).revision
         await self._ask("POST", f"/api/rollout/{verb}", {"reason": reason, **body}, revision)
 
@@ -58,14 +58,14 @@ class Operator:
         return msgspec.json.decode(await self._ask("POST", "/api/paths/v3/load", body), type=Loaded)
 
     async def watch(self, seconds: float) -> AsyncIterator[RolloutView]:
-        """What it sees, look by look, for so long."""
+        """One look after the other, for this many seconds."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             yield await self.look()
             await asyncio.sleep(LOOK_S)
 
     async def until(self, what: str, seen: Callable[[RolloutView], bool], seconds: float) -> RolloutView:
-        """Look until it is so. Raises `DemoError` when it is not in time."""
+        """Look until this is true. Raises `DemoError` if it is not in time."""
         async for view in self.watch(seconds):
             if seen(view):
                 return view

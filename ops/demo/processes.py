@@ -28,11 +28,11 @@ _LINK = re.compile(r"http://\S+")
 
 
 class DemoError(Exception):
-    """The demo cannot go on; says what was expected and what was seen."""
+    """The demo cannot continue; the text says what was expected and what was seen."""
 
 
 class Running:
-    """A service that accepts sockets; `link` signs a browser in once."""
+    """A running service; `link` signs a browser in once."""
 
     def __init__(self, url: str, link: str, token: str, process: asyncio.subprocess.Process) -> None:
         self.url = url
@@ -74,7 +74,7 @@ async def service(folder: Path) -> AsyncIterator[Running]:
 
 
 async def _link(process: asyncio.subprocess.Process) -> str | None:
-    """The first address it prints, which is said when sockets are accepted; None when it ended before."""
+    """The first address that it prints, once it accepts sockets; None: it ended before."""
     assert process.stdout is not None
     async for line in process.stdout:
         if found := _LINK.search(line.decode()):
@@ -83,7 +83,7 @@ async def _link(process: asyncio.subprocess.Process) -> str | None:
 
 
 class Crowd:
-    """The clients' process as the demo hears it."""
+    """The clients' process, as the demo reads its output."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self.latest: Progress | None = None
@@ -94,7 +94,7 @@ class Crowd:
 
     @property
     def drops(self) -> int:
-        """Sockets that were closed and should not have been, as told last."""
+        """Number of sockets that were closed but should not have been, as last reported."""
         return self.latest.drops if self.latest else 0
 
     @property
@@ -103,7 +103,7 @@ class Crowd:
         return self._report.done()
 
     async def all_open(self, clients: int) -> None:
-        """Wait until so many sockets are open. Raises `DemoError`."""
+        """Wait until this many sockets are open. Raises `DemoError`."""
         try:
             async with asyncio.timeout(START_S):
                 while self.latest is None or self.latest.open_sockets < clients:
@@ -116,11 +116,11 @@ class Crowd:
             raise DemoError(f"{opened} of {clients} clients connected within {START_S:g} s") from None
 
     async def report(self) -> LoadReport:
-        """What the clients saw, when they are done. Raises `DemoError` when they ended without a report."""
+        """Wait for the report of the clients. Raises `DemoError` if they ended without one."""
         return await asyncio.shield(self._report)
 
     async def close(self) -> None:
-        """Hear no more."""
+        """Stop reading."""
         self._report.cancel()
         await asyncio.gather(self._report, return_exceptions=True)
 
@@ -140,7 +140,7 @@ class Crowd:
 
 @contextlib.asynccontextmanager
 async def crowd(folder: Path, running: Running, options: LoadOptions, seed: int) -> AsyncIterator[Crowd]:
-    """The clients, until the block ends."""
+    """The running clients until the block ends."""
     log = folder / "clients.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -160,7 +160,7 @@ async def crowd(folder: Path, running: Running, options: LoadOptions, seed: int)
 
 
 def _environ() -> dict[str, str]:
-    """This process's environment without settings of another service, and with the demo's packages to be found."""
+    """This process's environment, without the settings of another service and with the demo's packages on the path."""
     kept = {
         name: value
         for name, value in os.environ.items()

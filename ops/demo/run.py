@@ -18,11 +18,11 @@ from ops.demo.story import Story
 
 HELD, BROKEN, INTERRUPTED = 0, 1, 130
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""As Ctrl-C: the processes are ended first."""
+"""Treat it like Ctrl-C, so that the processes are ended first."""
 
 
 class Narrator:
-    """Says lines, each with the seconds since the beginning."""
+    """Prints lines, each with the seconds since the beginning."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -32,7 +32,7 @@ class Narrator:
 
 
 async def demo(script: Script) -> int:
-    """All of it; the exit code. Whatever ends it, the processes it started are ended. Raises `KeyboardInterrupt`."""
+    """Do the whole run; returns the exit code. Its processes are ended in any case. Raises `KeyboardInterrupt`."""
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
@@ -93,7 +93,7 @@ def _announce(script: Script) -> None:
 
 
 def _where(running: Running, folder: Path) -> None:
-    """Where to look meanwhile."""
+    """The address to look at meanwhile."""
     bind = running.url.removeprefix("http://")
     print(
         f"Watch it:  {running.link}\n"

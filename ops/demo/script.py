@@ -16,7 +16,7 @@ PERCENTAGES = (10, 50, 100)
 
 
 class BadSetting(Exception):
-    """An environment variable of the demo has a value that is not allowed; says which."""
+    """An environment variable of the demo has a value that is not allowed; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,16 @@ class Script:
     fault: Fault = "crash"
     clients: int = CLIENTS
     warm_s: float = 6.0
-    """Everybody talks on v2 for so long."""
+    """Seconds for which everybody is on v2."""
     earliest_s: float = 4.0
     latest_s: float = 18.0
-    """The fault comes at a moment between these, counted from `start 10`."""
+    """The fault comes at a moment between these, in seconds after `start 10`."""
     calm_s: float = 4.0
-    """Between the verified rollback and the repair."""
+    """Seconds between the verified rollback and the fix."""
     hold_s: float = 6.0
-    """How long each percentage is held."""
+    """Seconds for which each percentage is held."""
     slack_s: float = 15.0
-    """For what has no fixed time: loads, deaths, restarts. What is left of it is spent at 100 %."""
+    """Seconds for steps without a fixed time, such as loads, deaths, restarts; the rest is spent at 100 %."""
 
     @property
     def fault_after_s(self) -> float:
@@ -45,7 +45,7 @@ class Script:
 
     @property
     def talk_s(self) -> float:
-        """How long the clients send."""
+        """Seconds for which the clients send."""
         steps = self.warm_s + self.hold_s * len(PERCENTAGES) + self.slack_s
         return steps if self.fault == "none" else steps + self.fault_after_s + self.calm_s
 

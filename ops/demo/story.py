@@ -18,7 +18,7 @@ BAD, GOOD = "3.1", "3.2"
 
 
 class Story:
-    """One run with a service and a crowd that are there. `say` gets one line after the other."""
+    """One run with a running service and running clients. `say` gets one line after the other."""
 
     def __init__(self, script: Script, operator: Operator, crowd: Crowd, say: Callable[[str], None]) -> None:
         self._script = script
@@ -30,7 +30,7 @@ class Story:
         self._dead = False
 
     async def tell(self) -> Seen:
-        """All of it. Raises `DemoError` when a step is not seen in time."""
+        """Do all steps. Raises `DemoError` if a step is not seen in time."""
         script = self._script
         await self._crowd.all_open(script.clients)
         self._say(f"{script.clients} of {script.clients} WebSocket clients connected and talking, all of them on v2")
@@ -86,7 +86,7 @@ class Story:
         raise DemoError(f"v3 was not rolled back within {FAIL_S:g} s; {self._deaths} deaths of its worker were seen")
 
     async def _follow(self, view: RolloutView, last: float) -> float:
-        """Tell a death or a restart of v3's worker, if this look shows one; when the last death was seen."""
+        """Report a death or restart of v3's worker, if this look shows one; returns when the last death was seen."""
         figures, now, was_dead, deaths = canary(view), time.monotonic(), self._dead, self._deaths
         self._count(view)
         if self._deaths == deaths:
@@ -112,7 +112,7 @@ class Story:
         view = await self._operator.until("the rollback verified", _verified, MOVED_S)
         done = view.last_rollback
         assert done is not None  # a verified one
-        # Messages finish where they run, if they can: the bad release may die once more while its sessions leave.
+        # Messages finish where they run, if they can, so the bad release may crash once more while its sessions leave.
         lost = await self._lost()
         late = f"; it died once more meanwhile, which interrupted {lost}" if lost else ""
         already = " (v3's had left it when it died)" if done.sessions_to_move == 0 else ""
@@ -131,7 +131,7 @@ class Story:
         )
 
     async def _end(self) -> Seen:
-        """Hold 100 % until the clients have said what they had to say."""
+        """Hold 100 % until the clients have sent everything."""
         self._say("100 % is held until the clients are done")
         while not self._crowd.over:
             self._count(await self._operator.look())
@@ -141,19 +141,19 @@ class Story:
         return Seen(last, self._deaths, self._interrupted + (last.interrupted if last else 0))
 
     async def _lost(self) -> int:
-        """Messages that v3's dying workers took with them since this was asked last."""
+        """Messages that were lost with v3's workers since the last call."""
         before, self._interrupted = self._interrupted, await self._operator.interrupted_on_v3()
         return self._interrupted - before
 
     async def _hold(self, seconds: float) -> None:
-        """Let time pass, and look meanwhile. Raises `DemoError` when the clients end too early for what is to come."""
+        """Let time pass and look meanwhile. Raises `DemoError` if the clients end too early for the next steps."""
         async for view in self._operator.watch(seconds):
             self._count(view)
         if self._crowd.over:
             raise DemoError("the clients were done before the story was: this machine is too slow for it")
 
     def _count(self, view: RolloutView) -> None:
-        """Deaths by the service's own count, so that none is missed between two looks."""
+        """Number of deaths by the service's count, so that none is missed between two looks."""
         figures = canary(view)
         self._dead = not figures.available
         self._deaths = figures.restarts + self._dead

@@ -35,7 +35,7 @@ FAULTS = '{"v3": {"latency_ms": 1000}}'
 ROUNDS = 40
 NICE = 1
 RANDOM = random.Random(7)
-# When the click came, and when the page said that it was verified, in the page's own clock.
+# When the click came, and when the page said that the rollback is verified, by the page's clock.
 WATCH = """() => {
   window.crossfadeSeen = null;
   const button = document.getElementById("rollback-button");
@@ -52,7 +52,7 @@ WATCH = """() => {
 
 
 async def fill(data: Path, now: int) -> None:
-    """A day of figures and five hundred entries of history, as a service would have left them."""
+    """Save a day of figures and 500 entries of history, as a service would have done."""
     store = sqlite_store(data)
     await store.open()
     for step_s, seconds in ((1, 3600), (10, 86_400), (60, 86_400)):
@@ -79,7 +79,7 @@ def _chunk(step_s: int, numbers: list[int]) -> SeriesChunk:
 
 
 def _point() -> Point:
-    """Figures that differ, or they would compress better than real ones."""
+    """Figures that vary, because constant ones would compress better than real ones."""
     latency_ms = RANDOM.lognormvariate(2, 0.5)
     return Point(
         RANDOM.randrange(500), RANDOM.randrange(3), latency_ms, latency_ms * 4, RANDOM.randrange(4000, 5000),
@@ -88,7 +88,7 @@ def _point() -> Point:
 
 
 def connected(remote: Remote, number: int) -> None:
-    """Wait until so many sessions are open. Raises TimeoutError."""
+    """Wait until this many sessions are open. Raises TimeoutError."""
     end = time.monotonic() + CONNECT_S
     while sum(path["sessions"] for path in remote.view()["paths"]) < number:
         if time.monotonic() > end:
@@ -97,7 +97,7 @@ def connected(remote: Remote, number: int) -> None:
 
 
 def cost(stage: Stage, cookies: list[Any], address: str) -> str:
-    """Time and bytes of a page, as a client on the same machine sees them."""
+    """Time and size of a page, as a client on the same machine measures them."""
     jar = {cookie["name"]: cookie["value"] for cookie in cookies}
     with httpx.Client(base_url=stage.url, cookies=jar, trust_env=False, timeout=30) as client:
         times, sizes = [], (0, 0)
@@ -160,7 +160,7 @@ def measure(stage: Stage, browser: Browser, number: int) -> None:
 
 
 def main(number: int = 10_000) -> None:
-    """Print what was measured with so many sessions."""
+    """Measure with this many sessions, and print the results."""
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(fill(Path(folder) / "data", int(time.time())))
         with sync_playwright() as playwright:
@@ -168,7 +168,7 @@ def main(number: int = 10_000) -> None:
 
 
 def play(folder: Path, playwright: Playwright, number: int) -> None:
-    """One service with its clients, and the browser before it."""
+    """One service with its clients, and a browser."""
     browser = launch(playwright)
     with staged(folder, faults=FAULTS, crash_limit="1000", worker_nice_v3=str(NICE)) as stage:
         measure(stage, browser, number)

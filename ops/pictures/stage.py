@@ -37,7 +37,7 @@ STOP_S = 20.0
 
 
 class StageError(Exception):
-    """The service did not start; says what it wrote."""
+    """The service did not start; the text is its output."""
 
 
 class Stage:
@@ -63,7 +63,7 @@ class Stage:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start the service and wait until it has said where it is. Raises `StageError`."""
+        """Start the service and wait until it has printed its address. Raises `StageError`."""
         log = (self.folder / "service.log").open("a")
         with log:
             self._process = subprocess.Popen(
@@ -108,7 +108,7 @@ class Stage:
 
     @contextlib.contextmanager
     def clients(self, number: int, *options: str) -> Iterator[None]:
-        """The load test's clients until the block ends, all of them connected from its beginning on."""
+        """The running clients of a load test until the block ends; all are connected when it begins."""
         log = (self.folder / "clients.log").open("w")
         with log:
             process = subprocess.Popen(
@@ -126,7 +126,7 @@ class Stage:
 
 
 class Remote:
-    """The API for somebody with a token: puts a service into the state that a test or a picture needs."""
+    """The API, with a token: brings a service into the state that a test or a picture needs."""
 
     def __init__(self, stage: Stage, role: str = "manager") -> None:
         headers = {"Authorization": f"Bearer {stage.token(role)}"}
@@ -140,7 +140,7 @@ class Remote:
         return found
 
     def say(self, verb: str, **body: object) -> None:
-        """A command, based on what is in force now. Raises `httpx.HTTPStatusError` when it is refused."""
+        """Send a command, based on the current revision. Raises `httpx.HTTPStatusError` if it is refused."""
         headers = {"If-Match": f'"{self.view()["revision"]}"'}
         self._client.post(f"/api/rollout/{verb}", json=body, headers=headers).raise_for_status()
 
@@ -157,7 +157,7 @@ class Remote:
         self._client.put("/api/rollout/plan", json={"toml": toml}, headers=headers).raise_for_status()
 
     def reset(self, percentage: int = 0) -> None:
-        """Unlocked, at this percentage."""
+        """Lift the lock and set this percentage."""
         if self.view()["lock"] is not None:
             self.say("unlock", reason="between two scenes")
         if self.view()["percentage"] != percentage:
@@ -176,13 +176,13 @@ def staged(folder: Path, **settings: str) -> Iterator[Stage]:
 
 
 def chromium() -> str | None:
-    """The program that `CROSSFADE_TEST_CHROMIUM` names, or the first that is installed; None: there is none."""
+    """The browser that `CROSSFADE_TEST_CHROMIUM` names, or the first that is installed; None: there is none."""
     named = os.environ.get("CROSSFADE_TEST_CHROMIUM")
     return next(filter(None, map(shutil.which, [named] if named else CHROMIUM_NAMES)), None)
 
 
 def launch(playwright: Playwright) -> Browser:
-    """A browser without a window. Raises `StageError` when no Chromium is installed."""
+    """A browser without a window. Raises `StageError` if no Chromium is installed."""
     path = chromium()
     if path is None:
         raise StageError(f"Chromium is needed: install {' or '.join(CHROMIUM_NAMES)}")

@@ -29,12 +29,12 @@ PHONE = {"width": 390, "height": 844}
 CLIENTS = 120
 PATIENCE_MS = 20_000
 LIFE_MS = 45_000
-"""How long things go on before and after a step, so that the charts have something to show."""
+"""Seconds before and after a step, so that the charts have something to show."""
 FAULTS = '{"v3": {"error_rate": 0.15}}'
 
 
 class Camera:
-    """A browser that is signed in."""
+    """A signed-in browser until the block ends."""
 
     def __init__(self, stage: Stage, browser: Browser) -> None:
         self._stage = stage
@@ -47,7 +47,7 @@ class Camera:
 
     @contextmanager
     def at(self, address: str, **options: Any) -> Iterator[Page]:
-        """A page that is live and has its charts drawn."""
+        """Open a page and wait until it is live and its charts are drawn."""
         context = self._browser.new_context(**{"viewport": SCREEN, **options})
         context.add_cookies(self._cookies)
         page = context.new_page()
@@ -65,7 +65,7 @@ class Camera:
 
 
 def keep(page: Page | Locator, name: str) -> None:
-    """Write `name`.png. Raises ValueError when it is too large for a repository."""
+    """Save `name`.png. Raises ValueError if it is too large for a repository."""
     picture = page.screenshot(animations="disabled", caret="hide")
     if len(picture) > LIMIT_BYTES:
         raise ValueError(f"{name} has {len(picture)} bytes, more than {LIMIT_BYTES}")
@@ -80,7 +80,7 @@ def say(page: Page, text: str, answered: int) -> None:
 
 
 def healthy(camera: Camera, stage: Stage, remote: Remote) -> None:
-    """A rollout that goes well."""
+    """Scene: a rollout that goes well."""
     camera.take("overview-empty", "/")
     with stage.clients(CLIENTS), camera.at("/") as page:
         page.wait_for_timeout(LIFE_MS)
@@ -101,7 +101,7 @@ def healthy(camera: Camera, stage: Stage, remote: Remote) -> None:
 
 
 def chat(camera: Camera, stage: Stage, remote: Remote) -> None:
-    """A drill in which somebody watches a socket of their own."""
+    """Scene: a rollback that somebody watches on a socket of their own."""
     with stage.clients(CLIENTS):
         remote.say("percentage", percentage=100, reason="a drill")
         with camera.at("/try", viewport=CHAT) as page:
@@ -122,7 +122,7 @@ def chat(camera: Camera, stage: Stage, remote: Remote) -> None:
 
 
 def stale(camera: Camera, stage: Stage) -> None:
-    """The page while the service stands still."""
+    """Scene: the page while the service is stopped."""
     with camera.at("/") as page:
         os.kill(stage.pid, signal.SIGSTOP)
         try:
@@ -134,7 +134,7 @@ def stale(camera: Camera, stage: Stage) -> None:
 
 
 def failing(camera: Camera, stage: Stage, remote: Remote) -> None:
-    """v3 fails now and then, and somebody rolls back."""
+    """Scene: v3 sometimes fails, and somebody rolls back."""
     with stage.clients(CLIENTS), camera.at("/") as page:
         page.wait_for_timeout(LIFE_MS)
         remote.say("start", percentage=25, reason="canary of the new supervisor")
@@ -154,7 +154,7 @@ SCENES = {"healthy": (healthy, {}), "chat": (chat, {}), "failing": (failing, {"f
 
 
 def main(names: list[str]) -> None:
-    """Play the scenes of these names, or all."""
+    """Play the scenes with these names, or all of them."""
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = launch(playwright)

@@ -15,7 +15,7 @@ from ops.bench.report import Result
 
 
 class Bench(Struct, frozen=True):
-    """How a benchmark is run: where its files go for the time being, how many rounds, how long a slice is."""
+    """How a benchmark is run: the folder for temporary files, the number of rounds, the length of a slice."""
 
     folder: Path
     rounds: int

@@ -22,7 +22,7 @@ WHAT = "sessions and memory left after 10,000 disconnects, against the same serv
 MUST, AIM = 1.05, 1.05
 WAVES, SOCKETS = 2, 5_000
 RESUME_S = 1
-"""A session is kept for a client that comes back, here only for so long."""
+"""Seconds for which a session is kept for a client that comes back."""
 LOOKS = 100
 PAUSE_S = 0.2
 CALM_S = 3 * RESUME_S
@@ -44,7 +44,7 @@ async def run(bench: Bench) -> AsyncIterator[Result]:
 
 
 async def waves(client: LoadClient, server: Running) -> tuple[int, int]:
-    """Clients come, say something and go; the memory and the sessions that are left."""
+    """Clients connect, send a message and disconnect; returns memory and sessions that remain."""
     for _ in range(WAVES):
         await client.ask("connect", server.name, url=server.url, sockets=SOCKETS)
         await client.ask("say_once", server.name)
@@ -55,7 +55,7 @@ async def waves(client: LoadClient, server: Running) -> tuple[int, int]:
 
 
 async def settled(server: Running) -> int:
-    """The sessions that are left when their number does not fall any more. Raises `BenchError`."""
+    """The number of sessions, once it does not fall any more. Raises `BenchError`."""
     async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
         before = -1
         for _ in range(LOOKS):

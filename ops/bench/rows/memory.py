@@ -21,7 +21,7 @@ NAME = "memory"
 WHAT = "memory per idle session between 1,000 and more sessions, against one plain backend; each worker's own figures"
 MUST, AIM = 1.5, 1.0
 FEW, MANY = 1_000, 9_000
-"""Client sockets and the backend's own share one limit of open files: 9,000 fit where 20,000 are allowed."""
+"""Sockets of clients and of the backend share one limit of open files: with 20,000 allowed, 9,000 fit."""
 WORKERS_AT = 2_000
 """About 1,000 sessions on each path at 50 %."""
 GAUGES_S = 7.0
@@ -61,13 +61,13 @@ async def run(bench: Bench) -> AsyncIterator[Result]:
 
 
 async def used_memory(client: LoadClient, server: Running) -> int:
-    """Bytes after one message on every socket."""
+    """Memory in bytes after one message on every socket."""
     await client.ask("say_once", server.name)
     return memory_bytes(server.process)
 
 
 async def worker_results(server: Running) -> list[Result]:
-    """What `/metrics` says of each path's worker; None: it does not say (yet)."""
+    """The memory of each path's worker by `/metrics`; None: not measured yet."""
     async with httpx.AsyncClient(timeout=30) as http:
         text = (await http.get(f"{server.base}/metrics")).text
     gauges = {

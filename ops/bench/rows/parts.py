@@ -35,7 +35,7 @@ SUPERVISORS = 2_000
 ROLLOUT = Rollout(phase="progressing", percentage=0, stage=1)
 
 Step = Callable[[], Awaitable[float]]
-"""Does it many times; microseconds of one."""
+"""Call it many times; returns the microseconds of one call."""
 
 
 class Deaf:
@@ -47,7 +47,7 @@ class Deaf:
 
 
 class Nobody:
-    """A client's end that hears nothing."""
+    """A socket that discards everything."""
 
     def send(self, frame: bytes) -> None: ...
     def hold(self, frame: bytes) -> None: ...
@@ -58,7 +58,7 @@ class Nobody:
 
 
 async def run(bench: Bench) -> AsyncIterator[Result]:
-    """Ours and what it is compared with, in turn."""
+    """Measure ours and the peer in turn."""
 
     async def line(point: str, ours: Step, peer_name: str, peer: Step, must: float, aim: float) -> Result:
         found = [(await ours(), await peer()) for _ in range(bench.rounds + 1)]
@@ -92,7 +92,7 @@ async def sweeping() -> Step:
 
 
 def asking() -> Step:
-    """The flag's own client, without a network."""
+    """UnleashClient's own evaluation, without network."""
     engine = EmbeddedEngine()
     flag = Settings().flag
     engine.load(render(ROLLOUT, flag))
@@ -108,7 +108,7 @@ def asking() -> Step:
 
 
 def counting() -> Step:
-    """What the metrics and the page's figures cost a message."""
+    """The cost of metrics and of the page's figures per message."""
     ledger = Counters()
 
     async def step() -> float:
@@ -121,7 +121,7 @@ def counting() -> Step:
 
 
 def labelling() -> Step:
-    """The same as a counter and a histogram with labels, found at message time."""
+    """The same with a labelled counter and histogram, looked up at each message."""
     registry = CollectorRegistry()
     counter = Counter("messages", "By how they ended.", ["path", "transport", "outcome"], registry=registry)
     histogram = Histogram("seconds", "From acceptance.", ["path"], registry=registry)

@@ -21,17 +21,17 @@ MUST, AIM = 1.3, 1.1
 NICE = 10
 SOCKETS = 64
 SHARE = 0.25
-"""Of the capacity, which a closed loop with one message in flight a socket finds first."""
+"""Share of the capacity, which a closed loop with one message in flight per socket measures first."""
 SPIN_S = 10.0
 MARGIN_S = 0.5
-"""The spinning begins so long before a slice and ends so long after it."""
+"""Seconds by which the spinning begins before a slice and ends after it."""
 ROUNDS = 3
 NEVER_S = "86400"
 SPINNER, SPIN = "spinner", "please spin"
 
 
 async def run(bench: Bench) -> AsyncIterator[Result]:
-    """Three rounds of ten seconds each, whatever the others' rounds and slices are: the target says so."""
+    """Three rounds of ten seconds each, as the target demands, whatever the rounds and slices of other rows are."""
     for nice in (NICE, 0):
         folder = bench.folder / f"nice-{nice}"
         folder.mkdir()
@@ -47,7 +47,7 @@ async def run(bench: Bench) -> AsyncIterator[Result]:
 
 
 async def compared(client: LoadClient, ours: Running, nice: int) -> Result:
-    """Peace and spinning in turn."""
+    """Measure without and with spinning in turn."""
     await client.ask("connect", "v2", url=ours.url, sockets=SOCKETS)
     await client.ask("connect", "v3", url=ours.url.replace("{user}", SPINNER), sockets=1)
     await client.ask("drive", "v2", inflight=1, seconds=2.0)  # warms up
@@ -70,7 +70,7 @@ async def compared(client: LoadClient, ours: Running, nice: int) -> Result:
 
 
 async def pace(client: LoadClient, rate: float, seconds: float) -> float:
-    """One slice of the open loop on v2; its p99 in milliseconds."""
+    """Run one slice of the open loop on v2; returns its p99 in milliseconds."""
     figures = await client.ask("pace", "v2", per_second=rate, seconds=seconds)
     if figures["errors"] or figures["lost"] or not figures["messages"]:
         raise BenchError(f"v2 at {rate:.0f}/s: {figures}")

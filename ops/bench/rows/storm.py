@@ -19,7 +19,7 @@ SOCKETS = 5_000
 
 
 async def run(bench: Bench) -> AsyncIterator[Result]:
-    """Ours and the peer in turn, the order reversed every round; the first, unmeasured turn warms up."""
+    """Measure ours and the peer in turn, the order reversed every round; the first turn warms up and does not count."""
     rounds: list[tuple[float, float]] = []
     async with crossfade(bench.folder) as ours, backend(bench.folder, "bare-backend") as peer, load_client() as client:
         for turn in range(bench.rounds + 1):
@@ -33,7 +33,7 @@ async def run(bench: Bench) -> AsyncIterator[Result]:
 
 
 async def storm(client: LoadClient, server: Running) -> float:
-    """All of them, and away again."""
+    """Connect all of them, and disconnect."""
     answer = await client.ask("storm", server.name, url=server.url, sockets=SOCKETS)
     await client.ask("close", server.name)
     return answer["per_second"]

@@ -34,7 +34,7 @@ OURS, PEER, PEER_ONE = "crossfade", "nginx + 2 backends", "the same, one event"
 
 
 async def run(bench: Bench) -> AsyncIterator[Result]:
-    """Five slices or more a point and server."""
+    """At least five slices per point and server."""
     async with crossfade(bench.folder, cells=str(bench.cells)) as ours, nginx_split(bench.folder) as peer:
         urls = {OURS: ours.url, PEER: peer.url, PEER_ONE: f"{peer.url}&events=1"}
         of_peer = Cost(peer)
@@ -59,14 +59,14 @@ class Cost:
         self._front = [each for each in (server.process, *children) if each not in self._behind]
 
     def so_far_s(self) -> dict[str, float]:
-        """Seconds until now."""
+        """Processor seconds so far."""
         return {FRONT: sum(map(cpu_s, self._front)), BEHIND: sum(map(cpu_s, self._behind))}
 
 
 async def alternate(
     client: LoadClient, bench: Bench, point: Point, costs: dict[str, Cost]
 ) -> dict[str, list[dict[str, float]]]:
-    """All servers in turn, the order reversed every round; the first, unmeasured turn warms up."""
+    """Measure all servers in turn, the order reversed every round; the first turn warms up and does not count."""
     names = list(costs)
     slices: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for turn in range(bench.rounds + 1):

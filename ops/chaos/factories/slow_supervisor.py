@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 PIDS = "CHAOS_PIDS"
-"""A folder; each worker leaves a file `PATH-PID` in it, whoever is at a gate `at-gate-N-USER`, and gates open there."""
+"""A folder for files: `PATH-PID` of each worker, `at-gate-N-USER` of whoever is at a gate, and those that open a gate."""
 GATE_POLL_S = 0.01
 RERUN_SAFE = "-safe"
-"""A user whose id ends so has a supervisor that may be run again."""
+"""A user whose id ends like this has a supervisor whose messages may be run again."""
 
 
 class Slow:
@@ -33,7 +33,7 @@ class Slow:
         self.rerun_safe = user_id.endswith(RERUN_SAFE)
 
     async def run(self, message: Any) -> AsyncIterator[dict[str, Any]]:
-        """Works, then says the number of this run and where it ran."""
+        """Work, then answer with the number of this run and the path."""
         asked = _words(message.content)
         thoughts = asked.get("think", 0)
         spin_until = time.monotonic() + asked.get("spin", 0) / 1000
@@ -59,11 +59,11 @@ class Slow:
         await asyncio.sleep(_pause_s(asked, number))
 
     def export_state(self) -> dict[str, object]:
-        """What this path keeps of its own; the document's `common` counts as well, and is what counts."""
+        """This path's part of the document; `common` in the document counts the runs too, and decides."""
         return {"runs": self._runs}
 
     def restore_state(self, state: dict[str, Any], document: dict[str, Any]) -> None:
-        """Go on where either path stopped."""
+        """Continue where either path stopped."""
         self._runs = document["common"]["runs"]
 
 
@@ -95,7 +95,7 @@ def _words(content: str) -> dict[str, int]:
 
 
 def _pause_s(asked: dict[str, int], number: int) -> float:
-    """Seconds of work before event `number`; the start is event 0."""
+    """Seconds of work before event `number`; event 0 is the start."""
     work_s, hold = asked.get("sleep", 0) / 1000, asked.get("hold")
     if hold is not None:
         return work_s if number == hold else 0.0

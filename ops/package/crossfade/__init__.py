@@ -11,9 +11,9 @@ OURS = ("app", "rollout", "dashboards")
 
 
 def main() -> None:
-    """Be the command `crossfade`, whatever `PYTHONPATH` and the working directory hold."""
+    """Run the command `crossfade`, whatever `PYTHONPATH` and the working directory contain."""
     sys.path.insert(0, str(_source()))
-    # A `sitecustomize` of a project may have imported the project's `app` already; this process is not theirs.
+    # A `sitecustomize` of a project may have imported the project's `app`, which this process does not need.
     for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
         del sys.modules[name]
 

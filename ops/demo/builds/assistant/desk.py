@@ -10,14 +10,14 @@ THOUGHT_S = 0.1
 
 
 class Desk:
-    """Nothing of it is shared with another customer. `release` stands in each answer."""
+    """It shares nothing with another customer. Each answer contains `release`."""
 
     def __init__(self, release: str) -> None:
         self.release = release
         self.answered = 0
 
     async def run(self, message: Any) -> AsyncIterator[dict[str, object]]:
-        """One message in, events out."""
+        """The events of one message."""
         yield {"type": "agent_thinking", "payload": {"text": "one moment"}}
         await asyncio.sleep(THOUGHT_S)
         self.before_answer(message)
@@ -25,13 +25,13 @@ class Desk:
         yield {"type": "agent_completed", "payload": {"content": f"answer {self.answered} by release {self.release}"}}
 
     def before_answer(self, message: Any) -> None:
-        """What a release does in addition."""
+        """Hook for what a release does in addition."""
 
     def export_state(self) -> dict[str, object]:
-        """What a handover carries."""
+        """The state that a handover carries."""
         return {"answered": self.answered}
 
     def restore_state(self, state: dict[str, Any], document: dict[str, Any]) -> None:
-        """Go on from what either path kept; the larger number is the newer one."""
+        """Continue from the state of either path; the larger number is the newer one."""
         parts = (state, document["v2"] or {}, document["v3"] or {})
         self.answered = max(part.get("answered", 0) for part in parts)

@@ -21,9 +21,9 @@ class Fragile(Desk):
     """As release 3.0, but for some messages."""
 
     def before_answer(self, message: Any) -> None:
-        """The defect. Not in a conversation's first message, so the exchange before the start goes well."""
+        """The defect. It spares a conversation's first message, so that the check before users succeeds."""
         if self.answered and crc32(message.run_id.encode()) % ONE_IN == 0:
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a demo leaves no core files behind
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # so that the demo leaves no core files
             os.kill(os.getpid(), signal.SIGSEGV)
 
 
