@@ -34,7 +34,7 @@ class InFlight:
     path: str
     """The path on which the client's last message had been started."""
 
-    def fate(self) -> tuple[str, str]:
+    def result(self) -> tuple[str, str]:
         """Its first terminal event after that moment, and the path on which it completed; empty: none."""
         history = self.client.history
         for event in history.events[self.message_id][self.heard :]:

@@ -20,7 +20,7 @@ import msgspec
 
 from ops.bench.crowd import Crowd
 from ops.bench.processes import ROOT, BenchError
-from ops.bench.switching import HANG_LIMIT_S, Blow, Outcome, Striker
+from ops.bench.switching import HANG_LIMIT_S, Disturbance, Disturber, Outcome
 from ops.chaos.service import chaos_service
 
 RESULTS = ROOT / "ops" / "bench" / "results"
@@ -42,7 +42,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     at: str
     sessions: int
     outcome: Outcome
-    blows: list[Blow]
+    disturbances: list[Disturbance]
 
 
 async def run(sessions: int, script: tuple[str, ...]) -> Report:
@@ -55,14 +55,14 @@ async def run(sessions: int, script: tuple[str, ...]) -> Report:
             say(f"{sessions} sessions are open")
             gc.collect()
             gc.freeze()
-            striker = Striker(service, crowd)
+            disturber = Disturber(service, crowd)
             for what in script:
-                blow = await striker.strike(what)
-                say(f"{what}: {blow.moved} moved")
-            outcome = await striker.judge()
+                disturbance = await disturber.disturb(what)
+                say(f"{what}: {disturbance.moved} moved")
+            outcome = await disturber.judge()
         say(outcome.words())
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Report(at=at, sessions=sessions, outcome=outcome, blows=striker.blows)
+    return Report(at=at, sessions=sessions, outcome=outcome, disturbances=disturber.disturbances)
 
 
 def say(line: str) -> None:
@@ -72,18 +72,20 @@ def say(line: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m ops.bench.switches", description=__doc__)
     parser.add_argument("--sessions", type=int, default=5000)
-    parser.add_argument("--blows", type=int, default=len(SCRIPT), help="so many of the script, from its beginning")
+    parser.add_argument(
+        "--steps", type=int, default=len(SCRIPT), help="number of steps of the script, from its beginning"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON")
     chosen = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
     try:
-        report = asyncio.run(bounded(chosen.sessions, SCRIPT[: chosen.blows]))
+        report = asyncio.run(bounded(chosen.sessions, SCRIPT[: chosen.steps]))
     except (BenchError, TimeoutError) as error:
         print(f"switches: {error!r}", file=sys.stderr)
         return 1
-    for blow in report.blows:
-        print(blow.words())
+    for disturbance in report.disturbances:
+        print(disturbance.words())
     print(report.outcome.words())
     chosen.results.mkdir(parents=True, exist_ok=True)
     file = chosen.results / time.strftime("switches-%Y%m%d-%H%M%S.json", time.gmtime())

@@ -32,7 +32,7 @@ REORDERED = frozenset({"one at a time, in order", "numbers in order"})
 GONE_BACK = frozenset({"the document never goes back"})
 
 
-class Blow(msgspec.Struct, kw_only=True):
+class Disturbance(msgspec.Struct, kw_only=True):
     """One switch, kill, stop or load, and its effect; times in milliseconds from the command."""
 
     what: str
@@ -54,7 +54,7 @@ class Blow(msgspec.Struct, kw_only=True):
     """Accepted messages, not seen to start, that completed on another path than their session's."""
     interrupted: int = 0
     """Messages that this disturbance interrupted, or for long messages a later one."""
-    lies: list[str] = []
+    contradictions: list[str] = []
     """What contradicted that a rollback was verified."""
 
     def words(self) -> str:
@@ -64,7 +64,7 @@ class Blow(msgspec.Struct, kw_only=True):
         )
         return (
             f"{self.what:<16} {spans}  moved {self.moved}  in flight {self.in_flight}: {self.waited} waited, "
-            f"{self.run_again} run again, {self.interrupted} interrupted{'  LIES ' * bool(self.lies)}"
+            f"{self.run_again} run again, {self.interrupted} interrupted{'  CONTRADICTED ' * bool(self.contradictions)}"
         )
 
 
@@ -78,7 +78,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     documents_gone_back: int
     otherwise_wrong: dict[str, int]
     examples: list[Violation]
-    lies: list[str]
+    contradictions: list[str]
     messages: int
     moved: int
     waited: int
@@ -90,7 +90,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     def kept(self) -> bool:
         """Whether the promise was kept."""
         wrong = self.closed or self.lost or self.doubled or self.reordered or self.documents_gone_back
-        return not (wrong or self.otherwise_wrong or self.lies)
+        return not (wrong or self.otherwise_wrong or self.contradictions)
 
     @property
     def tried(self) -> bool:
@@ -102,55 +102,55 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             [
                 f"closed {self.closed}  lost {self.lost}  doubled {self.doubled}  reordered {self.reordered}  "
                 f"documents gone back {self.documents_gone_back}  otherwise wrong {self.otherwise_wrong or 0}  "
-                f"verified too early {len(self.lies)}",
+                f"verified too early {len(self.contradictions)}",
                 f"messages {self.messages}  sessions moved {self.moved}  waited {self.waited}  run again "
                 f"{self.run_again}  interrupted {self.interrupted}  fenced {self.fenced}",
                 *(f"  {each.rule}: {each.user_id}: {each.detail}" for each in self.examples),
-                *self.lies,
+                *self.contradictions,
             ]
         )
 
 
-class Striker:
+class Disturber:
     """Causes the disturbances and keeps their effects; the ends of messages are known when the clients have settled."""
 
     def __init__(self, service: ChaosService, crowd: Crowd) -> None:
-        self.blows: list[Blow] = []
+        self.disturbances: list[Disturbance] = []
         self._service = service
         self._crowd = crowd
-        self._hit: list[list[InFlight]] = []
+        self._in_flight: list[list[InFlight]] = []
         self._loads = 0
 
-    async def strike(self, what: str) -> Blow:
+    async def disturb(self, what: str) -> Disturbance:
         """Cause one disturbance in the middle of a wave; returns when only sessions with a running message are left."""
         await self._service.serves("v3")
         wave = asyncio.create_task(self._crowd.wave())
         await asyncio.sleep(WAVE_S / 2)
-        blow = Blow(what=what)
-        self.blows.append(blow)
-        self._hit.append(self._crowd.in_flight())
-        struck = asyncio.Event()
-        follower = asyncio.create_task(self._follow(blow, await self._service.moved(), struck))
+        disturbance = Disturbance(what=what)
+        self.disturbances.append(disturbance)
+        self._in_flight.append(self._crowd.in_flight())
+        happened = asyncio.Event()
+        follower = asyncio.create_task(self._follow(disturbance, await self._service.moved(), happened))
         began = time.monotonic()
-        await self._hit_with(what, blow)
-        blow.took_ms = (time.monotonic() - began) * 1000
-        struck.set()
+        await self._cause(what, disturbance)
+        disturbance.took_ms = (time.monotonic() - began) * 1000
+        happened.set()
         await follower
         await wave
-        if blow.verified_ms is not None:
+        if disturbance.verified_ms is not None:
             await self._service.unlock()
-        return blow
+        return disturbance
 
-    async def _hit_with(self, what: str, blow: Blow) -> None:
+    async def _cause(self, what: str, disturbance: Disturbance) -> None:
         service = self._service
         match what.split():
             case ["set", percentage]:
                 await service.set(int(percentage))
             case ["rollback"]:
-                await self._roll_back(blow)
+                await self._roll_back(disturbance)
             case ["rollback", "frozen"]:
                 pid = service.stop("v3")
-                rolling_back = asyncio.create_task(self._roll_back(blow))
+                rolling_back = asyncio.create_task(self._roll_back(disturbance))
                 await asyncio.sleep(FROZEN_S)
                 service.go_on(pid)
                 await rolling_back
@@ -166,30 +166,30 @@ class Striker:
                 self._loads += 1
                 await service.load_v3(f"slow_supervisor:{LOADS[self._loads % 2]}", f"build-{self._loads}")
 
-    async def _roll_back(self, blow: Blow) -> None:
+    async def _roll_back(self, disturbance: Disturbance) -> None:
         began = time.time()
         done = await self._service.rollback()
         assert done.verified_at is not None
-        blow.verified_ms = (done.verified_at - began) * 1000
-        blow.new_stopped_ms, blow.existing_moved_ms = done.new_stopped_ms, done.existing_moved_ms
+        disturbance.verified_ms = (done.verified_at - began) * 1000
+        disturbance.new_stopped_ms, disturbance.existing_moved_ms = done.new_stopped_ms, done.existing_moved_ms
         sightings = [await self._service.sighting() for _ in range(3)]
-        blow.lies = said_too_early(done.verified_at, sightings)
+        disturbance.contradictions = said_too_early(done.verified_at, sightings)
         if done.closed:
-            blow.lies.append(f"{done.closed} closed, says the service")
+            disturbance.contradictions.append(f"{done.closed} closed, says the service")
 
-    async def _follow(self, blow: Blow, before: int, struck: asyncio.Event) -> None:
+    async def _follow(self, disturbance: Disturbance, before: int, happened: asyncio.Event) -> None:
         began = changed_at = time.monotonic()
         moved = 0
         while True:
             asked_at = time.monotonic()
             now = await self._service.moved() - before
-            blow.moved = now
-            if now and blow.first_ms is None:
-                blow.first_ms = (time.monotonic() - began) * 1000
+            disturbance.moved = now
+            if now and disturbance.first_ms is None:
+                disturbance.first_ms = (time.monotonic() - began) * 1000
             if now - moved > BULK * len(self._crowd.clients):
                 changed_at, moved = asked_at, now
-                blow.last_ms = (time.monotonic() - began) * 1000
-            if struck.is_set() and asked_at - max(began, changed_at) > CALM_S:
+                disturbance.last_ms = (time.monotonic() - began) * 1000
+            if happened.is_set() and asked_at - max(began, changed_at) > CALM_S:
                 return
             await asyncio.sleep(POLL_S)
 
@@ -197,8 +197,8 @@ class Striker:
         """Let the clients settle; returns the end of every message."""
         await self._crowd.settle()
         metrics = await self._service.metrics()
-        for blow, hit in zip(self.blows, self._hit, strict=True):
-            _tell_fates(blow, hit)
+        for disturbance, in_flight in zip(self.disturbances, self._in_flight, strict=True):
+            _count_ends(disturbance, in_flight)
         histories = [client.history for client in self._crowd.clients]
         during = [violation for history in histories for violation in history.violations]
         everything = [violation for history in histories for violation in history.end()]
@@ -212,26 +212,26 @@ class Striker:
             documents_gone_back=_sum(rules, GONE_BACK),
             otherwise_wrong={rule: count for rule, count in rules.items() if rule not in known},
             examples=everything[:10],
-            lies=[lie for blow in self.blows for lie in blow.lies],
+            contradictions=[each for disturbance in self.disturbances for each in disturbance.contradictions],
             messages=sum(history.accepted for history in histories),
             moved=await self._service.moved(),
-            waited=sum(blow.waited for blow in self.blows),
-            run_again=sum(blow.run_again for blow in self.blows),
+            waited=sum(disturbance.waited for disturbance in self.disturbances),
+            run_again=sum(disturbance.run_again for disturbance in self.disturbances),
             interrupted=sum(history.errors.get("interrupted", 0) for history in histories),
             fenced=int(metrics["crossfade_stale_events_total",]),
         )
 
 
-def _tell_fates(blow: Blow, hit: Sequence[InFlight]) -> None:
-    blow.in_flight = len(hit)
-    for each in hit:
-        end, path = each.fate()
+def _count_ends(disturbance: Disturbance, in_flight: Sequence[InFlight]) -> None:
+    disturbance.in_flight = len(in_flight)
+    for each in in_flight:
+        end, path = each.result()
         if end == "error:interrupted":
-            blow.interrupted += 1
+            disturbance.interrupted += 1
         elif end == "agent_completed" and each.started:
-            blow.waited += 1
+            disturbance.waited += 1
         elif end == "agent_completed" and each.path and path != each.path:
-            blow.run_again += 1
+            disturbance.run_again += 1
 
 
 def _sum(rules: dict[str, int], chosen: frozenset[str]) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 PIDS = "CHAOS_PIDS"
-"""Folder of the files `PATH-PID` (a worker), `at-gate-N-USER` (a user waits at a gate), and of those that open gates."""
+"""Folder of the files `PATH-PID` (a worker), `at-gate-N-USER` (a user at a gate), and of those that open gates."""
 GATE_POLL_S = 0.01
 RERUN_SAFE = "-safe"
 """A user whose id ends like this has a supervisor whose messages may be run again."""
