@@ -1,4 +1,4 @@
-"""The built-in message format: what is read as what, what is refused with which words, and how events are written."""
+"""The built-in message format: how frames are read, how bad ones are refused, and how events are rendered."""
 
 from __future__ import annotations
 

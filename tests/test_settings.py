@@ -1,4 +1,4 @@
-"""Where settings come from, which one wins, and that a bad one is named in one line with what is allowed."""
+"""Where settings come from, which source wins, and that a bad one is named in one line with what is allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control API of a world, as an application without sockets, and people with tokens for it."""
+"""The control API of a test world, as an application without sockets, and people with tokens for it."""
 
 from __future__ import annotations
 

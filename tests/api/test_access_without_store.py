@@ -1,4 +1,4 @@
-"""Who may come in while the store hangs: whoever was known, and at once, because a rollback may be behind it."""
+"""While the store hangs, known tokens are accepted at once, because the request may be a rollback."""
 
 from __future__ import annotations
 

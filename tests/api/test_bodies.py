@@ -1,4 +1,4 @@
-"""Bodies of every command: what is not as the schema says is refused by name, with the value and what is allowed."""
+"""Bodies of every command: what does not match the schema is refused with its name, its value and what is allowed."""
 
 from __future__ import annotations
 

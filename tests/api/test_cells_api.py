@@ -1,4 +1,4 @@
-"""Giving up a cell over the API: who may, when it is refused, and what the audit and a receipt say of it."""
+"""Giving up a cell over the API: who may, when it is refused, and what the audit and a receipt say about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit over the API: filters that may be combined, pages that go on, and files."""
+"""The audit over the API: filters that can be combined, pages that follow each other, and files."""
 
 from __future__ import annotations
 

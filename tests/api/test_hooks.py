@@ -1,4 +1,4 @@
-"""Alertmanager's webhook: what rolls back, what does nothing and says so, and what the audit has of it."""
+"""Alertmanager's webhook: what rolls back, what does nothing and says so, and what the audit contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page of another origin can send with somebody's cookie: nothing that changes anything, whatever it knows."""
+"""A page of another origin can change nothing with somebody's cookie, whatever it knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service as the pages see it: searches, refusals in words, and what is left while the store is down."""
+"""The service as the pages use it: searches, refusals as text, and what works while the store is down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sign-in by a proxy's headers: believed from its addresses only, and no door for a foreign page."""
+"""Sign-in by a proxy's headers: believed from its addresses only, and useless for a foreign page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI schema against a running service: what Schemathesis makes of it is answered as it says, without 5xx."""
+"""The OpenAPI schema against a running service: requests that Schemathesis makes from it are answered as it says."""
 
 from __future__ import annotations
 

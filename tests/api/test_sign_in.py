@@ -1,4 +1,4 @@
-"""Signing in, cookies, and what a foreign page cannot do with them; health, metrics and schema need nobody."""
+"""Signing in, cookies, and what a foreign page cannot do with them; health, metrics and schema need no sign-in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way in as people see it: back to the page they asked for, and words that say what to do."""
+"""Signing in as people see it: back to the page they asked for, and texts that say what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures of the command line's tests: the canned service, and the command run in this process."""
+"""Fixtures for the tests of the command line: the canned service, and the command run in this process."""
 
 from __future__ import annotations
 

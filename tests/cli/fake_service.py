@@ -1,7 +1,4 @@
-"""A small real HTTP server with canned documents: what the commands speak to where no running service is needed.
-
-It keeps every request; it must not know what a command does with the answers.
-"""
+"""A small real HTTP server with canned documents, for commands that need no running service. It keeps every request."""
 
 from __future__ import annotations
 

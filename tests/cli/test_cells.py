@@ -1,4 +1,4 @@
-"""The command that gives a cell up."""
+"""The command that gives up a cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`crossfade loadtest` against a real WebSocket server that keeps the contract, or breaks it as told."""
+"""`crossfade loadtest` against a real WebSocket server that keeps the contract, or breaks it on purpose."""
 
 from __future__ import annotations
 

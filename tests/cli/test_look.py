@@ -1,4 +1,4 @@
-"""The commands that look: users, sessions, the audit, errors, plans, and where a command speaks to."""
+"""The commands that show users, sessions, the audit, errors and plans, and the choice of the service."""
 
 from __future__ import annotations
 

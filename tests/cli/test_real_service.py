@@ -1,4 +1,4 @@
-"""The README's five minutes, in seconds: the installed command against the real service, as a person would type it."""
+"""The README's five minutes in seconds: the installed command against the real service, as a person types it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The embedded flag: what a record renders to, what the engine takes, and that a kept bucket decides as the engine."""
+"""The embedded flag: what a record renders to, what the engine accepts, and that a kept bucket decides like the
+engine.
+"""
 
 from __future__ import annotations
 

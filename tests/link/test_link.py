@@ -1,4 +1,6 @@
-"""The link: any split of the bytes gives the same frames, a broken peer is named, and `flush` speaks the truth."""
+"""The link: any split of the bytes gives the same frames, a broken peer is named, and `flush` is right about the
+kernel.
+"""
 
 from __future__ import annotations
 

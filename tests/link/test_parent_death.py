@@ -1,4 +1,4 @@
-"""A worker never outlives its gateway: the gateway is killed with SIGKILL while its worker does all sorts of things."""
+"""A worker never outlives its gateway, which is killed with SIGKILL while the worker does different things."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics have the published names and labels, and the log is one JSON object a line."""
+"""The metrics have the published names and labels, and the log is one JSON object per line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures over time: gaps stay gaps, slots add up, and a restart keeps what was seen."""
+"""Time series: gaps stay gaps, slots add up, and a restart keeps what was saved."""
 
 from __future__ import annotations
 

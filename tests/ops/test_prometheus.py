@@ -1,4 +1,4 @@
-"""The examples for Prometheus and Alertmanager speak of metrics, labels and an address that the service has."""
+"""The examples for Prometheus and Alertmanager use metrics, labels and an address that the service has."""
 
 from __future__ import annotations
 

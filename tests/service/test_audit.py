@@ -1,4 +1,4 @@
-"""Everything that somebody can do to a real service, and the line that each act leaves in the audit."""
+"""Everything that somebody can do to a real service leaves its line in the audit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Whatever a client sends: its documented answer, no number, nothing of ours in the words, and a healthy service."""
+"""Whatever a client sends gets its documented answer, without a number or internal details, and the service stays
+healthy.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is on v3: the hash's share, the same users after a restart and after 10, 0, 10, and nobody back on the way up."""
+"""Who is on v3: the share of the hash, and the same users after a restart and after 10, 0 and 10 %."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client written for the original service, unchanged: its message names, its idea of the answers, no more."""
+"""A client written for the original service works unchanged, with its message names and its idea of the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan that starts by itself, on a real service, with a freeze window while its first stage bakes."""
+"""A plan that starts on schedule, on a real service, with a freeze window while its first stage bakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway itself stops, or is killed: clients hear 1012, and a resume token brings them back to where they were."""
+"""The gateway is stopped or killed: clients get 1012, and a resume token brings their sessions back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Supervisors that export no state: it is said before a click what that costs, and after it what it did."""
+"""Supervisors that export no state: the cost is shown before a click, and the effect after it."""
 
 from __future__ import annotations
 

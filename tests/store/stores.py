@@ -1,4 +1,4 @@
-"""Stores by the place they are in, and audit entries, for tests."""
+"""Stores on both databases, and audit entries, for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Tables have one history: from empty, from halfway, by many processes at once, and ending at what the models say."""
+"""Tables have one history: from empty, from halfway, by many processes at once, and ending at what the models
+declare.
+"""
 
 from __future__ import annotations
 

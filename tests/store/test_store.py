@@ -1,5 +1,5 @@
-"""What every store does, over SQLite's files and a real PostgreSQL: optimistic records, an audit that only grows,
-pins, tokens, and documents that are taken once.
+"""What every store does, on SQLite's files and on a real PostgreSQL: optimistic records, an audit that only grows,
+pins, tokens, and resumes that are taken once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A store that is down, hangs, is damaged or comes back: told within its limit, and used again once it answers."""
+"""A store that is down, hangs, is damaged or comes back: reported within its limit, and used again once it answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several cells need of one store: a leader by its clock, a register, and word of every change."""
+"""What several cells need of one store: a leader by its clock, a register, and a notification of every change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same scripts to v2 and v3, over both transports: the same events, the same refusals, the same state."""
+"""The same scripts on v2 and v3, over both transports, give the same events, refusals and state."""
 
 from __future__ import annotations
 

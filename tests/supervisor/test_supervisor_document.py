@@ -1,4 +1,4 @@
-"""The state document: golden files per version, bounds, and that either path leaves the other's part as it was."""
+"""The state document: golden files per version, limits, and that each path leaves the other's part as it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of drills and the limit on a message's time."""
+"""Faults for drills: what each one does, to which messages, and how often."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Loading a path: the built-in one, people's own in every shape, and clear words for everything that can be wrong."""
+"""Loading a path: the built-in one, custom factories of every shape, and a clear text for everything that can be
+wrong.
+"""
 
 from __future__ import annotations
 
