@@ -135,6 +135,7 @@ WAYS_TO_SUPERVISORS = ("app.supervisor.legacy", "app.supervisor.websocket")
 BASE = (
     "app.errors",
     "app.settings",
+    "app.settings_reader",
     "app.message_types",
     "app.messages",
     "app.logs",

@@ -13,10 +13,10 @@ from app.settings import (
     Settings,
     describe,
     is_loopback,
-    load_settings,
     shown_value,
     variable_of,
 )
+from app.settings_reader import load_settings
 
 NOWHERE = Path("there-is-no-such-file.toml")
 

@@ -14,7 +14,8 @@ import msgspec
 
 from app.cli.exits import Misused
 from app.errors import SettingError
-from app.settings import Settings, is_loopback, load_settings
+from app.settings import Settings, is_loopback
+from app.settings_reader import load_settings
 
 OPERATOR_TOKEN = "operator.token"  # noqa: S105 - a file's name
 
