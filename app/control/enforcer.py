@@ -50,7 +50,7 @@ class Enforcer:
         before = self._state.adopt(record)
         if before.lock is not None:
             await self._verification.stop()
-            await self._host_lock.settle(record)
+            await self._host_lock.settle(lambda: self._state.record)
         if before.lock is not None or (before.id, before.percentage) != (record.id, record.percentage):
             await self._flag.write()
             if self._state.record is not record:
@@ -67,7 +67,7 @@ class Enforcer:
             self._verification.begin(record, sweep, None, to_move=to_move, figures=figures)
         if (before.id, before.percentage) != (record.id, record.percentage):
             self._snapshots.begin_window(record.percentage)
-        await self._host_lock.settle(record)
+        await self._host_lock.settle(lambda: self._state.record)
         await self._flag.write()
         self._notifier.tell()
 
@@ -75,6 +75,6 @@ class Enforcer:
         """Whatever did not hold the last time."""
         record = self._state.record
         if not self._host_lock.agrees(record):
-            await self._host_lock.settle(record)
+            await self._host_lock.settle(lambda: self._state.record)
         if self._flag.behind and await self._flag.write():
             self._state.publish()

@@ -62,9 +62,13 @@ class HostLock:
         else:
             self._written, self._settled = lock, True
 
-    async def settle(self, record: Rollout) -> None:
-        """Make the file say what the record says: written again, replaced, or removed. Raises nothing."""
+    async def settle(self, current: Callable[[], Rollout]) -> None:
+        """Make the file say what the record says: written again, replaced, or removed. Raises nothing.
+
+        `current` is asked when the turn has come: whoever had it before may have been a rollback, whose lock stays.
+        """
         async with self.turn:
+            record = current()
             lock = record.lock
             try:
                 if lock is None:

@@ -163,7 +163,7 @@ class Rollbacks:
         record = await self._settled(pending)
         self._state.adopt(record)
         self._verification.rename(record.last_rollback)
-        await self._host_lock.settle(record)
+        await self._host_lock.settle(lambda: self._state.record)
         if record.lock is None:
             await self._verification.stop()
             await self._flag.write()

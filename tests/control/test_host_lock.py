@@ -69,7 +69,7 @@ async def test_a_write_to_a_disk_that_hangs_ends_and_is_tried_again(file: Hangin
     file.go_on.set()
     async with asyncio.timeout(5):
         while not disk.agrees(locked(MINE)):
-            await disk.settle(locked(MINE))
+            await disk.settle(lambda: locked(MINE))
             await asyncio.sleep(0)  # the thread's answer comes in a turn of the loop
     assert LockFile(file.path.parent).read() == MINE
 
@@ -92,13 +92,13 @@ async def test_a_lock_that_could_not_be_lifted_is_lifted_later(file: HangingFile
     async with disk.turn:
         await disk.write(MINE)
     file.hangs = True
-    await disk.settle(locked(None))
+    await disk.settle(lambda: locked(None))
     assert not disk.agrees(locked(None))
     file.hangs = False
     file.go_on.set()
     async with asyncio.timeout(5):
         while not disk.agrees(locked(None)):
-            await disk.settle(locked(None))
+            await disk.settle(lambda: locked(None))
             await asyncio.sleep(0)
     assert LockFile(file.path.parent).read() is None
 
@@ -147,3 +147,17 @@ async def test_the_lookout_hands_what_it_finds_to_whoever_hears_the_bus(file: Ha
     LockFile(tmp_path).write(OTHERS)
     lookout.look()
     assert heard == [("b", Locked(MINE)), ("", Locked(OTHERS))]
+
+
+async def test_a_lock_made_while_the_last_one_waits_to_be_lifted_stays(file: HangingFile) -> None:
+    disk, record = HostLock(file), locked(None)
+    async with disk.turn:
+        await disk.write(MINE)
+    async with disk.turn:
+        lifting = asyncio.create_task(disk.settle(lambda: record))
+        await asyncio.sleep(0)  # it waits for its turn
+        await disk.write(OTHERS)
+        record = locked(OTHERS)
+    await lifting
+    assert LockFile(file.path.parent).read() == OTHERS
+    assert disk.agrees(record)
