@@ -159,7 +159,7 @@ class Changes:
         self._tell(transition.effects)
 
     def _require_record(self) -> None:
-        if not self._repository.loaded:
+        if not self._state.known:
             raise StoreUnavailable("the record could not be read yet; only a rollback works without the store")
         if self._state.pending is not None:
             raise StoreUnavailable("a rollback is in force and not in the store yet; nothing else is taken before it")

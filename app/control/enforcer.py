@@ -50,7 +50,7 @@ class Enforcer:
         before = self._state.adopt(record)
         if before.lock is not None:
             await self._verification.stop()
-            await self._host_lock.settle(lambda: self._state.record)
+            await self._host_lock.settle(self._state.disk_lock)
         if before.lock is not None or (before.id, before.percentage) != (record.id, record.percentage):
             await self._flag.write()
             if self._state.record is not record:
@@ -67,14 +67,14 @@ class Enforcer:
             self._verification.begin(record, sweep, None, to_move=to_move, figures=figures)
         if (before.id, before.percentage) != (record.id, record.percentage):
             self._snapshots.begin_window(record.percentage)
-        await self._host_lock.settle(lambda: self._state.record)
+        await self._host_lock.settle(self._state.disk_lock)
         await self._flag.write()
         self._notifier.tell()
 
     async def retry(self) -> None:
         """Whatever did not hold the last time."""
-        record = self._state.record
-        if not self._host_lock.agrees(record):
-            await self._host_lock.settle(lambda: self._state.record)
+        lock, _ = self._state.disk_lock()
+        if not self._host_lock.agrees(lock):
+            await self._host_lock.settle(self._state.disk_lock)
         if self._flag.behind and await self._flag.write():
             self._state.publish()

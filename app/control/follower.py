@@ -39,8 +39,8 @@ class Follower:
         """Put in force what the store has, at the start."""
         await self._repository.load()
         await self._rollbacks.settle()
-        if self._repository.stored is not None and self._state.pending is None:
-            await self._enforcer.adopt(self._repository.stored)
+        if self._state.pending is None:
+            await self._enforcer.adopt(self._repository.stored or Rollout())
         await self.follow_pins()
 
     async def follow_pins(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from app.control.lockfile import UNKNOWN, LockFile
-from rollout.state import Lock, Rollout
+from rollout.state import Lock
 
 LIMIT_S = 1.0
 START_S = 5.0
@@ -37,9 +37,9 @@ class HostLock:
         self._overdue: asyncio.Future[Any] | None = None
         self._written: Lock | None = None
         self._settled = True
-        """Whether the disk is known to say what the record says."""
+        """Whether the disk is known to say what is in force."""
         self._made: set[Lock] = set()
-        """Locks that this process put there, or is putting there now: whoever ordered them knows of them."""
+        """Locks that this process put there, is putting there now, or found at its start: it knows of them."""
         self._stamp: tuple[int, int] | None = None
 
     async def find(self) -> Lock | None:
@@ -49,6 +49,8 @@ class HostLock:
         except OSError as error:
             log.error("the rollback lock cannot be read; everyone is served by v2", error=str(error))
             return Lock(0, UNKNOWN, time(), "unknown", True, f"the disk of the rollback lock does not answer: {error}")
+        if self._written is not None:
+            self._made.add(self._written)
         return self._written
 
     async def write(self, lock: Lock) -> None:
@@ -62,29 +64,29 @@ class HostLock:
         else:
             self._written, self._settled = lock, True
 
-    async def settle(self, current: Callable[[], Rollout]) -> None:
-        """Make the file say what the record says: written again, replaced, or removed. Raises nothing.
+    async def settle(self, current: Callable[[], tuple[Lock | None, int]]) -> None:
+        """Make the file say what is in force: written again, replaced, or removed. Raises nothing.
 
-        `current` is asked when the turn has come: whoever had it before may have been a rollback, whose lock stays.
+        `current` gives the lock and the record's generation. It is asked when the turn has come: whoever had it before
+        may have been a rollback, whose lock stays.
         """
         async with self.turn:
-            record = current()
-            lock = record.lock
+            lock, generation = current()
             try:
                 if lock is None:
-                    await self._call(self._file.lift, record.generation, self._written)
+                    await self._call(self._file.lift, generation, self._written)
                     self._written, self._settled = None, True
                 elif lock != self._written and lock == await self._call(self._file.read):
                     self._written, self._settled = lock, True  # another cell of this host was faster
             except OSError as error:
                 self._settled = False
-                log.error("the rollback lock cannot be brought in line with the record", error=str(error))
+                log.error("the rollback lock cannot be brought in line with what is in force", error=str(error))
             if lock is not None and lock != self._written:
                 await self.write(lock)
 
-    def agrees(self, record: Rollout) -> bool:
-        """Whether the disk is known to say what the record says."""
-        return self._settled and (record.lock is None or record.lock == self._written)
+    def agrees(self, lock: Lock | None) -> bool:
+        """Whether the disk is known to say what is in force."""
+        return self._settled and (lock is None or lock == self._written)
 
     def of_others(self) -> Lock | None:
         """A lock on the disk that this process has neither made nor seen yet. Raises nothing; takes microseconds.

@@ -100,8 +100,8 @@ class ControlLoop:
         if self._register is not None:
             await self._register.check()
         lock = await self._host_lock.find()
-        await self._sources.start()
         sweep = self._state.publish() if lock is None else self._rollbacks.found(lock)
+        await self._sources.start()
         with suppress(StoreUnavailable):
             async with self._repository.turn:
                 await self._follower.take_up()

@@ -112,7 +112,7 @@ class Rollbacks:
         assert lock is not None  # a rollback always locks
         pending = self._state.pending
         only_heard = pending is not None and pending.entry is None
-        sure = self._repository.loaded and not only_heard and not self._repository.turn.locked()
+        sure = self._state.known and not only_heard and not self._repository.turn.locked()
         return lock if sure else replace(lock, generation=UNKNOWN)
 
     def found(self, lock: Lock) -> Sweep:
@@ -127,7 +127,7 @@ class Rollbacks:
         record = self._state.record
         if record.lock is not None or UNKNOWN < lock.generation < record.generation or lifted(record, lock):
             return
-        if self._repository.loaded:
+        if self._state.known:
             rollback = PendingRollback.heard(lock, record, self._state.now(), monotonic() + MAKER_S)
         else:
             rollback = PendingRollback.found(lock, self._state.now())
@@ -163,7 +163,7 @@ class Rollbacks:
         record = await self._settled(pending)
         self._state.adopt(record)
         self._verification.rename(record.last_rollback)
-        await self._host_lock.settle(lambda: self._state.record)
+        await self._host_lock.settle(self._state.disk_lock)
         if record.lock is None:
             await self._verification.stop()
             await self._flag.write()

@@ -19,7 +19,7 @@ from app.settings import Settings
 from rollout.assign import View
 from rollout.names import CANARY, PathName
 from rollout.now import Now
-from rollout.state import Rollout
+from rollout.state import Lock, Rollout
 
 
 class State:
@@ -39,6 +39,7 @@ class State:
         self._clock = clock
         self._rollout_clock = rollout_clock
         self._record = Rollout()
+        self._known = False
         self._pending: PendingRollback | None = None
         self._nothing_pending = asyncio.Event()
         self._nothing_pending.set()
@@ -54,6 +55,19 @@ class State:
     def pending(self) -> PendingRollback | None:
         """The rollback that is in force here and not in the store yet."""
         return self._pending
+
+    @property
+    def known(self) -> bool:
+        """Whether the record in force is the store's, and not that of a cell which has yet to read it."""
+        return self._known
+
+    def disk_lock(self) -> tuple[Lock | None, int]:
+        """The lock that belongs on the disk, and the record's generation.
+
+        A pending rollback's is the lock as it was made: only the store's record can say to which generation it belongs.
+        """
+        lock = self._record.lock if self._pending is None else self._pending.lock
+        return lock, self._record.generation
 
     def now(self) -> Now:
         """This moment, as decisions take it."""
@@ -74,7 +88,7 @@ class State:
 
         The view follows with the next `publish`, because the flag may have to be written first.
         """
-        before, self._record = self._record, record
+        before, self._record, self._known = self._record, record, True
         self._wait_for(None)
         return before
 

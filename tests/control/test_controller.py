@@ -451,3 +451,27 @@ async def test_figures_begin_anew_with_a_new_percentage(world: World) -> None:
     await world.control.execute(SetPercentage(actor=ANN, percentage=20, revision=1), "api")
     (_, canary) = rollout_view(world.control.snapshot()).paths
     assert (canary.messages, canary.error_rate) == (0, None)
+
+
+async def test_a_lock_found_while_the_store_is_away_keeps_its_generation_on_the_disk(
+    world: World, tmp_path: Path
+) -> None:
+    """Else the next start would take it for one that was lifted long ago."""
+    for revision in (0, 3):
+        await world.control.execute(Start(actor=ANN, percentage=10, revision=revision), "cli")
+        await world.control.execute(Rollback(actor=BOB), "api")
+        if revision == 0:
+            await world.control.execute(Unlock(actor=ANN, reason="ok", revision=2, flag_percentage=None), "api")
+    lock = world.lock_file.read()
+    assert lock is not None
+    assert lock.generation == 1
+    await world.abandon()
+    again = await World.make(tmp_path, store_down=True)
+    await again.control.loop.tick()
+    assert again.lock_file.read() == lock
+    assert again.cell.view.locked
+    again.store.fail(False)
+    await again.control.loop.tick()
+    assert again.control.record.phase == "rolled_back"
+    assert again.lock_file.read() == lock == again.control.record.lock
+    await again.close()

@@ -13,7 +13,7 @@ from app.control.host_lock import HostLock
 from app.control.lockfile import UNKNOWN, LockFile
 from app.control.lookout import BusLookout
 from app.fleet.bus import BusMessage, Locked
-from rollout.state import Lock, Rollout
+from rollout.state import Lock
 from tests.fleet.memory_bus import MemoryBus
 
 MINE = Lock(1, 0, 1.0, "ann", True, "errors")
@@ -55,8 +55,9 @@ def file(tmp_path: Path) -> Iterator[HangingFile]:
     file.go_on.set()
 
 
-def locked(lock: Lock | None) -> Rollout:
-    return Rollout(phase="rolled_back" if lock else "idle", generation=0 if lock else 1, lock=lock)
+def locked(lock: Lock | None) -> tuple[Lock | None, int]:
+    """What is in force: this lock of generation 0, or none any more."""
+    return lock, 0 if lock else 1
 
 
 async def test_a_write_to_a_disk_that_hangs_ends_and_is_tried_again(file: HangingFile) -> None:
@@ -64,11 +65,11 @@ async def test_a_write_to_a_disk_that_hangs_ends_and_is_tried_again(file: Hangin
     file.hangs = True
     async with asyncio.timeout(5), disk.turn:
         await disk.write(MINE)
-    assert not disk.agrees(locked(MINE))
+    assert not disk.agrees(MINE)
     file.hangs = False
     file.go_on.set()
     async with asyncio.timeout(5):
-        while not disk.agrees(locked(MINE)):
+        while not disk.agrees(MINE):
             await disk.settle(lambda: locked(MINE))
             await asyncio.sleep(0)  # the thread's answer comes in a turn of the loop
     assert LockFile(file.path.parent).read() == MINE
@@ -93,11 +94,11 @@ async def test_a_lock_that_could_not_be_lifted_is_lifted_later(file: HangingFile
         await disk.write(MINE)
     file.hangs = True
     await disk.settle(lambda: locked(None))
-    assert not disk.agrees(locked(None))
+    assert not disk.agrees(None)
     file.hangs = False
     file.go_on.set()
     async with asyncio.timeout(5):
-        while not disk.agrees(locked(None)):
+        while not disk.agrees(None):
             await disk.settle(lambda: locked(None))
             await asyncio.sleep(0)
     assert LockFile(file.path.parent).read() is None
@@ -160,4 +161,4 @@ async def test_a_lock_made_while_the_last_one_waits_to_be_lifted_stays(file: Han
         record = locked(OTHERS)
     await lifting
     assert LockFile(file.path.parent).read() == OTHERS
-    assert disk.agrees(record)
+    assert disk.agrees(OTHERS)
