@@ -1,4 +1,4 @@
-"""Changes of the record, one at a time: decided, saved, put in force. A rollback that comes meanwhile has won."""
+"""Changes of the record, one at a time: decided, saved, put in force. A rollback that comes meanwhile wins."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Change = Start | SetPercentage | Promote | Pause | Resume | Undo | Unlock | Appl
 
 
 class Changes:
-    """One cell's. `execute` and `step` may be called at any time; they wait for each other."""
+    """The changes made by one cell. `execute` and `step` may be called at any time; they wait for each other."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Changes:
         self._notify = notify
 
     async def execute(self, command: Change, source: str) -> None:
-        """Do what somebody asks for; `source` says from where, for the audit.
+        """Carry out a command; `source` says where it came from, for the audit.
 
         Raises Refused (nothing changed, or a rollback won meanwhile) and StoreUnavailable.
         """
@@ -77,10 +77,10 @@ class Changes:
             await self._change(command, source, way_back)
 
     async def step(self, event: Tick) -> None:
-        """Do what time brings, if anything; what the store or a rollback keeps from happening comes with a later tick.
+        """Take the step that is due, if there is one; what the store or a rollback prevents is tried at the next tick.
 
-        A reason to hold that is new is no change of the rollout: it is taken without a revision. Harm is not acted on
-        here: whoever judges orders a rollback.
+        A new reason to hold does not change the rollout, so it gets no revision. Harm is not acted on here: whoever
+        judges it orders a rollback.
         """
         record = self._state.record
         transition = advance(record, event, self._state.now())
@@ -97,7 +97,7 @@ class Changes:
                 await self._change(event, "schedule", way_back)
 
     async def load(self, event: Load, source: str) -> None:
-        """Write down what was loaded, on top of whatever the record says by then. Raises Refused, StoreUnavailable."""
+        """Save what was loaded, on top of whatever the record says by then. Raises Refused and StoreUnavailable."""
         for _ in range(LOAD_TRIES):
             try:
                 async with self._turn():
@@ -108,7 +108,7 @@ class Changes:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Hold the repository's turn while no rollback of just now is on its way to the store; a second at most."""
+        """Hold the repository's turn, after waiting up to a second for a rollback that is being saved."""
         end = monotonic() + ANSWER_S
         while True:
             if not self._repository.down:
@@ -120,7 +120,7 @@ class Changes:
                     return
 
     async def _way_back(self, event: Change | Tick) -> str | None:
-        """Why v2 could not take over whom this event moves to v3, empty if it can; None: the event moves nobody there.
+        """Why v2 could not take back those whom this event moves to v3, empty if it can; None: it moves nobody there.
 
         Asked before the turn is taken, because a worker may take seconds to answer and rollbacks are saved meanwhile.
         Raises Refused and StoreUnavailable.
@@ -133,7 +133,7 @@ class Changes:
         return (await self._builds.check_way_back() or "") if rises else None
 
     async def _change(self, event: Change | Tick | Load, source: str, way_back: str | None) -> None:
-        """Decide, save, put in force; the turn is held. Raises Refused and StoreUnavailable."""
+        """Decide, save, put in force; the caller holds the turn. Raises Refused and StoreUnavailable."""
         self._require_record()
         base = self._state.record
         transition = advance(base, event, self._state.now())
@@ -141,7 +141,7 @@ class Changes:
             return  # somebody else was faster, and there is nothing left to do
         if transition.state.percentage > base.percentage:
             if way_back is None:
-                raise self._stale(base)  # the record became another one after the way back was looked at
+                raise self._stale(base)  # the record changed after the way back was checked
             if way_back:
                 raise NoWayBack(way_back)
         entry = self._snapshots.entry(audit_in(transition.effects), source, base, transition.state)
@@ -151,7 +151,7 @@ class Changes:
             await self._follower.follow()
             raise self._stale(base) from None
         if self._state.pending is not None or self._state.record.revision != base.revision:
-            # It is in the record and the audit, with the rollback on top of it, and was never in force.
+            # It is saved and audited with the rollback on top of it; it was never in force.
             with suppress(StoreUnavailable):
                 await self._follower.follow()
             return
@@ -165,7 +165,7 @@ class Changes:
             raise StoreUnavailable("a rollback is in force and not in the store yet; nothing else is taken before it")
 
     def _stale(self, base: Rollout) -> StaleRevision:
-        """Who was faster: whoever the store names, or a rollback that it does not know yet."""
+        """The refusal that names who was faster: as the store says, or a rollback that it does not have yet."""
         stored = self._repository.stored
         now = stored if stored is not None and stored.revision > base.revision else self._state.record
         return StaleRevision(base.revision, now.revision, now.changed_by, now.changed_what, now.changed_at)

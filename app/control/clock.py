@@ -1,6 +1,6 @@
-"""The rollout's own clock in one cell: what the record says of it, and what has passed since by the monotonic clock.
+"""The rollout's own clock in one cell: the time that the record says, and the monotonic time since.
 
-It counts while a cell leads. A cell that follows estimates what the leader has counted since it saved last.
+It runs while a cell leads. A cell that follows estimates what the leader has counted since its last save.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from collections.abc import Callable
 from typing import Final
 
 SAVE_S: Final = 30.0
-"""The leader saves the clock so often; whoever follows has not heard of a leader for longer than that at most."""
+"""How often the leader saves the clock, and for how long a cell that follows lets it run without news of a leader."""
 
 
 class RolloutClock:
-    """`monotonic` gives seconds, and never goes back."""
+    """`monotonic` gives seconds and never goes back."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._read_s: float | None = None
-        """What the record said last; None: there was none yet."""
+        """What the record said last; None: no record was read yet."""
         self._base_s = 0.0
-        """What the clock said at `_since`."""
+        """What the clock showed at `_since`."""
         self._since = 0.0
         self._until = 0.0
-        """It stands still from then on, unless a leader is heard of."""
+        """The clock stands still from then on, unless there is news of a leader."""
         self._leads = False
 
     @property
@@ -34,12 +34,12 @@ class RolloutClock:
 
     @property
     def unsaved_s(self) -> float:
-        """Seconds that this cell has counted and the record does not say yet."""
+        """Seconds that this cell has counted and not saved yet."""
         leads = self._leads and self._monotonic() < self._until
         return max(0.0, self.elapsed_s - (self._read_s or 0.0)) if leads else 0.0
 
     def read(self, elapsed_s: float) -> None:
-        """The record says so. A leader knows better, unless a cell that follows has saved a command since."""
+        """Take the time that the record says. A leader keeps its own, unless another cell has saved a later one."""
         if elapsed_s == self._read_s:
             return
         self._read_s = elapsed_s
@@ -51,7 +51,7 @@ class RolloutClock:
             self._base_s, self._since = elapsed_s, now
 
     def lead(self, until: float) -> None:
-        """This cell leads until then (monotonic seconds): it counts from now on, or goes on counting."""
+        """This cell leads until `until` (monotonic seconds): it starts to count, or goes on."""
         now = self._monotonic()
         if until <= now:
             return

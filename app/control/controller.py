@@ -1,6 +1,6 @@
-"""What may be asked of the control loop of one cell: commands, builds, notes, pins, receipts; and how it is assembled.
+"""The control plane of one cell, assembled, and what may be asked of it: commands, builds, notes, pins, receipts.
 
-Decisions are `rollout`'s; here they are checked, carried out and told to the audit.
+`rollout` decides; here decisions are checked, carried out and audited.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ from rollout.views import Loaded
 
 TIMELINE = 200
 TIMELINE_S = 24 * 3600
-"""A receipt shows the audit of the day before a rollback, at most so many entries of it, and until it can be undone."""
+"""A receipt shows the audit from a day before a rollback until the end of its undo, at most `TIMELINE` entries."""
 log = structlog.get_logger()
 
 
 def log_notice(notice: Notify) -> None:
-    """Where notices go when nobody is named."""
+    """Where notices go when no receiver is given."""
     log.warning("notice", about=notice.about, text=notice.text)
 
 
 class Controller:
-    """One cell's. Make it in the running event loop; `loop` gives it life."""
+    """The control plane of one cell. Make it in the running event loop; `loop` starts, runs and ends it."""
 
     def __init__(
         self,
@@ -84,9 +84,9 @@ class Controller:
         host: str = "",
         wakeup: asyncio.Event | None = None,
     ) -> None:
-        """Without a lease it is the only cell there is; `host` is named when cells of other hosts may share the store.
+        """Without a `lease` this is the only cell; `host` is given when cells of other hosts may share the store.
 
-        `clock` gives Unix seconds. `wakeup` is set by whoever sees something that a guardrail may judge.
+        `clock` gives Unix seconds. `wakeup` is set when there is something new for a guardrail to judge.
         """
         fleet, notifier = Fleet(cell.name, bus), Notifier()
         rollout_clock = RolloutClock(monotonic)
@@ -171,11 +171,11 @@ class Controller:
         return self.repository.loaded and self.cell.path_state(STABLE).available
 
     def snapshot(self) -> Snapshot:
-        """All that a view is made of, now."""
+        """Everything that a view is made of, now."""
         return self._snapshots.take(self.verification.rollback())
 
     async def execute(self, command: Change | Rollback, source: str) -> None:
-        """Do what somebody asks for; `source` says from where, for the audit.
+        """Carry out a command; `source` says where it came from, for the audit.
 
         Raises Refused (nothing changed, or a rollback won meanwhile), and StoreUnavailable, but not for a rollback.
         """
@@ -190,7 +190,7 @@ class Controller:
     async def load(
         self, actor: Actor, *, factory: str, python: str, build: str, live: bool, reason: str, source: str
     ) -> Loaded:
-        """A new build of v3 for the sessions that are there and for those that come.
+        """Load a new build of v3, for open sessions and for new ones.
 
         In all cells of this host or in none; what is not given stays as it is. Raises Refused, FactoryError,
         StateIncompatible and StoreUnavailable; nothing changed then, unless the error says so.
@@ -214,12 +214,12 @@ class Controller:
         return loaded
 
     async def note(self, actor: Actor, text: str, source: str) -> None:
-        """A remark for the audit and the charts. Raises NotAllowed and StoreUnavailable."""
+        """Add a remark to the audit and the charts. Raises NotAllowed and StoreUnavailable."""
         require(actor, "note")
         await self.repository.append(self._snapshots.entry(Audit(actor, "note", text), source, self.record))
 
     async def pin(self, actor: Actor, user_id: str, path: PathName | None, reason: str, *, source: str) -> None:
-        """Pin a user to a path, or with None unpin. Raises NotAllowed and StoreUnavailable."""
+        """Pin a user to a path, or unpin them with None. Raises NotAllowed and StoreUnavailable."""
         require(actor, "pin")
         what = f"unpin {user_id}" if path is None else f"pin {user_id} to {path}"
         async with self.repository.turn:
@@ -229,11 +229,11 @@ class Controller:
         self.sync.pins_changed(self.record.revision)
 
     async def give_up(self, actor: Actor, cell: str, reason: str, source: str) -> None:
-        """Wait no longer for a cell of another host; see `GivingUp.forget`."""
+        """Stop waiting for a cell of another host; see `GivingUp.forget`."""
         await self._giving_up.forget(actor, cell, reason, source)
 
     async def receipt(self, id: str) -> Receipt | None:
-        """What a rollback did, with the audit around it; None: there was none of this id. Raises StoreUnavailable."""
+        """What a rollback did, with the audit around it; None: there is none of this id. Raises StoreUnavailable."""
         seen = self.verification.receipt
         found = seen if seen is not None and seen.rollback.id == id else await self.repository.receipt(id)
         if found is None:

@@ -1,4 +1,4 @@
-"""Puts in force here what the store has: view, sessions, lock file and flag, each tried again until it holds."""
+"""Puts the stored record in force in this cell: view, sessions, lock file and flag, each tried until it holds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class Enforcer:
-    """One cell's. What is saved here and what another cell has saved are put in force in the same way."""
+    """One cell's enforcer. A record saved here and one saved by another cell are put in force in the same way."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Enforcer:
         self._notifier = notifier
 
     async def adopt(self, record: Rollout) -> None:
-        """Take over a record that the store has. Under a lock the sessions come first, otherwise the flag does.
+        """Put a stored record in force. Under a lock the sessions come first, otherwise the flag does.
 
-        The view is made of what the flag reads, so a raised percentage is in force only when the flag says so too.
+        The view is made from what the flag reads, so a higher percentage is in force only once the flag has it too.
         """
         if record.lock is not None:
             await self._adopt_lock(record)
@@ -54,7 +54,7 @@ class Enforcer:
         if before.lock is not None or (before.id, before.percentage) != (record.id, record.percentage):
             await self._flag.write()
             if self._state.record is not record:
-                return  # a rollback came in between and has swept already
+                return  # a rollback came in between, and has swept already
             self._state.publish()
             self._snapshots.begin_window(record.percentage)
         self._notifier.tell()

@@ -1,4 +1,4 @@
-"""Keeps the flag in line with the record: written when the record changes, tried again until it holds."""
+"""Keeps the flag in line with the record: writes it when the record changes, and tries again until it holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.flags import Flags
 from app.settings import Settings
 
 STALE_S = 30.0
-"""A flag not read for longer is not known well enough for anything to advance by itself."""
+"""When the flag was last read longer ago than this, nothing advances by itself."""
 log = structlog.get_logger()
 
 
@@ -30,21 +30,21 @@ class FlagWriter:
         self._written: int | None = None
 
     async def write(self) -> bool:
-        """Bring the flag to the record that is in force when its turn comes; False: it could not be reached."""
+        """Write the flag as the record in force says when this call's turn comes; False: the flag cannot be reached."""
         async with self._turn:
-            wanted = self._state.record
+            record = self._state.record
             try:
-                await self._flags.apply(wanted)
+                await self._flags.apply(record)
             except CrossfadeError as error:
-                log.warning("the flag does not follow yet", error=str(error), percentage=wanted.percentage)
+                log.warning("the flag cannot be written yet", error=str(error), percentage=record.percentage)
                 self._written = None
                 return False
-            self._written = wanted.revision
+            self._written = record.revision
             return True
 
     @property
     def behind(self) -> bool:
-        """Whether it has to be written (again)."""
+        """Whether the flag has to be written again."""
         return self._written is None
 
     @property
@@ -59,13 +59,13 @@ class FlagWriter:
 
     @property
     def known(self) -> bool:
-        """Whether the flag was read lately."""
+        """Whether the flag was read within `STALE_S`."""
         age_s = self.age_s
         return age_s is not None and age_s <= STALE_S
 
     @property
     def status(self) -> FlagStatus:
-        """In the words of the pages."""
+        """How flag and record compare, in the words of the pages."""
         record = self._state.record
         if not self._settings.unleash_url:
             return "embedded"

@@ -1,4 +1,4 @@
-"""Takes over what the store says, whoever has put it there: the record, and who is pinned."""
+"""Takes over what the store has, whoever saved it: the record and the pins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class Follower:
-    """One cell behind the store. The caller holds the repository's `turn`; every call raises StoreUnavailable."""
+    """Follows the store for one cell. The caller holds the repository's `turn`; every call raises StoreUnavailable."""
 
     def __init__(self, state: State, repository: Repository, rollbacks: Rollbacks, enforcer: Enforcer) -> None:
         self._state = state
@@ -27,7 +27,7 @@ class Follower:
         self._enforcer = enforcer
 
     async def follow(self, news: Changed | None = None) -> None:
-        """Take over what the store says, or (`news`) what another cell has put there."""
+        """Take over what the store has; with `news`, what another cell says that it has saved."""
         if await self._is_new(news) and self._state.pending is None:
             record = self._repository.stored or Rollout()
             await self._enforcer.adopt(record)
@@ -44,14 +44,16 @@ class Follower:
         await self.follow_pins()
 
     async def follow_pins(self) -> None:
-        """Take over who is pinned; their open sessions move, whatever the plan says of new connections."""
+        """Take over the pins; open sessions move too, whatever the plan says of new connections."""
         self._state.pin(await self._repository.pins())
 
     async def _is_new(self, news: Changed | None) -> bool:
         stored = self._repository.stored
         stale = news is not None and stored is not None and news.revision <= stored.revision
-        told = news is not None and news.text != "" and self._repository.learn(StoredRecord(news.revision, news.text))
+        learned = (
+            news is not None and news.text != "" and self._repository.learn(StoredRecord(news.revision, news.text))
+        )
         await self._rollbacks.settle()
-        if told:
+        if learned:
             return self._state.record != self._repository.stored
         return not stale and await self._repository.load()

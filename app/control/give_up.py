@@ -1,6 +1,6 @@
-"""Giving up a cell that died for good: by a person, audited, and named in the receipt of a rollback that waited for it.
+"""Gives up a cell that died for good, when a person says so.
 
-What is verified without that cell is for the verification to say.
+It is audited, and the receipt of a rollback that waited for the cell names it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from rollout.permissions import require
 from rollout.views import AuditFilter, GivenUp, RollbackView
 
 GIVE_UP_AFTER_S: Final = 30.0
-"""A person may give a cell up when it was not heard for this long. A cell that lives and only lost the store serves v2
-after 10 s of that (`partition.CUT_OFF_S`), and by then a paused host or a database's fail-over is over."""
+"""A person may give up a cell that was not heard for this long. One that lives and only lost the store has served v2
+since 10 s of silence (`partition.CUT_OFF_S`), and a paused host or the fail-over of a database is over by then."""
 CLOCKS_S: Final = 5.0
-"""The clocks of two hosts may differ by so much."""
+"""How far the clocks of two hosts may differ."""
 WHAT: Final = "forget cell "
 
 
 class GivingUp:
-    """Cells that a person gives up. Without a `register` there are no other hosts."""
+    """Gives up cells for a person. Without a `register` there are no other hosts."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class GivingUp:
         self._register = register
 
     async def forget(self, actor: Actor, name: str, reason: str, source: str) -> None:
-        """Nobody waits for this cell any more, until it registers again.
+        """Stop waiting for this cell until it registers again.
 
         Raises NotAllowed, ReasonMissing, UnknownCell, CellStillThere and StoreUnavailable.
         """
@@ -56,16 +56,14 @@ class GivingUp:
         if not reason.strip():
             raise ReasonMissing("forget")
         if name in self._fleet.names_here():
-            raise CellStillThere(
-                f"cell {name} is on this host and its process is there; one that dies is started again"
-            )
-        found = next((cell for cell in await self._store.load_cells() if cell.name == name), None)
-        if found is None:
+            raise CellStillThere(f"cell {name} is on this host and its process runs; a cell that dies is started again")
+        cell = next((cell for cell in await self._store.load_cells() if cell.name == name), None)
+        if cell is None:
             raise UnknownCell(f"there is no cell {name!r}; there are {', '.join(self._fleet.names())}")
-        if found.silent_s < GIVE_UP_AFTER_S:
-            heard = f"cell {name} was heard {found.silent_s:.0f} s ago"
+        if cell.silent_s < GIVE_UP_AFTER_S:
+            heard = f"cell {name} was heard {cell.silent_s:.0f} s ago"
             raise CellStillThere(f"{heard}; it can be given up after {GIVE_UP_AFTER_S:.0f} s of silence")
-        # The audit first: what is not waited for must never be missing there.
+        # The audit first, so that it never lacks a cell that is no longer waited for.
         audit = Audit(actor, WHAT + name, reason)
         await self._repository.append(self._snapshots.entry(audit, source, self._state.record))
         await self._store.remove_cell(name)
@@ -75,8 +73,8 @@ class GivingUp:
     async def during(self, rollback: RollbackView) -> list[GivenUp]:
         """The cells that were given up while this rollback waited. Raises StoreUnavailable."""
         until = None if rollback.verified_at is None else rollback.verified_at + CLOCKS_S
-        wanted = AuditFilter(what=WHAT, since=rollback.at, until=until)
-        entries = reversed((await self._repository.events(wanted=wanted)).items)
+        of_cells = AuditFilter(what=WHAT, since=rollback.at, until=until)
+        entries = reversed((await self._repository.events(wanted=of_cells)).items)
         return [
             GivenUp(cell=cell, by=entry.who, at=entry.at, reason=entry.reason)
             for entry in entries

@@ -1,7 +1,4 @@
-"""How the parts of a service are, for people: workers, store, and the settings as they were read, without secrets.
-
-It reads only; must not know of pages.
-"""
+"""The state of a service's parts, for people: workers, store, and the settings as they were read, without secrets."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from rollout.views import HealthView, SettingView, WorkerView
 
 
 def health_view(snapshot: Snapshot, leader: str = "") -> HealthView:
-    """The store, the settings and every worker; `leader` as the store says it."""
+    """The store, the settings and every worker; `leader` is the cell that holds the store's lease."""
     return HealthView(
         store=shown_value("store", snapshot.settings.store),
         store_down=snapshot.store_down,
@@ -26,7 +23,7 @@ def health_view(snapshot: Snapshot, leader: str = "") -> HealthView:
 
 
 def workers_view(snapshot: Snapshot) -> list[WorkerView]:
-    """The workers of every cell that was ever heard, each as it was when its cell spoke last."""
+    """The workers of every cell, each as its cell reported it last."""
     return [
         WorkerView(
             cell=name,

@@ -1,6 +1,6 @@
-"""Keeps the time series of a cell going: one look a second, and finished slots written behind to the store.
+"""Keeps a cell's time series: samples once a second, and saves finished slots to the store a little later.
 
-A store that is down costs the charts nothing until a restart; it must not know who draws them.
+While the store is down the charts lose nothing, unless the service is restarted.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ from rollout.views import AuditEntry, ChartMark, SeriesView, Span
 
 LOOK_S = 1.0
 SAVE_S = 10
-"""Finished slots are written so often; a service that is killed loses as much of its charts."""
+"""How often finished slots are saved; a service that is killed loses as much of its charts."""
 WAITING = 2000
 """Chunks kept while the store is down: more than five hours of them."""
 RESTORED = 25
-"""Chunks taken up before sockets get their turn again: about four milliseconds of work."""
+"""Chunks restored before sockets get their turn again: about four milliseconds of work."""
 FIRST_READ, READ = 20, 200
-"""Entries of the audit asked for at first, because the last quarter of an hour seldom has more, and from then on."""
+"""Entries of the audit asked for at first (the last quarter of an hour seldom has more), and from then on."""
 MARKS = 1000
-"""Most marks of one answer; a page of the audit has the rest."""
+"""Most marks in one answer; the audit page has the rest."""
 log = structlog.get_logger()
 
 
 class SeriesHistory:
-    """The time series of all cells as one of them saw it, from as long ago as the store remembers.
+    """The time series of all cells, as seen by one of them, as far back as the store goes.
 
-    Without a `fleet` the cell is the only one.
+    Without a `fleet` this is the only cell.
     """
 
     def __init__(
         self,
         cell: CellPort,
-        ledger: Counters,
+        counters: Counters,
         store: Store,
         clock: Callable[[], float] = time,
         fleet: Fleet | None = None,
     ) -> None:
-        self.series = Series(ledger.slots)
+        self.series = Series(counters.slots)
         self._cell = cell
-        self._ledger = ledger
+        self._counters = counters
         self._store = store
         self._clock = clock
         self._fleet = fleet
         self._waiting: deque[SeriesChunk] = deque(maxlen=WAITING)
-        self._loaded = False
+        self._restored = False
 
     def look(self) -> None:
-        """Take down this second."""
+        """Record this second."""
         others = [] if self._fleet is None else list(self._fleet.others().values())
         gauges = {}
         for path in PATHS:
@@ -72,11 +72,11 @@ class SeriesHistory:
             gauges[path] = Gauges(
                 sum(state.sessions for state in states), per_session_bytes(states), sum(memory) if memory else None
             )
-        slots = self._ledger.slots if self._fleet is None else self._fleet.slots(self._ledger.slots)
+        slots = self._counters.slots if self._fleet is None else self._fleet.slots(self._counters.slots)
         self.series.sample(self._clock(), slots, gauges)
 
     async def run(self) -> None:
-        """Take up what was kept, then look once a second and save every ten, until cancelled."""
+        """Restore what the store has, then look once a second and save every ten, until cancelled."""
         await self.load()
         last_saved = int(self._clock()) // SAVE_S
         while True:
@@ -87,17 +87,17 @@ class SeriesHistory:
             await asyncio.sleep(LOOK_S)
 
     async def load(self) -> None:
-        """Take up what the store remembers; tried again with every save until it answers."""
+        """Restore what the store has; tried again with every save until it answers."""
         with suppress(StoreUnavailable):
             chunks = await self._store.load_series(self._cell.name)
             for start in range(0, len(chunks), RESTORED):
                 self.series.restore(_read(chunk) for chunk in chunks[start : start + RESTORED])
                 await asyncio.sleep(0)  # a month has 50,000 of them, and sockets are served meanwhile
-            self._loaded = True
+            self._restored = True
 
     async def save(self) -> None:
-        """Write what was finished; kept for the next time when the store does not answer."""
-        if not self._loaded:
+        """Save finished slots; they wait for the next time when the store does not answer."""
+        if not self._restored:
             await self.load()
         name = self._cell.name
         self._waiting.extend(
@@ -114,16 +114,16 @@ class SeriesHistory:
         for _ in chunks:
             self._waiting.popleft()
 
-    async def view(self, span: Span, keeper: Repository, until: float | None = None) -> SeriesView:
-        """The charts of a span that ends at `until` (Unix seconds), or now, with the marks of the audit.
+    async def view(self, span: Span, repository: Repository, until: float | None = None) -> SeriesView:
+        """The charts of a span that ends at `until` (Unix seconds), or now, with marks from the audit.
 
-        Without the store there are no marks, and the figures all the same.
+        Without the store there are figures and no marks.
         """
         end = self._clock() if until is None else min(until, self._clock())
         shown = self.series.view(span, end)
         marks: list[ChartMark] = []
         with suppress(StoreUnavailable):
-            marks = await _marks(keeper, end - SPAN_S[span], end)
+            marks = await _marks(repository, end - SPAN_S[span], end)
         return msgspec.structs.replace(shown, marks=marks)
 
 
@@ -131,23 +131,23 @@ def _read(chunk: SeriesChunk) -> SavedSlots:
     return msgspec.msgpack.decode(chunk.data, type=SavedSlots)
 
 
-async def _marks(keeper: Repository, since: float, until: float) -> list[ChartMark]:
-    found: list[ChartMark] = []
+async def _marks(repository: Repository, since: float, until: float) -> list[ChartMark]:
+    marks: list[ChartMark] = []
     before: int | None = None
     limit = FIRST_READ
-    while len(found) < MARKS:
-        page = await keeper.events(before, limit)
+    while len(marks) < MARKS:
+        page = await repository.events(before, limit)
         limit = READ
-        # What was done beside the service, to a token, knows no figures and did nothing to them.
-        found += [mark_of(entry) for entry in page.items if since <= entry.at <= until and entry.figures]
+        # An entry without figures is of a token, changed beside the service: it has no place on a chart.
+        marks += [mark_of(entry) for entry in page.items if since <= entry.at <= until and entry.figures]
         if page.next is None or page.items[-1].at < since:
             break
         before = page.next
-    return found[:MARKS][::-1]
+    return marks[:MARKS][::-1]
 
 
 def mark_of(entry: AuditEntry) -> ChartMark:
-    """An audit entry as a line on a chart: the percentage where it changed one, else the verb."""
+    """An audit entry as a line on a chart: the new percentage if it changed, else the verb."""
     was, now = entry.before.get("percentage"), entry.after.get("percentage")
     verb = entry.what.split(" ", 1)[0]
     word = {"rollback": "rolled back", "note": "note"}.get(verb) or (f"{now} %" if was != now else verb)

@@ -1,6 +1,6 @@
-"""The rollback lock on this host's disk as the event loop sees it: every call has a limit, and one thread of its own.
+"""The rollback lock on this host's disk, used from the event loop: in a thread of its own, with a limit on every call.
 
-A disk that fails or hangs is logged and tried again every second; it holds up neither the loop nor another rollback.
+A disk that fails or hangs is logged and tried again every second; it delays neither the loop nor another rollback.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from rollout.state import Lock
 
 LIMIT_S = 1.0
 START_S = 5.0
-"""At the start a disk may take longer; one that does not answer even then counts as a lock."""
+"""At the start a disk may take longer; one that still does not answer counts as a lock."""
 Result = TypeVar("Result")
 log = structlog.get_logger()
 
 
 class HostLock:
-    """The lock file of one cell's host, which other cells of the host write as well."""
+    """The lock file of this cell's host. Other cells of the host write it as well."""
 
     def __init__(self, file: LockFile, limit_s: float = LIMIT_S) -> None:
         self.turn = asyncio.Lock()
@@ -43,7 +43,7 @@ class HostLock:
         self._stamp: tuple[int, int] | None = None
 
     async def find(self) -> Lock | None:
-        """The lock that an earlier process left. A disk that does not answer may hold one, so it counts as one."""
+        """The lock that an earlier process left. A disk that does not answer may hold one, so it counts as a lock."""
         try:
             self._written = await self._call(self._file.read, limit_s=START_S)
         except OSError as error:
@@ -54,7 +54,7 @@ class HostLock:
         return self._written
 
     async def write(self, lock: Lock) -> None:
-        """Put it on the disk; the caller holds `turn`. Raises nothing: what failed is tried again by `settle`."""
+        """Write the lock to the disk; the caller holds `turn`. Raises nothing: `settle` tries again what failed."""
         self._made.add(lock)
         try:
             await self._call(self._file.write, lock)
@@ -89,9 +89,9 @@ class HostLock:
         return self._settled and (lock is None or lock == self._written)
 
     def of_others(self) -> Lock | None:
-        """A lock on the disk that this process has neither made nor seen yet. Raises nothing; takes microseconds.
+        """A lock on the disk that this process has neither written nor returned yet. Raises nothing, in microseconds.
 
-        While the disk hangs it is not asked.
+        While the disk hangs it is not asked, and the answer is None.
         """
         if self._hangs():
             return None
@@ -101,7 +101,7 @@ class HostLock:
                 return None
             lock = self._file.read()
         except OSError as error:
-            log.error("the rollback lock cannot be looked at", error=str(error))
+            log.error("the rollback lock cannot be read", error=str(error))
             return None
         self._stamp = stamp
         return None if lock in self._made else lock
@@ -110,7 +110,7 @@ class HostLock:
         return self._overdue is not None and not self._overdue.done()
 
     async def _call(self, call: Callable[..., Result], *arguments: object, limit_s: float | None = None) -> Result:
-        """Raises `OSError`, and `TimeoutError` (an `OSError`) when the disk does not answer in time."""
+        """Raises `OSError`, or `TimeoutError` (also an `OSError`) when the disk does not answer in time."""
         if self._hangs():
             raise TimeoutError("the disk has not answered an earlier call yet")
         limit_s = self._limit_s if limit_s is None else limit_s
@@ -124,14 +124,14 @@ class HostLock:
 
 
 class _DiskThread:
-    """One daemon thread: a disk that hangs for ever takes no thread of anybody else, and does not keep the process."""
+    """One daemon thread: a disk that hangs for ever blocks no other thread, nor the end of the process."""
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[tuple[Future[object], Callable[[], object]]] = SimpleQueue()
         self._started = False
 
     def submit(self, call: Callable[[], Result]) -> Future[Result]:
-        """Do this after what was submitted before."""
+        """Call this in the thread, after what was submitted before."""
         if not self._started:
             self._started = True
             threading.Thread(target=self._run, name="rollback-lock", daemon=True).start()

@@ -1,6 +1,6 @@
 """The rollback lock on this host's disk: written through before anything else happens, found again after any crash.
 
-It is the one thing a rollback needs besides the cell itself; it must not know of the store.
+It is the only thing that a rollback needs besides the cell itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rollout.state import Lock
 
 NAME = "rollback.lock"
 UNKNOWN = -1
-"""Generation of a lock that was made before the record had been read: in force until it is lifted."""
+"""Generation of a lock that was made before the record was read: in force until it is lifted."""
 
 
 class LockFile:
@@ -27,7 +27,7 @@ class LockFile:
         self.path = folder / NAME
 
     def write(self, lock: Lock) -> None:
-        """Put the lock in force, or replace the one there is, in one step that a crash cannot halve."""
+        """Write the lock, or replace the one there is, in one step: after a crash it is there whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._alone() as folder:
             new = self.path.with_suffix(".new")
@@ -51,28 +51,28 @@ class LockFile:
             return Lock(0, UNKNOWN, since, "unknown", True, f"a lock was found in {NAME} that cannot be read")
 
     def stamp(self) -> tuple[int, int] | None:
-        """What changes with every lock that is written: microseconds to look at; None: there is no lock."""
+        """Changes with every lock that is written, and takes microseconds to read; None: there is no lock."""
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except FileNotFoundError:
             return None
-        return found.st_ino, found.st_mtime_ns
+        return status.st_ino, status.st_mtime_ns
 
     def lift(self, generation: int, known: Lock | None) -> None:
-        """Remove it, unless another cell of this host has made a new one meanwhile.
+        """Remove the lock, unless another cell of this host has made a new one meanwhile.
 
-        `generation` is the record's now: a lock of that generation is in force, and so is one whose generation is open,
-        but for the `known` one that was lifted.
+        `generation` is the record's: a lock of that generation stays, and so does one of `UNKNOWN` generation, except
+        `known`, the one that was lifted.
         """
         if self.stamp() is None:
             return
         with self._alone():
-            found = self.read()
-            if found is None or found == known or UNKNOWN < found.generation < generation:
+            lock = self.read()
+            if lock is None or lock == known or UNKNOWN < lock.generation < generation:
                 self.remove()
 
     def remove(self) -> None:
-        """Lift it; nothing happens when there is none."""
+        """Remove the lock, if there is one."""
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
             folder = self._open_folder()
@@ -83,7 +83,7 @@ class LockFile:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[int]:
-        """No other cell of this host changes the file meanwhile; gives the folder's descriptor."""
+        """Keep the other cells of this host from changing the file meanwhile; yields the folder's descriptor."""
         folder = self._open_folder()
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""What others said or left on the disk while this process did not run: heard before anybody is admitted to v3."""
+"""Hears what other cells said, or left on the disk, while this process did not run: before it admits anyone to v3."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class BusLookout:
         self._host_lock = host_lock
 
     def look(self) -> None:
-        """Hear what lies in the kernel, and of a rollback lock that nobody told of."""
+        """Read the messages that wait in the kernel, and a rollback lock that was not announced."""
         self._bus.read()
         lock = self._host_lock.of_others()
         if lock is not None:
-            log.warning("a rollback lock lies on the disk that nobody told of", by=lock.by)
+            log.warning("a rollback lock that was not announced is on the disk", by=lock.by)
             self._bus.find(Locked(lock))

@@ -1,4 +1,4 @@
-"""The control loop of one cell: its start and its end, and what happens without a command.
+"""The control loop of one cell: start, end, and what happens without a command.
 
 Judging comes first and on its own: harm is acted on while everything else here waits for a store or a worker.
 """
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 
 class ControlLoop:
-    """`open` first, `run` meanwhile, `close` at the end."""
+    """Call `open` first, `run` while the cell serves, `close` at the end."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class ControlLoop:
         self._wakeup = wakeup
 
     async def open(self) -> None:
-        """Read lock and record, and put in force what they say. A lock means v2, and so does a store that is down.
+        """Read lock and record, and put them in force. A lock means v2, and so does a store that is down.
 
         Raises `SettingError` when another cell is forced to something else.
         """
@@ -123,7 +123,7 @@ class ControlLoop:
                 group.create_task(self._register.run())
 
     async def close(self) -> None:
-        """Watch no longer, and write what still waits; every change was saved when it was made."""
+        """Stop observing, and write what still waits; every change was saved when it was made."""
         self._notifier.close()
         if self._clock.unsaved_s > 0:
             await self._save_clock()  # before another cell leads, which begins with what is saved
@@ -136,13 +136,13 @@ class ControlLoop:
     # -- time ---------------------------------------------------------------------------------------------------------
 
     async def judge(self) -> None:
-        """Roll back if there is harm: what this cell has seen, and where it leads what any cell has."""
+        """Roll back if there is harm: by what this cell has seen, or, where it leads, by what any cell has seen."""
         transition = advance(self._state.record, self._seen(), self._state.now())
         if any(isinstance(effect, Publish) and effect.rollback for effect in transition.effects):
             await self._rollbacks.order(Rollback(actor=EVIDENCE, reason=transition.state.reason), "evidence")
 
     async def tick(self) -> None:
-        """One second passed: judge, follow the store, try again what did not hold; where this cell leads, go on."""
+        """Once a second: judge, follow the store, try again what failed; a cell that leads takes the next step."""
         self._counters.tick(monotonic())
         await self.judge()
         with suppress(StoreUnavailable):
@@ -167,7 +167,7 @@ class ControlLoop:
                 await self._repository.save_clock()
 
     def _seen(self) -> Tick:
-        """What the guardrails say now, in all cells where this one leads."""
+        """What the guardrails say now; where this cell leads, in all cells."""
         snapshot = self._snapshots.take()
         seen = verdicts(snapshot) if self._lease.held else self._guard.verdicts()
         return Tick(
@@ -192,7 +192,7 @@ class ControlLoop:
 
 
 async def _for_ever(what: str, step: Callable[[], Awaitable[None]]) -> None:
-    """An error in one step is logged, and the next one comes after a second."""
+    """Repeat a step. An error in it is logged, and the next one follows after a second."""
     while True:
         try:
             await step()

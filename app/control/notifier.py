@@ -1,7 +1,4 @@
-"""Tells whoever shows the rollout that something about it may have changed: at once, and once a second anyway.
-
-It must not know what changed, nor who listens.
-"""
+"""Tells whoever shows the rollout that something may have changed: at once, and once a second anyway."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ EVERY_S = 1.0
 
 
 class Notifier:
-    """Any number of listeners; `tell` is cheap and may be called from the event loop as often as one likes."""
+    """For any number of listeners. `tell` is cheap: call it from the event loop as often as needed."""
 
     def __init__(self) -> None:
         self._next = asyncio.Event()
@@ -20,8 +17,8 @@ class Notifier:
 
     def tell(self) -> None:
         """Something may have changed."""
-        told, self._next = self._next, asyncio.Event()
-        told.set()
+        current, self._next = self._next, asyncio.Event()
+        current.set()
 
     def close(self) -> None:
         """End every listener's stream."""
@@ -29,7 +26,7 @@ class Notifier:
         self.tell()
 
     async def listen(self) -> AsyncIterator[None]:
-        """One tick for every change, and one a second for figures that only grow; ends with `close`."""
+        """Yields for every change, and once a second for figures that only grow; ends with `close`."""
         while not self._closed:
             try:
                 async with asyncio.timeout(EVERY_S):

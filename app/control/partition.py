@@ -11,12 +11,12 @@ from app.fleet.members import Fleet
 from app.settings import Settings
 
 CUT_OFF_S = 10.0
-"""A cell of several without word from the others for so long does not know whether they rolled back."""
+"""A cell that has not heard the others for this long does not know whether they have rolled back."""
 log = structlog.get_logger()
 
 
 class Partition:
-    """Watches whether one cell can still hear the others, over the store or over the bus; `check` once a second."""
+    """Watches whether this cell can still hear the others, over the store or the bus. Call `check` once a second."""
 
     def __init__(
         self, fleet: Fleet, state: State, repository: Repository, settings: Settings, notifier: Notifier
@@ -29,7 +29,7 @@ class Partition:
         self._store_heard_at = fleet.clock()
 
     def check(self) -> None:
-        """Without store and bus for `CUT_OFF_S`: v2, unless `CROSSFADE_PARTITION` says to hold."""
+        """Serve v2 after `CUT_OFF_S` without store and bus, unless `CROSSFADE_PARTITION` says to hold."""
         now = self._fleet.clock()
         if not self._repository.down:
             self._store_heard_at = now

@@ -1,4 +1,4 @@
-"""A rollback that is in force in this cell and not in the store yet, and what becomes of it when the store answers.
+"""A rollback that is in force in this cell and not yet in the store, and what to write when the store answers.
 
 Pure: what has to be written is returned, and the caller writes it.
 """
@@ -18,23 +18,23 @@ from rollout.state import Lock, Rollout
 from rollout.views import AuditEntry
 
 UNREAD = -1
-"""Base revision of a rollback that was made without knowing the record: the stored one is never it."""
+"""Base revision of a rollback that was made without knowing the record: no stored record has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What the store has to be told of a pending rollback, and what is in force afterwards."""
+    """What to write to the store for a pending rollback, and what is in force afterwards."""
 
     record: Rollout
     """The stored record itself when there is nothing to save."""
     entry: AuditEntry | None
-    """Ready to be written; None: there is none, or it has to be made of `audit`."""
+    """Ready to be written; None: there is none, or it has to be made from `audit`."""
     audit: Audit | None
 
 
 @dataclass(frozen=True, slots=True)
 class PendingRollback:
-    """See the module; `now` is when this cell decided or heard of it, with the date that its lock bears."""
+    """See the module. `now` is when this cell decided or heard of it, on the wall clock the time in its lock."""
 
     base_revision: int
     transition: Transition
@@ -42,21 +42,21 @@ class PendingRollback:
     lock: Lock
     now: Now
     entry: AuditEntry | None
-    """None: another process made the lock, and audits it."""
+    """None: another process ordered the rollback, and audits it."""
     late: bool = False
-    """The store was away when it was made, so a lock that was lifted there in the meantime is superseded."""
+    """The store was down when the rollback was ordered: if its lock was lifted there meanwhile, it is superseded."""
     wait_until: float = 0.0
-    """Monotonic seconds. Until then its maker may be about to save it, and this cell leaves it to them; 0: its own."""
+    """Until then (monotonic seconds) the cell that was given the command is left to save it; 0: this cell was."""
 
     @classmethod
     def found(cls, lock: Lock, now: Now) -> PendingRollback:
-        """A lock of which nobody knows what the record says about it: v2, whatever that turns out to be."""
+        """A lock was found and the record is not known: v2, whatever the record turns out to say."""
         command, made = _command_of(lock), replace(now, wall=lock.since)
         return cls(UNREAD, order(Rollout(), command, made), command, lock, made, None)
 
     @classmethod
     def heard(cls, lock: Lock, record: Rollout, now: Now, wait_until: float) -> PendingRollback:
-        """Another cell of this host has rolled back; it saves this itself until `wait_until` (monotonic seconds)."""
+        """Another cell of this host has rolled back, and is left to save it until `wait_until` (monotonic seconds)."""
         if lock.generation == UNKNOWN:
             lock = replace(lock, generation=record.generation)
         transition = merge(record, lock, now)
@@ -64,16 +64,16 @@ class PendingRollback:
         return cls(record.revision, transition, _command_of(lock), lock, made, None, wait_until=wait_until)
 
     def left_to_its_maker(self, stored: Rollout, ticks: float) -> bool:
-        """Whether the store may still hear of it from whoever made it; `ticks` in monotonic seconds."""
-        unheard = stored.lock is None and stored.generation <= self.lock.generation and not lifted(stored, self.lock)
-        return unheard and self.wait_until > ticks
+        """Whether the cell that was given the command may still save it; `ticks` in monotonic seconds."""
+        unsaved = stored.lock is None and stored.generation <= self.lock.generation and not lifted(stored, self.lock)
+        return unsaved and self.wait_until > ticks
 
     def settle(self, stored: Rollout) -> Settlement:
-        """What to write on top of this stored record. Whatever was saved since it was decided lies under it."""
+        """What to write on top of this stored record: the rollback wins over what was saved since it was decided."""
         if stored.revision == self.base_revision:
             return Settlement(self.transition.state, self.entry, _audit_of(self.transition))
         if self.wait_until and (lifted(stored, self.lock) or UNKNOWN < self.lock.generation < stored.generation):
-            return Settlement(stored, None, None)  # only heard of: whoever made it has audited it
+            return Settlement(stored, None, None)  # only heard of: the cell that was given the command has audited it
         transition = self._on(stored)
         audit = _audit_of(transition)
         if self.entry is None:
@@ -96,17 +96,17 @@ class PendingRollback:
 
 
 def joined(earlier: PendingRollback | None, later: PendingRollback) -> PendingRollback:
-    """Which of two rollbacks the store has to be told of; the later one repeats the earlier."""
+    """Which of two rollbacks to write to the store: the earlier, which the later one only repeats."""
     if earlier is None:
         return later
     if earlier.entry is None and later.entry is not None:
-        # Of the earlier one this cell has only heard, and it may be lifted by now; for this one it has to answer.
+        # This cell has only heard of the earlier one, which may be lifted by now; the later one it has to save itself.
         return replace(later, base_revision=UNREAD)
     return earlier
 
 
 def lifted(record: Rollout, lock: Lock) -> bool:
-    """Whether the record has had the rollback that made this lock, and has it no more."""
+    """Whether the record has had the rollback of this lock, and no longer has the lock."""
     last = record.last_rollback
     return record.lock is None and last is not None and (last.at, last.by) == (lock.since, lock.by)
 

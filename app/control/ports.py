@@ -1,7 +1,4 @@
-"""Where the control loop meets the gateway: what a cell can be told and asked, and the values that cross.
-
-Whoever implements `CellPort` needs nothing else of `app.control`.
-"""
+"""What the control plane needs of others: the cell that it steers, the builds of v3, and the guard that watches it."""
 
 from __future__ import annotations
 
@@ -24,15 +21,15 @@ class CellPort(Protocol):
     def name(self) -> str: ...
 
     def apply(self, view: View, *, rollback: bool = False, per_second: int = 0, move_existing: bool = True) -> Sweep:
-        """Take this view for every new decision, then decide every live session again, in this order.
+        """Take this view for every new decision, and then decide every live session again.
 
-        `rollback` cancels what still runs on v3 at the drain's deadline; `per_second` paces the handovers (0: at
-        once, and always so for a rollback); without `move_existing` only new connections follow the view.
+        `rollback` cancels what still runs on v3 at the drain's deadline; `per_second` paces the handovers (0, and
+        always for a rollback: at once); without `move_existing` only new connections follow the view.
         """
         ...
 
     async def verify(self, sweep: Sweep) -> SweepReport:
-        """Wait until that rollback was seen complete, or was overtaken. May be cancelled; a caller sets the limit."""
+        """Wait until the rollback's sweep is complete, or overtaken. May be cancelled; the caller sets the limit."""
         ...
 
     def sessions(self) -> Iterable[SessionView]: ...
@@ -40,7 +37,7 @@ class CellPort(Protocol):
     def sessions_of(self, user_id: str) -> list[SessionView]: ...
 
     def buckets(self) -> Iterable[BucketRow]:
-        """One row per connected user; the bucket is the one kept at admission, nothing is hashed again."""
+        """One row per connected user, with the bucket kept at admission: nothing is hashed again."""
         ...
 
     def users_on(self, path: PathName) -> Collection[str]:
@@ -50,47 +47,47 @@ class CellPort(Protocol):
     def path_state(self, path: PathName) -> PathState: ...
 
     def moving(self) -> int:
-        """Sessions that still wait for the end of a message, or for their turn, to be handed over."""
+        """Sessions that wait to be handed over: for the end of a message, or for their turn."""
         ...
 
 
 class Builds(Protocol):
-    """The builds that a cell can serve v3 from. One at a time is prepared, then adopted or abandoned."""
+    """The builds that a cell can serve v3 from. One at a time is prepared, and then adopted or abandoned."""
 
     async def start(self, served: Mapping[PathName, Served]) -> None:
         """Start these paths. Raises `FactoryError` when v2 does not start; a v3 that does not start is unavailable."""
         ...
 
     async def prepare(self, factory: str = "", python: str = "", build: str | None = None) -> str:
-        """Start and check a worker beside the one that serves; what is not given stays as it is. The build's id.
+        """Start and check a worker beside the one that serves; what is not given stays as it is.
 
-        Raises `FactoryError` or `StateIncompatible`; nothing has changed then.
+        Returns the build's id. Raises `FactoryError` or `StateIncompatible`; then nothing has changed.
         """
         ...
 
     async def adopt(self, factory: str, python: str, build: str) -> Loaded:
-        """Hand v3's sessions to the worker that was prepared, without closing a socket, and end the old one.
+        """Hand v3's sessions to the prepared worker, without closing a socket, and end the old one.
 
-        One that has died since, or was never prepared, is prepared now. Raises as `prepare`.
+        A worker that has died since, or was never prepared, is prepared now. Raises as `prepare`.
         """
         ...
 
     async def abandon(self) -> None:
-        """End the worker that was, or is being, prepared; none: nothing to do. Raises nothing."""
+        """End the worker that was or is being prepared, if there is one. Raises nothing."""
         ...
 
     async def check_way_back(self) -> str | None:
-        """Why v2 could not take v3's sessions over with their state, for a person; None: it can."""
+        """Why v2 could not take over v3's sessions with their state, in words for a person; None: it can."""
         ...
 
 
 class Guard(Protocol):
-    """What watches a rollout: one verdict per guardrail, from evidence."""
+    """Watches a rollout: one verdict per guardrail, from evidence."""
 
     def verdicts(self) -> Sequence[VerdictView]:
         """As of the last tick; a guardrail that is missing has no data."""
         ...
 
     def new_epoch(self, percentage: int) -> None:
-        """The share of users changed: what compares the paths begins anew."""
+        """The share of users changed: the comparison of the paths begins anew."""
         ...

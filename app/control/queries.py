@@ -1,7 +1,8 @@
-"""All cells of the host as one, for whoever asks any of them: sessions, a user, a preview, errors.
+"""Questions to all cells of a host, asked through any of them, and this cell's own answers: sessions, a user, previews,
+errors.
 
-What a cell answers for itself stands here too; must not know HTTP. Whom an answer does not speak of is named in it:
-cells of this host that stand still, and of other hosts all but for previews, which their reports in the store allow.
+An answer names the cells that it leaves out: cells of this host that stand still, and those of other hosts, except in
+previews, for which their reports in the store are enough.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from rollout.names import CANARY, STABLE, PathName
 from rollout.views import ErrorsView, Preview, SessionsView, SessionView, UserView
 
 ANSWER_S = 1.0
-"""A cell that has not answered a question by then is left out."""
+"""A cell that has not answered within this time is left out."""
 T = TypeVar("T")
 
 
@@ -43,32 +44,32 @@ class FleetQueries:
         self, path: PathName | None, limit: int, search: str = "", after: SessionKey | None = None
     ) -> SessionsView:
         """Open sessions of all cells by user, at most `limit`; `search` is part of a user id."""
-        found = await self._all(SessionsOf(path, limit, search, after), SessionsView)
+        answers = await self._all(SessionsOf(path, limit, search, after), SessionsView)
         return SessionsView(
-            items=list(islice(merge(*(each.items for each in found.values()), key=_key), limit)),
-            before=sum(each.before for each in found.values()),
-            matching=sum(each.matching for each in found.values()),
-            total=sum(each.total for each in found.values()),
-            missing_cells=self._missing(found),
+            items=list(islice(merge(*(each.items for each in answers.values()), key=_key), limit)),
+            before=sum(each.before for each in answers.values()),
+            matching=sum(each.matching for each in answers.values()),
+            total=sum(each.total for each in answers.values()),
+            missing_cells=self._missing(answers),
         )
 
     async def user(self, user_id: str) -> UserView:
         """Where a user is, or would be on connecting, and why."""
-        found = await self._all(SessionsOfUser(user_id), list[SessionView])
-        view = views.user_view(self._snapshot(), user_id, list(chain.from_iterable(found.values())))
-        return msgspec.structs.replace(view, missing_cells=self._missing(found))
+        answers = await self._all(SessionsOfUser(user_id), list[SessionView])
+        view = views.user_view(self._snapshot(), user_id, list(chain.from_iterable(answers.values())))
+        return msgspec.structs.replace(view, missing_cells=self._missing(answers))
 
     async def preview(self, percentage: int) -> Preview:
-        """What a percentage would move in all cells; those of other hosts as they were a second ago."""
+        """Whom a percentage would move, in all cells; those of other hosts as they were a second ago."""
         return (await self.previews([percentage]))[percentage]
 
     async def previews(self, percentages: Collection[int]) -> Mapping[int, Preview]:
-        """The same for several percentages, for which everybody is counted once."""
-        found = await self._all(CensusOf(), Census)
+        """The same for several percentages, with one count of all users."""
+        answers = await self._all(CensusOf(), Census)
         for name, figures in self._fleet.others().items():
-            if name not in found and figures.census is not None:
-                found[name] = figures.census
-        everybody, missing = census.together(found.values()), self._missing(found)
+            if name not in answers and figures.census is not None:
+                answers[name] = figures.census
+        everybody, missing = census.together(answers.values()), self._missing(answers)
         return {percentage: self._preview(everybody, percentage, missing) for percentage in percentages}
 
     def _preview(self, everybody: Census, percentage: int, missing: list[str]) -> Preview:
@@ -82,23 +83,23 @@ class FleetQueries:
 
     async def errors(self) -> ErrorsView:
         """The error groups of all cells."""
-        found = await self._all(ErrorsOf(), list[GroupCount])
-        return ErrorsView(items=error_groups.merge(found.values()), missing_cells=self._missing(found))
+        answers = await self._all(ErrorsOf(), list[GroupCount])
+        return ErrorsView(items=error_groups.merge(answers.values()), missing_cells=self._missing(answers))
 
     async def _all(self, question: Question, kind: type[T]) -> dict[str, T]:
         """Answers by cell, this one's first."""
         asked = asyncio.ensure_future(self._rpc.ask(question, ANSWER_S))
-        found = {self._fleet.name: msgspec.convert(self.answer(question), kind)}
+        answers = {self._fleet.name: msgspec.convert(self.answer(question), kind)}
         for name, answer in (await asked).items():
             if not answer.refusal:
-                found[name] = msgspec.msgpack.decode(answer.body, type=kind)
-        return found
+                answers[name] = msgspec.msgpack.decode(answer.body, type=kind)
+        return answers
 
-    def _missing(self, found: Collection[str]) -> list[str]:
-        return [name for name in self._fleet.names() if name not in found]
+    def _missing(self, answered: Collection[str]) -> list[str]:
+        return [name for name in self._fleet.names() if name not in answered]
 
     def answer(self, question: Question) -> object:
-        """For this cell alone. Raises `LookupError` for what is no question about people or errors."""
+        """This cell's own answer. Raises `LookupError` for a question that is not about people or errors."""
         snapshot = self._snapshot()
         match question:
             case SessionsOf():
@@ -114,20 +115,20 @@ class FleetQueries:
 
 
 def _sessions(snapshot: Snapshot, question: SessionsOf) -> SessionsView:
-    wanted = question.search.casefold()
-    every = list(snapshot.cell.sessions())
-    found = [
+    search = question.search.casefold()
+    sessions = list(snapshot.cell.sessions())
+    matching = [
         session
-        for session in every
-        if (question.path is None or session.path == question.path) and wanted in session.user_id.casefold()
+        for session in sessions
+        if (question.path is None or session.path == question.path) and search in session.user_id.casefold()
     ]
     after = question.after
-    rest = found if after is None else [session for session in found if _key(session) > after]
+    rest = matching if after is None else [session for session in matching if _key(session) > after]
     return SessionsView(
         items=nsmallest(question.limit, rest, _key),
-        before=len(found) - len(rest),
-        matching=len(found),
-        total=len(every),
+        before=len(matching) - len(rest),
+        matching=len(matching),
+        total=len(sessions),
     )
 
 

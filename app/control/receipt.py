@@ -1,7 +1,4 @@
-"""The receipt of a rollback as the control loop writes it and the store keeps it, added up from what cells observed.
-
-Pure; how it reads is for the pages, and who observes what, and when it is verified, for `app.control.verification`.
-"""
+"""The receipt of a rollback: how it begins, and how the cells' reports are added up in it. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ __all__ = ["Receipt", "add_up", "begin_receipt", "to_markdown"]
 
 
 def begin_receipt(last: LastRollback, figures: list[PathFigures]) -> Receipt:
-    """Of a rollback that nobody has observed anything of yet; `figures` are those when the command came."""
+    """The receipt of a rollback of which nothing was observed yet; `figures` are those when the command came."""
     return Receipt(
         rollback=RollbackView(
             id=last.id,
@@ -45,21 +42,21 @@ def begin_receipt(last: LastRollback, figures: list[PathFigures]) -> Receipt:
     )
 
 
-def add_up(receipt: Receipt, before: RollbackView, parts: Sequence[CellReport], cells: list[str]) -> Receipt:
-    """The receipt with all parts, also of cells that are gone by now; `cells` are there, and have it in force.
+def add_up(receipt: Receipt, before: RollbackView, reports: Sequence[CellReport], cells: list[str]) -> Receipt:
+    """The receipt with all reports, also of cells that are gone by now; `cells` are there, and have it in force.
 
-    `before` is what was known when this process took it up.
+    `before` is what was known when this process began to observe: counts never fall below it.
     """
-    errors = [part.errors for part in parts]
-    moved = max(before.sessions_moved, sum(part.moved for part in parts))
+    errors = [report.errors for report in reports]
+    moved = max(before.sessions_moved, sum(report.moved for report in reports))
     stateless = any(figures.path == CANARY and figures.exports_state is False for figures in receipt.figures)
     rollback = msgspec.structs.replace(
         receipt.rollback,
-        sessions_to_move=max(before.sessions_to_move, sum(part.to_move for part in parts)),
+        sessions_to_move=max(before.sessions_to_move, sum(report.to_move for report in reports)),
         sessions_moved=moved,
         without_state=moved if stateless else 0,
-        closed=max(before.closed, sum(part.closed for part in parts)),
-        interrupted=max(before.interrupted, sum(part.interrupted for part in parts)),
+        closed=max(before.closed, sum(report.closed for report in reports)),
+        interrupted=max(before.interrupted, sum(report.interrupted for report in reports)),
         cells=cells,
     )
     only_on_v3 = [group for group in error_groups.merge(errors) if group.only_on_v3]

@@ -1,7 +1,4 @@
-"""The control record between memory and store: written as JSON, and every change told to the audit.
-
-Knows shapes; must not know when something is saved, nor what a change does to sessions.
-"""
+"""The control record as the store keeps it (JSON), and the audit entry that belongs to a change of it."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ MOMENT = (
     "p99_ms",
     "memory_bytes",
 )
-"""What an entry keeps of each path's figures."""
+"""What an audit entry keeps of each path's figures."""
 
 
 def write_record(rollout: Rollout) -> StoredRecord:
@@ -43,7 +40,7 @@ def read_record(stored: StoredRecord) -> Rollout:
 def entry_of(
     audit: Audit, source: str, before: Rollout, after: Rollout, *, figures: Sequence[PathFigures], now: float
 ) -> AuditEntry:
-    """One line of the audit; the store gives it its id."""
+    """An entry of the audit; the store chooses its id."""
     return AuditEntry(
         id=0,
         at=now,
@@ -60,7 +57,7 @@ def entry_of(
 
 
 def audit_in(effects: Sequence[Effect]) -> Audit:
-    """The audit line among a transition's effects; every saved change has one."""
+    """The audit among a transition's effects; every saved change has one."""
     return next(effect for effect in effects if isinstance(effect, Audit))
 
 
@@ -70,5 +67,5 @@ def place_of(rollout: Rollout) -> dict[str, object]:
 
 
 def _moment(path: PathFigures) -> dict[str, object]:
-    """Counts are those since the percentage changed last, as everywhere."""
+    """Counts are those since the percentage last changed, as everywhere."""
     return {name: getattr(path, name) for name in MOMENT}

@@ -1,6 +1,6 @@
-"""The cells of other hosts, as far as the store tells of them: each writes down what it says of itself, and reads.
+"""The register of cells in the store, by which cells of different hosts know each other: each writes its own entry.
 
-Within a host the bus is faster, so nothing is taken from here about its cells. It must not know SQL.
+Nothing is read from it about cells of the same host, because the bus is faster.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from app.settings import Settings
 from app.store.port import Store, StoredCell
 
 SOON_S = 0.05
-"""While a rollback waits for cells of other hosts that speak, their reports are looked for so often."""
+"""How often the register is read while a rollback waits for cells of other hosts that are not silent."""
 FORGOTTEN_S = 3600.0
-"""A cell that was not heard of for so long is waited for no longer; until then a person may want to know."""
+"""A cell that was silent for this long is no longer waited for; until then a person may want to know of it."""
 OLD_S = 30.0
-"""The same for one of this host that no process of it is."""
+"""The same for a cell of this host that has no process."""
 log = structlog.get_logger()
 
 
@@ -36,13 +36,14 @@ class RegisterEntry(Struct, frozen=True):
     """What a cell says of itself in the register."""
 
     figures: CellFigures
-    part: CellReport | None
+    report: CellReport | None
+    """What it has observed of the rollback in force; None: nothing."""
     forced: bool | None
     """`USE_WEBSOCKET_SUPERVISOR_V3` where it runs."""
 
 
 class Register:
-    """This cell's entry, and everybody else's."""
+    """Writes this cell's entry and reads those of the others."""
 
     def __init__(
         self,
@@ -69,9 +70,9 @@ class Register:
         self._observed = observed
 
     async def check(self) -> None:
-        """Before this cell serves. Raises `SettingError` when a living cell is forced to something else.
+        """Call before this cell serves. Raises `SettingError` when a living cell is forced to something else.
 
-        A store that is down cannot tell; then every cell does as its own environment says.
+        While the store is down nobody can tell; then every cell goes by its own environment.
         """
         forced = self._settings.forced
         try:
@@ -79,16 +80,16 @@ class Register:
         except StoreUnavailable:
             return
         for cell in cells:
-            report = _read(cell)
-            if cell.silent_s < OLD_S and report is not None and report.forced != forced and cell.host != self._host:
+            entry = _read(cell)
+            if cell.silent_s < OLD_S and entry is not None and entry.forced != forced and cell.host != self._host:
                 flag = self._settings.flag
                 raise SettingError(
-                    f"{flag}={_words(forced)}: cell {cell.name} runs with {_words(report.forced)}; "
+                    f"{flag}={_words(forced)}: cell {cell.name} runs with {_words(entry.forced)}; "
                     "cells that share a store must agree on it"
                 )
 
     async def run(self) -> None:
-        """Write once a second and whenever this cell has observed more; read as often as `pause_s` says."""
+        """Write once a second and whenever this cell has observed more, and read as often as `pause_s` says."""
         due_at = 0.0
         while True:
             try:
@@ -98,46 +99,45 @@ class Register:
                     await self.save()
                 await self.load()
             except StoreUnavailable:
-                log.debug("the register of cells cannot be read; what was known ages")
+                log.debug("the register of cells cannot be reached")
             except Exception:
-                log.exception("the register of cells could not be kept")
+                log.exception("reading or writing the register of cells failed")
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.pause_s()):
                     await self._observed.wait()
 
     def pause_s(self) -> float:
-        """Until the next reading: short while a rollback waits for a cell of another host that is not silent."""
+        """Seconds until the next reading: few while a rollback waits for a cell of another host that is not silent."""
         waited_for = self._verification.waits_for() - set(self._fleet.names_here())
         return REGISTER_EVERY_S if all(map(self._fleet.silent, waited_for)) else SOON_S
 
     async def leave(self) -> None:
-        """A planned stop: nobody waits for this cell any more. Raises nothing."""
+        """Remove this cell at a planned stop, so that nobody waits for it. Raises nothing."""
         try:
             await self._store.remove_cell(self._fleet.name)
         except StoreUnavailable:
             log.warning("this cell stays in the register, because the store does not answer")
 
     async def save(self) -> None:
-        """Write down what this cell says of itself. Raises StoreUnavailable."""
+        """Write this cell's entry. Raises StoreUnavailable."""
         snapshot = self._snapshots.take()
         figures = own_figures(snapshot)
         if self._fleet.on_several_hosts:
             figures = msgspec.structs.replace(figures, census=own_census(snapshot))
-        # Also when this cell has seen all parts: the one that puts them together may not have.
-        report = msgspec.json.encode(
-            RegisterEntry(figures, self._verification.own_report, self._settings.forced)
-        ).decode()
-        await self._store.save_cell(StoredCell(self._fleet.name, self._host, figures.revision, report))
+        # The report stays in it when the rollback is verified here: the cell that adds up may not have read it yet.
+        entry = RegisterEntry(figures, self._verification.own_report, self._settings.forced)
+        text = msgspec.json.encode(entry).decode()
+        await self._store.save_cell(StoredCell(self._fleet.name, self._host, figures.revision, text))
 
     async def load(self) -> None:
-        """Read who is there, and what they say. Raises StoreUnavailable."""
+        """Read the entries of the other hosts' cells, and drop cells that are gone. Raises StoreUnavailable."""
         here = set(self._fleet.names_here())
         elsewhere: dict[str, float] = {}
         for cell in await self._store.load_cells():
             if cell.name in here:
                 continue
             if cell.silent_s > (OLD_S if cell.host == self._host else FORGOTTEN_S):
-                log.warning("a cell is waited for no longer", name=cell.name, silent_s=round(cell.silent_s))
+                log.warning("a cell is no longer waited for", name=cell.name, silent_s=round(cell.silent_s))
                 await self._store.remove_cell(cell.name)
             elif cell.host != self._host:
                 elsewhere[cell.name] = cell.silent_s
@@ -151,18 +151,18 @@ class Register:
                 self._verification.hear_receipt(receipt)
 
     def _hear(self, cell: StoredCell) -> None:
-        report = _read(cell)
-        if report is not None:
-            self._fleet.learn(cell.name, report.figures)
-            if report.part is not None:
-                self._verification.hear(cell.name, report.part)
+        entry = _read(cell)
+        if entry is not None:
+            self._fleet.learn(cell.name, entry.figures)
+            if entry.report is not None:
+                self._verification.hear(cell.name, entry.report)
 
 
 def _read(cell: StoredCell) -> RegisterEntry | None:
     try:
         return msgspec.json.decode(cell.report, type=RegisterEntry)
     except msgspec.MsgspecError:
-        return None  # of another version; that it is there counts, and its part will be missed
+        return None  # of another version: the cell counts as being there, and its report as missing
 
 
 def _words(forced: bool | None) -> str:

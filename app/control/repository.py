@@ -1,6 +1,6 @@
-"""The store as the control loop sees it: which record it holds, whether it answers, and what it still has to be told.
+"""The store as the control plane sees it: the record that it has, whether it answers, and what is still to be written.
 
-Knows nothing of cells, locks or verbs; what could not be written waits here and is written when the store is back.
+What could not be written waits here, and is written when the store is back.
 """
 
 from __future__ import annotations
@@ -26,50 +26,50 @@ from rollout.state import Rollout
 from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 
 WAITING = 1000
-"""Audit entries kept while the store is down; the oldest are then lost, and the log still has them."""
+"""Audit entries kept while the store is down; beyond that the oldest are lost, but the log has them."""
 log = structlog.get_logger()
 
 
 class Repository:
-    """One store and what is known of it. All calls raise `StoreUnavailable` unless they say otherwise."""
+    """One store, and what is known of it. All calls raise `StoreUnavailable` unless they say otherwise."""
 
     def __init__(
         self, store: Store, clock: RolloutClock, announce: Callable[[StoredRecord], None] = lambda record: None
     ) -> None:
-        """`clock` is told what every record says of it; `announce` is called with every record that was saved here."""
+        """`clock` takes the time from every record; `announce` is called with every record that is saved here."""
         self._store = store
         self._clock = clock
         self._announce = announce
         self.turn = asyncio.Lock()
-        """Held while the record is decided and saved; a rollback is in force without it."""
+        """Held while a change is decided and saved; a rollback is in force without it."""
         self.stored: Rollout | None = None
-        """The record as it stands in the store, as far as known; None: there is none yet."""
+        """The record in the store, as far as known; None: there is none yet."""
         self.loaded = False
-        """Whether it was read at all."""
+        """Whether the record was read at all."""
         self.down = False
         self._flushing = asyncio.Lock()
         self._entries: deque[AuditEntry] = deque(maxlen=WAITING)
         self._receipts: dict[str, Receipt] = {}
         self._flushes: set[asyncio.Task[None]] = set()
         self._text = ""
-        """Of `stored`, as it was read or written last."""
+        """The text of `stored`."""
 
     async def load(self) -> bool:
-        """Read the record; whether it is another one than before. That only its clock went on is no change."""
+        """Read the record; returns whether it has changed. That its clock went on is no change."""
         with self._watched():
             record = await self._store.load_record()
-        before, known = self.stored, self.loaded
+        before, loaded = self.stored, self.loaded
         self.loaded = True
         if record is None:
-            return not known
-        if known and record.text == self._text:
+            return not loaded
+        if loaded and record.text == self._text:
             return False
         rollout = read_record(record)
         self._take(rollout, record)
-        return not known or before is None or replace(rollout, elapsed_s=before.elapsed_s) != before
+        return not loaded or before is None or replace(rollout, elapsed_s=before.elapsed_s) != before
 
     def learn(self, record: StoredRecord) -> bool:
-        """Another cell has saved this record; whether it is newer than what is known. Raises `UnreadableRecord`."""
+        """Take a record that another cell has saved; returns whether it is newer. Raises `UnreadableRecord`."""
         if not self.loaded or (self.stored is not None and record.revision <= self.stored.revision):
             return False
         self._take(read_record(record), record)
@@ -80,7 +80,7 @@ class Repository:
         self._clock.read(rollout.elapsed_s)
 
     async def save(self, rollout: Rollout, entry: AuditEntry) -> None:
-        """Replace the record and write the entry, both or neither. Raises `RevisionTaken` if it is another one."""
+        """Replace the record and add the entry, both or neither. Raises `RevisionTaken` if it has changed."""
         expected = None if self.stored is None else self.stored.revision
         record = write_record(rollout)
         with self._watched():
@@ -89,9 +89,9 @@ class Repository:
         self._announce(record)
 
     async def save_clock(self) -> None:
-        """Write down what the rollout's clock says now: no new revision, no entry, and nobody is told.
+        """Save the time of the rollout's clock, without a new revision, an audit entry or an announcement.
 
-        A record that somebody else has changed meanwhile has a time of its own, and is left alone.
+        A record that somebody else has changed meanwhile has a time of its own, and is left as it is.
         """
         before = self.stored
         if before is None:
@@ -104,12 +104,12 @@ class Repository:
                 self._take(rollout, record)
 
     async def append(self, entry: AuditEntry) -> None:
-        """Write an audit entry now."""
+        """Add an audit entry now."""
         with self._watched():
             await self._store.append_audit(entry)
 
     def wait(self, entry: AuditEntry) -> None:
-        """Let an entry wait for the next `flush`."""
+        """Keep an entry for the next `flush`."""
         log.info("audit", who=entry.who, what=entry.what, reason=entry.reason, revision=entry.revision)
         self._entries.append(entry)
 
@@ -121,7 +121,7 @@ class Repository:
         task.add_done_callback(self._flushes.discard)
 
     async def flush(self) -> None:
-        """Write what waits, as far as the store lets it. Raises nothing."""
+        """Write what waits, as far as the store answers. Raises nothing."""
         try:
             async with self._flushing:
                 await self._flush()
@@ -144,17 +144,17 @@ class Repository:
         if id in self._receipts:
             return self._receipts[id]
         with self._watched():
-            found = await self._store.load_rollback(id)
-        return None if found is None else msgspec.json.decode(found.text, type=Receipt)
+            rollback = await self._store.load_rollback(id)
+        return None if rollback is None else msgspec.json.decode(rollback.text, type=Receipt)
 
     async def leader(self) -> str:
-        """The cell that takes the steps that nobody commands; empty: none just now."""
+        """The cell that takes the automatic steps; empty: none at the moment."""
         with self._watched():
             holder = await self._store.load_lease(LEASE)
         return "" if holder is None else cell_of(holder)
 
     async def events(self, before: int | None = None, limit: int = 50, wanted: AuditFilter = EVERYTHING) -> AuditPage:
-        """A page of the audit, or of what is wanted of it, the newest first."""
+        """A page of the audit entries that are `wanted`, the newest first."""
         with self._watched():
             return await self._store.load_audit(before, limit, wanted)
 
@@ -164,7 +164,7 @@ class Repository:
             return await self._store.load_pins()
 
     async def save_pin(self, user_id: str, path: PathName | None, entry: AuditEntry) -> None:
-        """Pin or (None) unpin a user, with its audit entry."""
+        """Pin a user, or unpin them with None, and add the audit entry."""
         with self._watched():
             await self._store.save_pin(user_id, path, entry)
 

@@ -1,7 +1,7 @@
-"""Rollbacks: in force at once, then told to the store, whatever it is doing.
+"""Rollbacks: in force at once, and only then written to the store, whatever it is doing.
 
-A rollback waits for nothing but the disk, and for that a second at most: lock file, cell, and only then store, audit
-and flag. What was being saved when it came lies under it.
+A rollback waits for nothing but the disk, and for that a second at most: lock file, cell, then store, audit and flag.
+It wins over a change that is being saved when it comes.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from rollout.state import Lock, Rollout
 from rollout.views import AuditEntry
 
 ANSWER_S = 1.0
-"""A rollback's answer waits for the store at most so long."""
+"""How long the answer to a rollback waits for the store."""
 MAKER_S = 3.0
-"""The cell that was given a rollback saves it; what the store has not got by then, any other that knows of it saves."""
+"""How long the cell that was given a rollback has to save it; then any other cell that knows of it does."""
 log = structlog.get_logger()
 
 
 class Rollbacks:
-    """The rollbacks of one cell: ordered here, heard of from others of its host, found at the start."""
+    """The rollbacks of one cell: ordered here, heard of from other cells of its host, or found at the start."""
 
     def __init__(
         self,
@@ -75,7 +75,10 @@ class Rollbacks:
     # -- in force -----------------------------------------------------------------------------------------------------
 
     async def order(self, command: Rollback, source: str) -> None:
-        """Disk, cell; then store, audit and flag, which hold up the answer for a second at most. Raises NotAllowed."""
+        """Roll back: disk and cell, then store, audit and flag, which delay the answer by a second at most.
+
+        Raises NotAllowed.
+        """
         commanded_at, now = monotonic(), self._state.now()
         figures = self._snapshots.figures()
         async with self._host_lock.turn:
@@ -87,7 +90,7 @@ class Rollbacks:
             self._fleet.bus.tell(Locked(lock))
             sweep = self._state.lock(PendingRollback(base.revision, transition, command, lock, now, entry))
         if earlier is not None and earlier.entry is not None:
-            self._repository.wait(entry)  # the store will hear of the earlier one; this repeats it
+            self._repository.wait(entry)  # the earlier one is about to be saved; this one repeats it
         self._verification.begin(
             transition.state, sweep, commanded_at, to_move=to_move, leader=self._fleet.name, figures=figures
         )
@@ -98,16 +101,16 @@ class Rollbacks:
         await asyncio.wait({self._spawn(self._save())}, timeout=ANSWER_S)
 
     async def _make_durable(self, command: Rollback, now: Now) -> tuple[Transition, Lock]:
-        """The rollback of the record in force, with its lock on the disk, or not if the disk does not take it."""
+        """The rollback of the record in force, and its lock, which is on the disk unless the disk has failed."""
         while True:
             lock = self._lock_for_disk(order(self._state.record, command, now))
             await self._host_lock.write(lock)
             transition = order(self._state.record, command, now)
             if self._lock_for_disk(transition) == lock:
-                return transition, lock  # else another command came through while the disk worked
+                return transition, lock  # else another change was put in force while the disk worked
 
     def _lock_for_disk(self, transition: Transition) -> Lock:
-        """The generation is left open while the record is unread or being changed, or its lock was only heard of."""
+        """With an unknown generation while the record is unread or being changed, or its lock was only heard of."""
         lock = transition.state.lock
         assert lock is not None  # a rollback always locks
         pending = self._state.pending
@@ -116,13 +119,13 @@ class Rollbacks:
         return lock if sure else replace(lock, generation=UNKNOWN)
 
     def found(self, lock: Lock) -> Sweep:
-        """A lock was found at the start: v2, whatever the record turns out to say. It is not observed yet."""
+        """A lock was found at the start: v2, whatever the record turns out to say. The caller begins to observe."""
         return self._state.lock(PendingRollback.found(lock, self._state.now()))
 
     def merge(self, lock: Lock, leader: str) -> None:
-        """Another cell of this host has rolled back: in force here when this returns, whatever the store knows.
+        """Another cell of this host has rolled back: in force here when this returns, whatever the store has.
 
-        A lock that was lifted meanwhile is none. `leader` is the cell that saves and audits it.
+        A lock that was lifted meanwhile is ignored. `leader` is the cell that saves and audits the rollback.
         """
         record = self._state.record
         if record.lock is not None or UNKNOWN < lock.generation < record.generation or lifted(record, lock):
@@ -152,7 +155,7 @@ class Rollbacks:
         await self._flag.write()
 
     async def settle(self) -> None:
-        """Bring the pending rollback into the store; the caller holds `turn`. Raises StoreUnavailable."""
+        """Save the pending rollback, if there is one; the caller holds `turn`. Raises StoreUnavailable."""
         pending = self._state.pending
         if pending is None:
             return
@@ -172,22 +175,22 @@ class Rollbacks:
             await self._verification.keep(found=pending.entry is None)
 
     async def _settled(self, pending: PendingRollback) -> Rollout:
-        """Write what the pending rollback asks for, on top of whatever the store has by then; the record it leaves."""
+        """Save the pending rollback on top of whatever the store has by then; returns the record that is left."""
         while True:
             stored = self._repository.stored or Rollout()
-            wanted = pending.settle(stored)
-            entry: AuditEntry | None = wanted.entry
-            if entry is None and wanted.audit is not None:
-                entry = self._snapshots.entry(wanted.audit, "lock file", stored, wanted.record)
+            settlement = pending.settle(stored)
+            entry: AuditEntry | None = settlement.entry
+            if entry is None and settlement.audit is not None:
+                entry = self._snapshots.entry(settlement.audit, "lock file", stored, settlement.record)
             try:
-                if wanted.record.revision != stored.revision:
+                if settlement.record.revision != stored.revision:
                     assert entry is not None  # a changed record comes with its audit
-                    await self._repository.save(wanted.record, entry)
+                    await self._repository.save(settlement.record, entry)
                 elif entry is not None:
                     if await self._repository.load():
-                        continue  # what it repeats was lifted, and this cell had not heard of that
+                        continue  # the rollback that it repeats was lifted, and this cell did not know
                     self._repository.wait(entry)
-                return wanted.record
+                return settlement.record
             except RevisionTaken:
                 await self._repository.load()
 
@@ -198,6 +201,6 @@ class Rollbacks:
         return task
 
     async def close(self) -> None:
-        """Watch no longer; what is being saved is saved."""
+        """Stop observing, and wait until what is being saved is saved."""
         await self._verification.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What a cell knows at one moment, of itself and of the others, and the audit lines that are made of it."""
+"""What a cell knows at one moment of itself and the others, and the audit entries that are made from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rollout.views import AuditEntry, PathFigures, RollbackView
 
 
 class Snapshots:
-    """Takes snapshots; it reads only, but for where the figures' window begins. `clock` gives Unix seconds."""
+    """Takes snapshots. Its only state is where the window of the figures begins. `clock` gives Unix seconds."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Snapshots:
         self._window = self._counters.mark(monotonic())
 
     def take(self, rollback: RollbackView | None = None) -> Snapshot:
-        """All that a view is made of, now; `rollback` is what is known of the last one."""
+        """Everything that a view is made of, now; `rollback` is what is known of the last one."""
         return Snapshot(
             now=self._state.now(),
             ticks=monotonic(),
@@ -82,9 +82,9 @@ class Snapshots:
         after: Rollout | None = None,
         figures: Sequence[PathFigures] | None = None,
     ) -> AuditEntry:
-        """A line of the audit, with the figures of this moment if none are given.
+        """An audit entry, with the figures of this moment if none are given.
 
-        The line of a change has the time of the change. `after` not given: the record did not change.
+        The entry of a change has the time of the change. Without `after` the record did not change.
         """
         after = before if after is None else after
         now = self._clock() if after.revision == before.revision else after.changed_at

@@ -1,7 +1,7 @@
-"""The record in force in one cell, and the view by which its sessions are decided: the one object that changes either.
+"""The record in force in one cell and the view by which its sessions are decided. Nothing else changes either.
 
-A record is adopted when the store has it, and locked by a rollback before the store has it. Whoever changes something
-here carries out what follows from it.
+A record is adopted once the store has it; a rollback locks it before that. Whoever makes a change here carries out what
+follows from it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rollout.state import Lock, Rollout
 
 
 class State:
-    """What is in force here. All calls are synchronous; `clock` gives Unix seconds."""
+    """What is in force in this cell. All calls but `saved` are synchronous; `clock` gives Unix seconds."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class State:
 
     @property
     def pending(self) -> PendingRollback | None:
-        """The rollback that is in force here and not in the store yet."""
+        """The rollback that is in force here and not yet in the store."""
         return self._pending
 
     @property
@@ -70,11 +70,11 @@ class State:
         return lock, self._record.generation
 
     def now(self) -> Now:
-        """This moment, as decisions take it."""
+        """This moment on both clocks, for a decision."""
         return Now(self._clock(), self._rollout_clock.elapsed_s)
 
     async def saved(self, limit_s: float) -> None:
-        """Wait until no rollback is pending, at most so many seconds."""
+        """Wait until no rollback is pending, for `limit_s` seconds at most."""
         try:
             async with asyncio.timeout(limit_s):
                 await self._nothing_pending.wait()
@@ -84,7 +84,7 @@ class State:
     # -- what changes it ----------------------------------------------------------------------------------------------
 
     def adopt(self, record: Rollout) -> Rollout:
-        """Take this record, as the store has it, and nothing is pending any more; returns the one before.
+        """Take this record, which the store has; nothing is pending then. Returns the one before.
 
         The view follows with the next `publish`, because the flag may have to be written first.
         """
@@ -93,18 +93,18 @@ class State:
         return before
 
     def lock(self, rollback: PendingRollback) -> Sweep:
-        """Put a rollback in force that the store has yet to hear of: record, view and sweep in one step."""
+        """Put a rollback in force that the store does not have yet: record, view and sweep in one step."""
         self._record = rollback.transition.state
         self._wait_for(joined(self._pending, rollback))
         return self.publish(rollback=True)
 
     def delay(self) -> None:
-        """The store was away when the pending rollback should have been saved."""
+        """The store was down when the pending rollback should have been saved."""
         if self._pending is not None:
             self._pending = replace(self._pending, late=True)
 
     def pin(self, pins: Mapping[str, PathName]) -> bool:
-        """Take these pins; whether they are others than before. Open sessions follow, whatever the plan says."""
+        """Take these pins; returns whether they have changed. Open sessions follow, whatever the plan says."""
         if pins == self._pins:
             return False
         self._pins = pins
@@ -112,7 +112,7 @@ class State:
         return True
 
     def cut_off(self, cut_off: bool) -> bool:
-        """Serve v2 because the other cells cannot be heard, or no longer; whether that is a change."""
+        """Serve v2 because the other cells cannot be heard, or stop doing so; returns whether that is a change."""
         if cut_off == self._cut_off:
             return False
         self._cut_off = cut_off
@@ -129,7 +129,7 @@ class State:
     # -- what follows for the sessions --------------------------------------------------------------------------------
 
     def view(self) -> View:
-        """What this cell decides by."""
+        """The view, made from record, flag, pins and cell as they are now."""
         return View(
             forced=self._settings.forced,
             locked=self._record.lock is not None,
@@ -140,9 +140,9 @@ class State:
         )
 
     def publish(self, *, rollback: bool = False, everyone: bool = False) -> Sweep:
-        """Give the cell the view, then let it decide every session again; under a lock every sweep is a rollback's.
+        """Give the cell the view and let it decide every session again; under a lock every sweep is a rollback's.
 
-        `everyone`: open sessions too, whatever the plan says of new connections.
+        `everyone`: open sessions follow, whatever the plan says of new connections.
         """
         plan = self._record.plan
         rollback = rollback or self._record.lock is not None

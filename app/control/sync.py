@@ -1,6 +1,6 @@
-"""One cell's conversation with the others: what it tells them, and what becomes of what they say.
+"""Keeps one cell in step with the others: what it tells them, and what it does with their messages.
 
-A hint from anywhere (bus, store) only leads to reading; a lock is in force at once.
+News of a change, from bus or store, only leads to reading it; a lock is put in force at once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class Sync:
-    """Implements `app.fleet.bus.BusListener` for one cell."""
+    """The `app.fleet.bus.BusListener` of one cell."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Sync:
         notifier: Notifier,
         wakeup: asyncio.Event,
     ) -> None:
-        """`wakeup` is set when there is something new to be judged."""
+        """`wakeup` is set when there is something new for a guardrail to judge."""
         self._cell = cell
         self._fleet = fleet
         self._rpc = rpc
@@ -72,7 +72,7 @@ class Sync:
         self._arrived = asyncio.Event()
 
     async def run(self) -> None:
-        """Speak once a second and follow what others say, until cancelled."""
+        """Send this cell's figures once a second, and follow what others have changed, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._speak())
             group.create_task(self._follow_news())
@@ -80,14 +80,14 @@ class Sync:
     # -- what this cell tells -----------------------------------------------------------------------------------------
 
     def say(self) -> None:
-        """Tell the cells of this host how this one is now, for the pages that they show."""
+        """Send this cell's figures to the cells of this host, for the pages that they show."""
         if len(self._fleet.names_here()) > 1:
             marks = {path: pack(self._cell.users_on(path)) for path in PATHS}
             self._fleet.compare(marks)
             self._fleet.bus.tell(msgspec.structs.replace(own_figures(self._snapshots.take()), marks=marks))
 
     def pins_changed(self, revision: int) -> None:
-        """The store has other pins since just now."""
+        """This cell has just changed the pins in the store."""
         self._fleet.bus.tell(Changed(revision, "", pins=True))
 
     async def _speak(self) -> None:
@@ -96,7 +96,7 @@ class Sync:
                 self.say()
                 self._partition.check()
             except Exception:
-                log.exception("a report of this cell failed")
+                log.exception("sending this cell's figures failed")
             await asyncio.sleep(SPEAK_S)
 
     # -- what this cell hears -----------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class Sync:
         self.say()
 
     async def _answer(self, question: Question, cell: str) -> object:
-        """For this cell alone, to the cell that asks. Raises `CrossfadeError`."""
+        """This cell's own answer to the cell that asks. Raises `CrossfadeError`."""
         match question:
             case Prepare():
                 return await self._deployments.prepare(question, cell)
@@ -155,17 +155,17 @@ class Sync:
 
     @property
     def has_news(self) -> bool:
-        """Whether something was heard of that is not followed yet."""
+        """Whether there is news that is not followed yet."""
         return self._news is not None
 
     def store_changed(self, revision: int) -> None:
-        """The store says that it has this revision."""
+        """The store has this revision, or other pins."""
         self._note(Changed(revision, "", pins=True))
 
     def _note(self, news: Changed) -> None:
-        known = self._news
-        pins = news.pins or (known is not None and known.pins)
-        newest = news if known is None or (news.revision, news.text) > (known.revision, known.text) else known
+        earlier = self._news
+        pins = news.pins or (earlier is not None and earlier.pins)
+        newest = news if earlier is None or (news.revision, news.text) > (earlier.revision, earlier.text) else earlier
         self._news = Changed(newest.revision, newest.text, pins)
         self._arrived.set()
 
@@ -179,6 +179,6 @@ class Sync:
                     await self._follower.follow(news)
                 self.say()
             except StoreUnavailable:
-                continue  # the next tick looks again
+                continue  # the next tick reads again
             except Exception:
                 log.exception("what another cell has changed is not in force here yet", news=news and news.revision)

@@ -1,7 +1,4 @@
-"""Turns what the control loop knows into the declared views: the rollout, a preview, one user.
-
-Reads only; must not change anything and knows no HTTP.
-"""
+"""Turns what the control plane knows into the declared views: the rollout, a preview, one user. It only reads."""
 
 from __future__ import annotations
 
@@ -138,7 +135,7 @@ def users_on(snapshot: Snapshot, path: PathName) -> int:
 
 
 def verdicts(snapshot: Snapshot) -> list[VerdictView]:
-    """One verdict per guardrail, of all cells that have the same record in force: what another found is of another."""
+    """One verdict per guardrail, of all cells with the same record in force: verdicts of another do not count."""
     others = [other for other in snapshot.fleet.others().values() if other.revision == snapshot.record.revision]
     return aggregate.verdicts([snapshot.verdicts, *(other.verdicts for other in others)])
 
@@ -177,7 +174,7 @@ def exports_state(snapshot: Snapshot, path: PathName) -> bool | None:
 
 
 def own_figures(snapshot: Snapshot) -> CellFigures:
-    """What this cell tells the others of itself, but for what they count users by."""
+    """What this cell tells the others of itself, without the marks by which they tell users apart."""
     return CellFigures(
         process=snapshot.fleet.process,
         revision=snapshot.record.revision,
@@ -194,7 +191,7 @@ def own_figures(snapshot: Snapshot) -> CellFigures:
 
 
 def _next(state: Rollout, now: Now) -> tuple[int | None, float | None]:
-    """The percentage that follows by the plan, and when its turn is at the earliest."""
+    """The percentage that follows by the plan, and when it can follow at the earliest."""
     if state.phase == "idle" and state.start_at is not None:
         return state.plan.percentage_of(0), state.start_at
     if state.phase not in ("progressing", "paused"):
@@ -202,7 +199,7 @@ def _next(state: Rollout, now: Now) -> tuple[int | None, float | None]:
     index = state.plan.next_after(state.percentage)
     share = None if index is None else state.plan.percentage_of(index)
     if share is None and state.percentage < state.plan.stages[-1].percentage:
-        share = state.plan.stages[-1].percentage  # what the last stage holds back follows when it is over
+        share = state.plan.stages[-1].percentage  # what the last stage holds back follows at its end
     return share, state.bake_ends_at(now)
 
 
@@ -245,7 +242,7 @@ def own_census(snapshot: Snapshot) -> Census:
 
 
 def user_view(snapshot: Snapshot, user_id: str, sessions: list[SessionView] | None = None) -> UserView:
-    """Where a user with these sessions (not given: those of this cell) is, or would be on connecting, and why."""
+    """Where a user with these sessions (by default those in this cell) is, or would be on connecting, and why."""
     number = bucket(_group(snapshot), user_id)
     sessions = snapshot.cell.sessions_of(user_id) if sessions is None else sessions
     decided = assign(user_id, snapshot.view, number)

@@ -1,4 +1,1 @@
-"""Several cells on one host: a parent that binds the socket, keeps cells alive, and carries what they tell each other.
-
-A single cell needs none of it.
-"""
+"""Many cells as one: who is there, what they tell and ask each other, and which of them leads."""

@@ -1,7 +1,7 @@
-"""Many cells as one: path figures and verdicts, summed or taken at their worst.
+"""Path figures and verdicts of many cells as one: summed, or the worst of them. Pure.
 
-Pure; must not know where the parts come from. Users are summed, because each cell leaves out those that an earlier one
-of its host counts; one with sockets on two hosts counts on both.
+Users are summed, because each cell leaves out those that an earlier cell of its host counts; a user with sockets on two
+hosts counts on both.
 """
 
 from __future__ import annotations
@@ -61,31 +61,31 @@ def _reasons(states: Mapping[str, PathState]) -> str | None:
 
 
 def exports_state(states: Iterable[PathState]) -> bool | None:
-    """False when any cell has a build that exports none; None when none has said."""
+    """False when any cell has a build that exports no state; None when no cell has said."""
     return min((state.exports_state for state in states if state.exports_state is not None), default=None)
 
 
 def per_session_bytes(states: Iterable[PathState]) -> float | None:
-    """The mean over the sessions of all cells where it is known."""
-    known = [(state.session_memory_bytes, state.sessions) for state in states if state.session_memory_bytes is not None]
-    weight = sum(sessions for _, sessions in known)
+    """The mean over the sessions of all cells that have measured it; None: no cell has."""
+    means = [(state.session_memory_bytes, state.sessions) for state in states if state.session_memory_bytes is not None]
+    weight = sum(sessions for _, sessions in means)
     if not weight:
-        return known[0][0] if known else None
-    return sum(each * sessions for each, sessions in known) / weight
+        return means[0][0] if means else None
+    return sum(mean * sessions for mean, sessions in means) / weight
 
 
 def verdicts(of_cells: Iterable[Sequence[VerdictView]]) -> list[VerdictView]:
-    """One verdict per guardrail: the one of the cell where it is worst, then of the one with the most evidence.
+    """One verdict per guardrail: the worst of all cells, and among equals the one with the most evidence.
 
-    Deaths of workers are counted, so those of all cells are added.
+    Deaths of workers are counts, so those of all cells are added.
     """
     worst: dict[str, VerdictView] = {}
     deaths = 0
-    for found in of_cells:
-        for verdict in found:
+    for of_cell in of_cells:
+        for verdict in of_cell:
             deaths += int(verdict.evidence or 0) if verdict.guardrail == crashes.GUARDRAIL else 0
-            known = worst.get(verdict.guardrail)
-            if known is None or _rank(verdict) > _rank(known):
+            other = worst.get(verdict.guardrail)
+            if other is None or _rank(verdict) > _rank(other):
                 worst[verdict.guardrail] = verdict
     if crashes.GUARDRAIL in worst:
         worst[crashes.GUARDRAIL] = crashes.verdict_of(deaths)

@@ -1,7 +1,4 @@
-"""What the cells of a host tell each other, and the narrow bus that they tell it over.
-
-Values and protocols; must not know sockets, nor what a cell makes of a message.
-"""
+"""What the cells of a host tell each other, and the narrow bus that carries it: values and protocols."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from rollout.views import VerdictView
 
 
 class Changed(Struct, frozen=True, array_like=True, tag="changed"):
-    """This record was saved; lower revisions than one's own are ignored. `pins`: the pins were changed too."""
+    """This record was saved; a cell ignores revisions lower than its own. `pins`: the pins have changed too."""
 
     revision: int
     text: str
@@ -29,13 +26,13 @@ class Changed(Struct, frozen=True, array_like=True, tag="changed"):
 
 
 class Locked(Struct, frozen=True, array_like=True, tag="locked"):
-    """A rollback is in force in the cell that says so, and on the disk; whether the store has it is open."""
+    """A rollback is in force in the sender, and on the disk; the store may not have it yet."""
 
     lock: Lock
 
 
-class CellReport(Struct, frozen=True, array_like=True, tag="part"):
-    """What one cell has observed of a rollback: it is in force there, and perhaps more."""
+class CellReport(Struct, frozen=True, array_like=True, tag="report"):
+    """What one cell has observed of a rollback, which is in force there."""
 
     rollback: str
     """Id of the rollback, as in its receipt."""
@@ -44,24 +41,24 @@ class CellReport(Struct, frozen=True, array_like=True, tag="part"):
     closed: int
     interrupted: int
     done: bool
-    """Its registry was empty of v3, nobody was admitted to v3 since, and v3's worker then said zero or was dead."""
+    """It has no session on v3, has admitted none since, and v3's worker has then answered zero or was dead."""
     errors: list[GroupCount] = []
     """All its error groups when the rollback came."""
     leader: str = ""
-    """The cell that was given the command and puts all parts together, as far as known: other hosts learn it here."""
+    """The cell that was given the command and adds the reports up, if known: other hosts learn it here."""
 
 
 class ReceiptSeen(Struct, frozen=True, array_like=True, tag="receipt"):
-    """What the cell that leads a rollback's verification knows of it, as JSON of `app.control.receipt.Receipt`."""
+    """What the cell that adds the reports up has so far, as JSON of `app.control.receipt.Receipt`."""
 
     receipt: bytes
 
 
 class CellFigures(Struct, frozen=True, array_like=True, tag="figures"):
-    """One cell at one moment; said once a second and on every change."""
+    """One cell at one moment; sent once a second and on every change."""
 
     process: str
-    """Of one start of the cell: its counters begin anew with the next."""
+    """Names one start of the cell: its counters begin anew with the next."""
     revision: int
     locked: bool
     percentage: int
@@ -74,13 +71,13 @@ class CellFigures(Struct, frozen=True, array_like=True, tag="figures"):
     moving: int
     verdicts: list[VerdictView]
     marks: dict[PathName, Marks] = {}
-    """Its users by path, for the other cells of its host; `paths` has those that no earlier one of them counts."""
+    """Its users by path, for the other cells of its host; `paths` counts those that no earlier cell counts."""
     census: Census | None = None
-    """The same for previews, for cells of other hosts; those of this one ask."""
+    """Its users and sessions for previews, for cells of other hosts; cells of its own host ask for them."""
 
 
 class Ask(Struct, frozen=True, array_like=True, tag="ask"):
-    """A question to all; `question` is one of `app.control.queries`."""
+    """A question to all other cells; `question` is one of `app.fleet.questions`."""
 
     number: int
     question: bytes
@@ -96,10 +93,10 @@ BusMessage: TypeAlias = Changed | Locked | CellReport | ReceiptSeen | CellFigure
 
 
 class BusListener(Protocol):
-    """Who hears what the bus brings; called in the event loop's thread."""
+    """Hears what the bus brings; called in the event loop's thread."""
 
     def hear(self, sender: str, message: BusMessage) -> None:
-        """A message of another cell; `sender` empty: it was found, and nobody is known to have said it."""
+        """A message of another cell; with an empty `sender` it was found, and its sender is not known."""
         ...
 
     def present(self) -> None:
@@ -111,39 +108,39 @@ class Bus(Protocol):
     """The cells of this host. All calls are synchronous and take microseconds."""
 
     def open(self, listener: BusListener) -> None:
-        """Hear from now on, and what was said since the process was started. Until then nothing is said or heard."""
+        """Start to send and hear, also what was sent since the process was started."""
         ...
 
     def others(self) -> Iterable[str]:
-        """Every other cell of this host that serves or stands still; not one whose process is gone."""
+        """Every other cell of this host that serves or stands still, but none whose process is gone."""
         ...
 
     def tell(self, message: BusMessage, to: str = "") -> None:
-        """Give a message to one cell, or to all others; it is in the kernel's hands when this returns."""
+        """Send a message to one cell, or to all others; the kernel has it when this returns."""
         ...
 
     def loaded(self, factory: str, python: str, build: str) -> None:
-        """v3 runs from this since now; a cell that is started later does too."""
+        """v3 is served from this build from now on, also in cells that are started later."""
         ...
 
     def read(self) -> None:
-        """Hear now what lies in the kernel, without waiting for the event loop to come by."""
+        """Hear now the messages that wait in the kernel, without waiting for the event loop."""
         ...
 
     def find(self, message: BusMessage) -> None:
-        """Let the listener hear this as if somebody had said it: it was found where others leave it."""
+        """Let the listener hear a message that was found, and not sent."""
         ...
 
     def silent_s(self) -> float:
-        """Seconds since anything was heard over the bus at all."""
+        """Seconds since anything was heard over the bus."""
         ...
 
 
 class NoBus:
-    """The only cell of its host."""
+    """The bus of the only cell of a host."""
 
     def open(self, listener: BusListener) -> None:
-        """Nobody will say anything."""
+        """There is nobody to hear."""
 
     def others(self) -> Iterable[str]:
         return ()
@@ -155,7 +152,7 @@ class NoBus:
         """No cell is started later."""
 
     def read(self) -> None:
-        """Nobody said anything."""
+        """There is nothing to hear."""
 
     def find(self, message: BusMessage) -> None:
         """Nobody could have left anything."""

@@ -1,6 +1,4 @@
-"""Who is connected, in few bytes: marks by which cells tell a user that both have from two users, and counts by which
-any percentage can be previewed. It must not know where users come from, nor how any of it is sent.
-"""
+"""Counts of the connected users and sessions, in few bytes, from which any percentage can be previewed. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from rollout.names import CANARY, STABLE, PathName
 from rollout.views import Preview
 
 NEVER = 101
-"""Stands for: no percentage puts this user on v3."""
+"""No percentage puts this user on v3."""
 
 
 class Census(Struct, frozen=True, array_like=True):
@@ -29,7 +27,7 @@ class Census(Struct, frozen=True, array_like=True):
     sessions: dict[PathName, list[int]]
 
     def preview(self, percentage: int) -> Preview:
-        """Who would move if this percentage were in force now."""
+        """Whom this percentage would move now."""
         v2_users, v2_sessions = self.users[STABLE][: percentage + 1], self.sessions[STABLE][: percentage + 1]
         v3_users, v3_sessions = self.users[CANARY][percentage + 1 :], self.sessions[CANARY][percentage + 1 :]
         return Preview(
@@ -42,19 +40,19 @@ class Census(Struct, frozen=True, array_like=True):
 
 
 def take(rows: Iterable[BucketRow], view: View, group: str, elsewhere: Mapping[PathName, set[int]]) -> Census:
-    """The census of these users as if a lock were lifted; `elsewhere` has the marks of those another cell counts.
+    """The census of these users, as if no lock were in force; `elsewhere` has the marks of users another cell counts.
 
-    Where the flag has constraints the bucket alone is looked at, so those it keeps out are counted as moving.
+    A flag's constraints are not looked at, only buckets: users whom constraints keep out count as moving.
     """
     census = _empty()
-    usual: dict[int, int] = {}  # without a pin the bucket is all that matters
+    places: dict[int, int] = {}  # by bucket, which is all that matters without a pin
     for user_id, bucket, path, sessions in rows:
         if user_id in view.pins:
             place = _place(user_id, bucket, view, group)
-        elif (known := usual.get(bucket)) is None:
-            place = usual[bucket] = _place(user_id, bucket, view, group)
+        elif (cached := places.get(bucket)) is None:
+            place = places[bucket] = _place(user_id, bucket, view, group)
         else:
-            place = known
+            place = cached
         census.sessions[path][place] += sessions
         if not elsewhere or mark_of(user_id) not in elsewhere.get(path, ()):
             census.users[path][place] += 1

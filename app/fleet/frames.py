@@ -1,6 +1,6 @@
-"""What passes between the parent and a cell: the cells' own posts, which the parent does not read, and who is there.
+"""What passes between the parent and a cell: posts from cell to cell, which the parent does not read, and who is there.
 
-Arrays of msgpack, in batches as on a worker's link; must not know what a post says.
+The frames are arrays of msgpack, in batches as on a worker's link.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ class Post(Struct, frozen=True, array_like=True, tag="P"):
     to: str
     body: bytes
     must: bool
-    """False: the next one says it again, so a cell that does not read need not get this one."""
+    """False: the next one replaces it, so a cell that does not read may miss it."""
 
 
 class Present(Struct, frozen=True, array_like=True, tag="C"):
-    """The cells that serve, said on every change and once a second: a cell that hears nothing has lost the bus."""
+    """The cells that serve; sent on every change and once a second, so a cell that hears nothing has lost the bus."""
 
     names: list[str]
 
 
 class Serving(Struct, frozen=True, array_like=True, tag="S"):
-    """This cell accepts sockets, and has put in force what there was to be put in force."""
+    """This cell has put the record in force, and accepts sockets."""
 
 
 class Greet(Struct, frozen=True, array_like=True, tag="G"):
-    """All cells serve: tell whoever started the service where to look."""
+    """All cells serve: this one tells whoever started the service where to look."""
 
 
 class CanaryBuild(Struct, frozen=True, array_like=True, tag="B"):
-    """What v3 is loaded from since a `load`, for a cell that is started later."""
+    """The build of v3 after a `load`, for cells that are started later."""
 
     factory: str
     python: str

@@ -1,7 +1,4 @@
-"""A cell's end of the host bus: messages into posts for the parent, posts into messages.
-
-It must not know what a message leads to.
-"""
+"""A cell's end of the host bus: messages into posts for the parent, posts into messages."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ log = structlog.get_logger()
 
 
 class HostBus:
-    """Implements `app.fleet.bus.Bus`. `open` it in the event loop; until then nothing is said or heard."""
+    """Implements `app.fleet.bus.Bus`. `open` it in the event loop; until then nothing is sent or heard."""
 
     def __init__(self, name: str, connected: socket.socket) -> None:
         self._name = name
@@ -34,7 +31,7 @@ class HostBus:
         self._link: Link[ToCell] | None = None
         self._listener: BusListener | None = None
         self.greet = asyncio.Event()
-        """Set when this cell shall tell whoever started the service where to look."""
+        """Set when this cell is to tell whoever started the service where to look."""
 
     def open(self, listener: BusListener) -> None:
         self._listener = listener
@@ -44,11 +41,11 @@ class HostBus:
         return self._others
 
     def tell(self, message: BusMessage, to: str = "") -> None:
-        # Also when no other cell serves yet: one that is being started has to hear of a lock.
+        # Also when no other cell serves yet: one that is starting has to hear of a lock.
         self._say(Post(self._name, to, self._encoder.encode(message), not isinstance(message, CellFigures)))
 
     def serving(self) -> None:
-        """This cell accepts sockets from now on."""
+        """Tell the parent that this cell accepts sockets from now on."""
         self._say(Serving())
 
     def loaded(self, factory: str, python: str, build: str) -> None:
@@ -87,8 +84,8 @@ class HostBus:
                     case Greet():
                         self.greet.set()
             except Exception:
-                # One message that cannot be dealt with must not keep the next one, which may be a lock, from being.
-                log.exception("a message of the host bus was not understood")
+                # The next message may be a lock, so it is heard even if this one fails.
+                log.exception("a message of the host bus could not be handled")
 
     def _present(self, present: Present) -> None:
         others = tuple(name for name in present.names if name != self._name)

@@ -1,7 +1,4 @@
-"""The parent's half of the host bus: carries posts from cell to cell and says who is there.
-
-It reads no post; must not know processes.
-"""
+"""The parent's end of the host bus: carries posts from cell to cell, unread, and says who is there."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from app.link.link import Link
 
 
 class Hub:
-    """The links to all cells that live. A cell is present from `Serving` until its process is gone."""
+    """The links to all living cells. A cell is present from `Serving` until its process is gone."""
 
     def __init__(
         self,
@@ -22,7 +19,7 @@ class Hub:
         on_build: Callable[[CanaryBuild], None],
         on_broken: Callable[[str, LinkError], None],
     ) -> None:
-        """`on_broken`: this cell can no longer be spoken to, and has to be ended; until it has, it is present."""
+        """`on_broken` is told of a cell whose link is broken: it has to be ended, and is present until it has."""
         self._links: dict[str, Link[ToParent]] = {}
         self._serving: set[str] = set()
         self._on_serving = on_serving
@@ -30,7 +27,7 @@ class Hub:
         self._on_broken = on_broken
 
     def connect(self, name: str, connected: socket.socket) -> None:
-        """A new process of this cell; what was there under its name is gone."""
+        """Take the link of a new process of this cell; an earlier one is gone."""
         self.disconnect(name)
         self._links[name] = Link(
             connected,
@@ -40,7 +37,7 @@ class Hub:
         )
 
     def disconnect(self, name: str) -> None:
-        """The cell's process is gone."""
+        """Drop the link of a cell whose process is gone."""
         link = self._links.pop(name, None)
         if link is not None:
             link.close()
@@ -49,13 +46,13 @@ class Hub:
             self.announce()
 
     def announce(self) -> None:
-        """Say who is there."""
+        """Tell all cells who is there."""
         present = Present(sorted(self._serving))
         for link in self._links.values():
             self._send(link, present, must=False)
 
     def greet(self, name: str) -> None:
-        """Let this cell greet."""
+        """Ask this cell to greet whoever started the service."""
         if name in self._links:
             self._send(self._links[name], Greet(), must=True)
 
@@ -83,12 +80,12 @@ class Hub:
 
     @staticmethod
     def _send(link: Link[ToParent], frame: ToCell, *, must: bool) -> None:
-        # A cell that stands still for hours must not fill this process with figures that nobody will read.
+        # Figures for a cell that does not read are dropped, so that they do not fill this process.
         if must or link.flush():
             link.send(frame)
             link.flush()
 
     def _closed(self, name: str, error: LinkError | None) -> None:
-        """Nothing more can be heard of it; that its process is gone is for whoever watches it to say."""
+        """The link has ended. Whether the process is gone too, its watcher says with `disconnect`."""
         if error is not None:
             self._on_broken(name, error)

@@ -1,7 +1,4 @@
-"""Which of several cells takes the steps that nobody commands: the one that holds the store's lease.
-
-It must not know what a step is.
-"""
+"""Which of several cells leads, that is, takes the automatic steps: the one that holds the store's lease."""
 
 from __future__ import annotations
 
@@ -16,12 +13,12 @@ from app.store.port import Store
 
 NAME = "control loop"
 TTL_S = 3.0
-"""Renewed once a second; when its holder dies, another has it within this and a second."""
+"""The lease is renewed once a second; when its holder dies, another cell has it within this time and a second."""
 log = structlog.get_logger()
 
 
 def holder_of(cell: str) -> str:
-    """Of one process of a cell: a restarted cell is another holder."""
+    """Names the holder for one process of a cell: a restarted cell is another holder."""
     return f"{cell}/{secrets.token_hex(4)}"
 
 
@@ -41,16 +38,16 @@ class Lease:
 
     @property
     def until(self) -> float:
-        """Until when this cell leads, in seconds of the clock; no longer than the store can have granted it."""
+        """Until when this cell leads, in seconds of the clock: never longer than the store has granted."""
         return self._until
 
     @property
     def held(self) -> bool:
-        """Whether this cell leads, whatever became of this process."""
+        """Whether this cell leads now, even after the process stood still."""
         return self._clock() < self._until
 
     async def keep(self) -> None:
-        """Renew it, or take it if it is free. Raises nothing."""
+        """Renew the lease, or take it if it is free. Raises nothing."""
         begun_at, before = self._clock(), self.held
         try:
             got = await self._store.acquire_lease(NAME, self._holder, TTL_S)
@@ -61,7 +58,7 @@ class Lease:
             log.info("this cell takes the automatic steps" if got else "another cell takes the automatic steps")
 
     async def release(self) -> None:
-        """Let another cell have it at once. Raises nothing."""
+        """Give the lease up, so that another cell can have it at once. Raises nothing."""
         if self.held:
             self._until = 0.0
             try:
@@ -71,7 +68,7 @@ class Lease:
 
 
 class OnlyCell:
-    """There is nobody else: it leads whenever it looks after the rollout."""
+    """The lease of a cell that is alone: it leads for as long as it keeps calling `keep`."""
 
     held = True
 
@@ -80,8 +77,8 @@ class OnlyCell:
         self.until = 0.0
 
     async def keep(self) -> None:
-        """As long as a lease would last: a process that stood still for longer did not lead meanwhile."""
+        """Lead for as long as a lease lasts: a process that stands still for longer does not lead meanwhile."""
         self.until = self._clock() + TTL_S
 
     async def release(self) -> None:
-        """Nobody waits for it."""
+        """No other cell waits for it."""

@@ -1,7 +1,4 @@
-"""What this cell knows of the others: who is there, what they said last, and for how long they have been silent.
-
-It decides nothing and asks nothing; must not know rollbacks, commands or sockets.
-"""
+"""What this cell knows of the others: who is there, what they said last, and for how long they have been silent."""
 
 from __future__ import annotations
 
@@ -15,19 +12,19 @@ from app.metrics.user_marks import Marks, unpack
 from rollout.names import PathName
 
 SILENT_S = 2.0
-"""Every cell reports once a second; one that has not been heard for this long is silent, for everybody who asks."""
+"""Every cell sends figures once a second; one that was not heard for this long is silent, everywhere it is named."""
 REGISTER_EVERY_S = 1.0
-"""Cells of other hosts are heard through the register, read this often: what it says of them may be this old."""
+"""The register, through which cells of other hosts are heard, is read this often: it may be this old."""
 
 
 class Fleet:
-    """This cell among the cells of its host and, as the register tells, of others. `clock` in monotonic seconds."""
+    """This cell, the cells of its host and, from the register, those of others. `clock` gives monotonic seconds."""
 
     def __init__(self, name: str, bus: Bus, clock: Callable[[], float] = monotonic) -> None:
         self.name = name
         self.bus = bus
         self.process = secrets.token_hex(4)
-        """Of this start of the cell, for others to tell it from the next one."""
+        """Names this start of the cell, so that others can tell it from the next one."""
         self.clock = clock
         self._heard_at: dict[str, float] = {}
         self._figures: dict[str, CellFigures] = {}
@@ -36,7 +33,7 @@ class Fleet:
         self._marks: dict[str, dict[PathName, frozenset[int]]] = {}
         self._repeated: dict[PathName, int] = {}
         self._elsewhere: dict[str, float] = {}
-        """Cells of other hosts, and when they were heard last."""
+        """The cells of other hosts, and when each was heard last."""
 
     def names(self) -> list[str]:
         """Every cell that has to be heard before anything is called complete, this one included."""
@@ -56,7 +53,7 @@ class Fleet:
         return bool(self._elsewhere)
 
     def elsewhere(self, silent_s: Mapping[str, float]) -> bool:
-        """The cells of other hosts, with how long the store has not heard of each; whether they are other ones now."""
+        """Take the cells of other hosts, with how long each has been silent; returns whether cells came or went."""
         changed = silent_s.keys() != self._elsewhere.keys()
         now = self.clock()
         self._elsewhere = {name: now - seconds for name, seconds in silent_s.items()}
@@ -65,68 +62,68 @@ class Fleet:
         return changed
 
     def learn(self, cell: str, figures: CellFigures) -> None:
-        """What the register has of a cell elsewhere; how fresh it is, `elsewhere` says."""
+        """Take the figures of a cell of another host; `elsewhere` says how old they are."""
         self._count(cell, figures)
 
     def hear(self, cell: str, figures: CellFigures | None = None) -> None:
-        """Something came from this cell just now."""
+        """This cell was heard just now, perhaps with figures."""
         self._heard_at[cell] = self.clock()
         if figures is not None:
             self._count(cell, figures)
             self._marks[cell] = {path: unpack(marks) for path, marks in figures.marks.items()}
 
     def present(self) -> None:
-        """Others came or went: what is gone holds no sessions, and silence is counted from an arrival on."""
-        there = set(self.bus.others())
-        for name in set(self._figures) - there - set(self._elsewhere):
+        """Cells came or went: one that is gone has no sessions, and a new one's silence counts from now."""
+        others = set(self.bus.others())
+        for name in set(self._figures) - others - set(self._elsewhere):
             self._keep(name)
             del self._figures[name]
             self._marks.pop(name, None)
         if not self._marks:
             self._repeated = {}
-        self._heard_at = {name: self._heard_at.get(name, self.clock()) for name in there}
+        self._heard_at = {name: self._heard_at.get(name, self.clock()) for name in others}
 
     def others(self) -> Mapping[str, CellFigures]:
-        """What the others said last."""
+        """The last figures of the other cells."""
         return self._figures
 
     def silent_s(self, cell: str) -> float:
-        """Seconds since this cell was heard; 0 for the one that is asked."""
+        """Seconds since this cell was heard; 0 for this process's own."""
         if cell == self.name:
             return 0.0
         heard_at = self._heard_at.get(cell, self._elsewhere.get(cell))
         return 0.0 if heard_at is None else self.clock() - heard_at
 
     def silent(self, cell: str) -> bool:
-        """Whether this cell was not heard for too long. Everything that names silent cells asks here."""
+        """Whether this cell was not heard for too long. Everything that names silent cells goes by this."""
         return self.silent_s(cell) >= SILENT_S + (REGISTER_EVERY_S if cell in self._elsewhere else 0.0)
 
     # -- users with sockets in two cells of this host: the first of these counts them ---------------------------------
 
     def counted_elsewhere(self) -> dict[PathName, set[int]]:
-        """The marks of users whom an earlier cell counts, by path, as it said last; empty: there is no earlier cell."""
-        found: dict[PathName, set[int]] = {}
+        """The marks of users whom an earlier cell counts, by path; empty: there is no earlier cell."""
+        counted: dict[PathName, set[int]] = {}
         for name, by_path in self._marks.items():
             if name < self.name:
                 for path, marks in by_path.items():
-                    found.setdefault(path, set()).update(marks)
-        return found
+                    counted.setdefault(path, set()).update(marks)
+        return counted
 
     def compare(self, own: Mapping[PathName, Marks]) -> None:
-        """Take down how many of this cell's users are counted elsewhere."""
+        """Count again how many of this cell's users an earlier cell counts."""
         elsewhere = self.counted_elsewhere()
         self._repeated = {path: len(elsewhere[path] & unpack(own[path])) for path in elsewhere}
 
     def repeated(self, path: PathName) -> int:
-        """Users of this cell that an earlier one counts, as of the last `compare`."""
+        """Users of this cell whom an earlier cell counts, as of the last `compare`."""
         return self._repeated.get(path, 0)
 
-    # -- ledgers ------------------------------------------------------------------------------------------------------
+    # -- counters -----------------------------------------------------------------------------------------------------
 
     def slots(self, own: list[int]) -> list[int]:
-        """This cell's ledger, and what the others have counted since they were heard first: it only grows.
+        """This cell's counters, and what the others have counted since they were first heard: they only grow.
 
-        What a cell counted before it died stays counted.
+        What a cell has counted before it died stays counted.
         """
         if not self._figures and not any(self._gone):
             return own

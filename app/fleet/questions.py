@@ -1,7 +1,4 @@
-"""What one cell of a host asks another, as it goes over the bus; the answers are views, or values of ports and census.
-
-Values only; must not know who answers.
-"""
+"""What one cell of a host asks another, as it goes over the bus; the answers are views, censuses and error counts."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from msgspec import Struct
 from rollout.names import PathName
 
 SessionKey = tuple[str, str]
-"""User and connection: the order of the sessions, in which one may go on from page to page."""
+"""User and connection: the order of sessions, in which pages follow one another."""
 
 
 class SessionsOf(Struct, frozen=True, tag="sessions"):
@@ -45,7 +42,7 @@ class Prepare(Struct, frozen=True, tag="prepare"):
 
 
 class Adopt(Struct, frozen=True, tag="adopt"):
-    """Let it serve; a cell that has none prepared, because it was started meanwhile, prepares it first."""
+    """Let the prepared worker serve; a cell that has none, because it was started meanwhile, prepares it first."""
 
     factory: str
     python: str
@@ -53,7 +50,7 @@ class Adopt(Struct, frozen=True, tag="adopt"):
 
 
 class Abandon(Struct, frozen=True, tag="abandon"):
-    """Stop it again."""
+    """Stop the prepared worker again."""
 
 
 Question: TypeAlias = SessionsOf | SessionsOfUser | CensusOf | ErrorsOf | Prepare | Adopt | Abandon

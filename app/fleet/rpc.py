@@ -1,7 +1,4 @@
-"""Questions to the other cells of a host: asked at once, answered within a time, and who was not heard.
-
-It carries questions and answers; must not know what they say.
-"""
+"""Carries questions to the other cells of a host, all at once, and their answers within a time limit."""
 
 from __future__ import annotations
 
@@ -21,16 +18,16 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Question:
-    """A question on its way."""
+class _OpenQuestion:
+    """A question that is not answered by all yet."""
 
-    waited: set[str]
+    unanswered: set[str]
     answers: dict[str, Answer] = field(default_factory=dict)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 Responder = Callable[[Question, str], Awaitable[object]]
-"""Makes an answer of a question and of the name of the cell that asks. Raises `CrossfadeError` to refuse."""
+"""Answers a question of the cell that is named. Raises `CrossfadeError` to refuse."""
 
 
 class HostRpc:
@@ -39,55 +36,55 @@ class HostRpc:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._last = 0
-        self._open: dict[int, _Question] = {}
+        self._open: dict[int, _OpenQuestion] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def ask(self, question: Question, limit_s: float) -> dict[str, Answer]:
-        """Answers by cell of this host; one that is silent, or not done in time, is missing. Raises nothing."""
-        waited = {name for name in self._fleet.bus.others() if not self._fleet.silent(name)}
-        asked = _Question(set(waited))
+        """Answers by cell of this host; without those that are silent or not done in time. Raises nothing."""
+        cells = {name for name in self._fleet.bus.others() if not self._fleet.silent(name)}
+        opened = _OpenQuestion(set(cells))
         self._last += 1
-        self._open[number := self._last] = asked
+        self._open[number := self._last] = opened
         self._fleet.bus.tell(Ask(number, msgspec.msgpack.encode(question)))
         try:
-            async with asyncio.timeout(limit_s if waited else 0):
-                await asked.done.wait()
+            async with asyncio.timeout(limit_s if cells else 0):
+                await opened.done.wait()
         except TimeoutError:
-            if waited:
-                log.warning("cells did not answer", cells=sorted(asked.waited))
+            if cells:
+                log.warning("cells did not answer", cells=sorted(opened.unanswered))
         finally:
             del self._open[number]
-        return asked.answers
+        return opened.answers
 
     def hear_answer(self, cell: str, answer: Answer) -> None:
-        """An answer to a question of this cell; one that comes too late is dropped."""
-        asked = self._open.get(answer.number)
-        if asked is not None:
-            asked.answers[cell] = answer
-            self._came(asked, {cell})
+        """Take an answer to a question of this cell; one that comes too late is dropped."""
+        opened = self._open.get(answer.number)
+        if opened is not None:
+            opened.answers[cell] = answer
+            self._no_longer_wait(opened, {cell})
 
     def gone(self) -> None:
-        """Cells are gone: nobody waits for their answers."""
-        there = set(self._fleet.bus.others())
-        for asked in self._open.values():
-            self._came(asked, asked.waited - there)
+        """Cells are gone: wait no longer for their answers."""
+        others = set(self._fleet.bus.others())
+        for opened in self._open.values():
+            self._no_longer_wait(opened, opened.unanswered - others)
 
     @staticmethod
-    def _came(asked: _Question, cells: set[str]) -> None:
-        asked.waited -= cells
-        if not asked.waited:
-            asked.done.set()
+    def _no_longer_wait(opened: _OpenQuestion, cells: set[str]) -> None:
+        opened.unanswered -= cells
+        if not opened.unanswered:
+            opened.done.set()
 
     def hear_question(self, cell: str, ask: Ask, respond: Responder) -> None:
-        """Another cell asks, and is answered by `respond`, or told why not."""
+        """Answer another cell by `respond`, with the reason if it refuses."""
         task = asyncio.create_task(self._reply(cell, ask, respond))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _reply(self, cell: str, ask: Ask, respond: Responder) -> None:
         try:
-            found = await respond(msgspec.msgpack.decode(ask.question, type=Question), cell)
-            answer = Answer(ask.number, msgspec.msgpack.encode(found))
+            body = await respond(msgspec.msgpack.decode(ask.question, type=Question), cell)
+            answer = Answer(ask.number, msgspec.msgpack.encode(body))
         except CrossfadeError as error:
             answer = Answer(ask.number, b"", str(error))
         self._fleet.bus.tell(answer, cell)

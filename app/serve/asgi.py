@@ -1,7 +1,4 @@
-"""The Litestar application of one cell: sockets, messages, control API and pages over an assembled `Service`.
-
-It registers; what the parts do is theirs.
-"""
+"""The Litestar application of one cell: sockets, messages, control API and pages over an assembled `Service`."""
 
 from __future__ import annotations
 
@@ -19,14 +16,14 @@ from app.gateway.http import post_message
 from app.serve.service import Service
 from dashboards.router import SOURCE, make_router
 
-# A stream's events are small and must leave at once; a compressor would hold them back.
+# Streams are left out: their events are small and must leave at once, and a compressor would delay them.
 COMPRESSION = CompressionConfig(
     backend="gzip", gzip_compress_level=5, minimum_size=1000, exclude=["^/stream/", "^/api/messages", "^/ws"]
 )
 
 
 def create_app(service: Service) -> Litestar:
-    """The application over a service; whoever serves it starts and stops that."""
+    """The application over a service, which the caller starts and stops."""
     app = Litestar(
         route_handlers=[open_websocket, post_message, operators_router(make_router())],
         middleware=[csrf_middleware(service.secret.decode())],

@@ -1,6 +1,6 @@
-"""First lines of every cell process, run as a script by the parent's interpreter.
+"""The first lines of every cell process, run as a script by the parent's interpreter.
 
-It finds our own packages first, whatever lies in the working directory or was imported by the environment itself.
+Our own packages come first, whatever is in the working directory or was imported by the environment.
 """
 
 import sys

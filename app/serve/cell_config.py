@@ -1,6 +1,6 @@
-"""The configuration of a cell, sent over its link before the first frame.
+"""The configuration of a cell, which the parent sends over its link before the first frame.
 
-So all cells of a host have the same settings, even when the file or the variables they were read from change later.
+So all cells of a host have the same settings, even when the file or the variables that they come from change later.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class CellConfig(Struct, frozen=True, kw_only=True):
 
     name: str
     parent_pid: int
-    """A cell that has another parent ends."""
+    """A cell whose parent is another process ends."""
     settings: Settings
     build: str = ""
-    """Id of v3's build, when `settings` were changed by a `load`; empty: as the worker says."""
+    """Id of v3's build if a `load` has changed `settings`; empty: the id that the worker reports."""

@@ -1,7 +1,4 @@
-"""The process of one cell of several: takes its settings, its end of the bus and the shared socket from the parent.
-
-What it serves is `app.serve.server`'s; it must not know the other cells.
-"""
+"""The process of one cell of several: takes settings, its end of the bus and the shared socket from the parent."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ from app.serve.service import Service
 
 
 def main(listener_descriptor: int, link_descriptor: int) -> int:
-    """Be a cell until SIGTERM, or until the parent is gone. Returns the exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    """Serve as a cell until SIGTERM, or until the parent is gone. Returns the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its cells
     listener = socket.socket(fileno=listener_descriptor)
     link = socket.socket(fileno=link_descriptor)
     for inherited in (listener, link):

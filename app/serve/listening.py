@@ -1,7 +1,4 @@
-"""The socket that clients connect to: bound once, and shared by all cells of a host.
-
-It must not know who accepts on it.
-"""
+"""The socket that clients connect to: bound once, and shared by all cells of a host."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from app.settings import Settings
 
 
 def bind(settings: Settings) -> socket.socket:
-    """The listening socket, not accepting yet. Raises `OSError` with the address in it."""
+    """The socket, bound but not listening yet. Raises `OSError` that names the address."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

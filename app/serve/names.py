@@ -1,7 +1,4 @@
-"""What the cells of a host are called: a letter each, and with several hosts on one store whose letter it is.
-
-It must not know what a cell is.
-"""
+"""The names of a host's cells: a letter each, with the host's name where several hosts may share a store."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import string
 from app.settings import Settings
 
 MOST = len(string.ascii_lowercase)
-"""More cells on one host have no letter."""
+"""Most cells on one host: there are no more letters."""
 
 
 def cell_names(settings: Settings, count: int) -> list[str]:
@@ -23,5 +20,5 @@ def cell_names(settings: Settings, count: int) -> list[str]:
 
 
 def host_name(settings: Settings) -> str:
-    """This machine, and which service on it."""
+    """Names this machine, and this service on it."""
     return f"{socket.gethostname()}:{settings.port}"

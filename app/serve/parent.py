@@ -1,6 +1,6 @@
-"""The parent of a host's cells: binds the socket they share, starts them, starts again what died, ends them in order.
+"""The parent of a host's cells: binds the shared socket, starts the cells, restarts those that die, ends them in order.
 
-It serves nobody itself and holds no state of the rollout; must not know what a cell does.
+It serves nobody itself and keeps no state of the rollout.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ ANNOUNCE_S = 1.0
 BACKOFF_S = 0.1
 BACKOFF_MOST_S = 5.0
 STEADY_S = 30.0
-"""A cell that lived so long is started again at once; one that did not waits longer every time."""
+"""A cell that lived for this long is restarted at once; the others wait longer each time."""
 GRACE_S = 20.0
-"""A cell that has not ended so long after its drain is killed."""
+"""A cell that has not ended this long after its drain is killed."""
 log = structlog.get_logger()
 
 
 class CellHost:
-    """`run` returns the exit code; `ready` is called once, when every cell serves."""
+    """Runs the cells of one host. `ready` is called once, when every cell serves."""
 
     def __init__(self, settings: Settings, cells: int, listener: socket.socket, ready: Callable[[], None]) -> None:
         self._settings = settings
@@ -58,14 +58,14 @@ class CellHost:
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     async def run(self) -> int:
-        """Until a signal ends it, or the first start of every cell failed."""
+        """Run until a signal, or until the first start of a cell fails. Returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        keepers = [asyncio.create_task(self._keep(name)) for name in self._names]
+        lives = [asyncio.create_task(self._keep(name)) for name in self._names]
         announcing = asyncio.create_task(self._announce())
         try:
-            await asyncio.gather(*keepers)
+            await asyncio.gather(*lives)
         finally:
             announcing.cancel()
             self._hub.close()
@@ -74,7 +74,7 @@ class CellHost:
     # -- the lives of a cell ------------------------------------------------------------------------------------------
 
     async def _keep(self, name: str) -> None:
-        """One cell over its lives."""
+        """Start a cell, again whenever it dies, until the stop."""
         wait_s = BACKOFF_S
         while not self._stopping.is_set():
             begun_at = time.monotonic()
@@ -88,12 +88,12 @@ class CellHost:
             if self._stopping.is_set():
                 return
             if not self._served:
-                # Nobody has ever served: what keeps one cell from starting keeps them all, and was said by it.
+                # No cell has ever served: what keeps this one from starting, and was logged by it, keeps them all.
                 self._failed = True
                 self._stop()
                 return
             wait_s = BACKOFF_S if time.monotonic() - begun_at > STEADY_S else min(wait_s * 2, BACKOFF_MOST_S)
-            log.warning("a cell is gone and is started again", cell=name, status=status, wait_s=wait_s)
+            log.warning("a cell has ended and is started again", cell=name, status=status, wait_s=wait_s)
             await self._pause(wait_s)
 
     async def _start(self, name: str) -> asyncio.subprocess.Process:
@@ -113,7 +113,7 @@ class CellHost:
         return process
 
     async def _end_of(self, process: asyncio.subprocess.Process) -> int:
-        """Wait for it; during a stop no longer than drain and grace allow."""
+        """Wait for its end; during a stop no longer than drain and grace allow. Returns the exit status."""
         ended = asyncio.ensure_future(process.wait())
         stopping = asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -132,18 +132,18 @@ class CellHost:
             return
 
     def _stop(self) -> None:
-        """Ask every cell to drain and end; a second signal, as for one cell, ends it without."""
+        """Ask every cell to drain and end; a second call ends them without draining."""
         self._stopping.set()
         for process in self._processes.values():
             self._signal(process, signal.SIGTERM)
-            self._signal(process, signal.SIGCONT)  # one that stands still could not end
+            self._signal(process, signal.SIGCONT)  # a stopped process could not end
 
     @staticmethod
     def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
         if process.returncode is None:
             process.send_signal(number)
 
-    # -- what cells say -----------------------------------------------------------------------------------------------
+    # -- what cells report --------------------------------------------------------------------------------------------
 
     def _serves(self, name: str) -> None:
         self._served.add(name)
@@ -153,7 +153,7 @@ class CellHost:
             self._ready()
 
     def _loaded(self, canary: CanaryBuild) -> None:
-        """A cell that is started from now on begins with what the others serve."""
+        """Cells that are started from now on serve the build that the others serve."""
         self._build = canary.build
         self._settings = msgspec.structs.replace(
             self._settings,
@@ -162,7 +162,7 @@ class CellHost:
         )
 
     def _broken(self, name: str, error: LinkError) -> None:
-        """A cell that nobody can speak to may not go on serving by what it knew."""
+        """End a cell that nobody can reach: it must not go on serving by what it knew."""
         log.error("a cell's bus is broken", cell=name, error=str(error))
         if name in self._processes:
             self._signal(self._processes[name], signal.SIGKILL)
@@ -174,12 +174,12 @@ class CellHost:
 
 
 def run_cells(settings: Settings, cells: int, ready: Callable[[], None] = lambda: None) -> int:
-    """Serve with several cells until a signal ends them; `ready` is called when all serve. Returns the exit code."""
+    """Serve with several cells until a signal; `ready` is called when all serve. Returns the exit code."""
     set_process_title("parent")
     configure_logging(settings.log_level)
     try:
         listener = bind(settings)
-        load_secret(settings)  # made before two cells could each make one
+        load_secret(settings)  # before two cells each make one
     except (CrossfadeError, OSError) as error:
         print(f"crossfade: {error}", file=sys.stderr)  # noqa: T201
         return 1

@@ -1,7 +1,4 @@
-"""The process of one cell: uvicorn with our framing, and a stop that drains before it closes.
-
-What is served is `app.serve.asgi`.
-"""
+"""Serves one cell: uvicorn with our framing, and a stop that drains before it closes."""
 
 from __future__ import annotations
 
@@ -30,12 +27,12 @@ from app.settings import Settings
 
 BACKLOG = 4096
 FRAMING_FACTOR = 8
-"""A frame this many times larger than a message may be is answered `too_large`; beyond it the socket closes (1009)."""
+"""A frame of up to this many times a message's limit is answered `too_large`; a larger one closes the socket (1009)."""
 SPARE_DESCRIPTORS = 200
 
 
 class CellServer(uvicorn.Server):
-    """uvicorn closes every socket with 1012 at once; this one starts its service first, and drains before it closes."""
+    """uvicorn that starts its service first, and drains before it closes sockets (1012), not at once."""
 
     def __init__(self, config: uvicorn.Config, service: Service, ready: Callable[[Service], Awaitable[None]]) -> None:
         super().__init__(config)
@@ -45,7 +42,7 @@ class CellServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._service.start()
         await super().startup(sockets)
-        # What start-up made stays; the collector need not walk it on every pass.
+        # What start-up made stays, so the collector need not walk it on every pass.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
@@ -68,7 +65,7 @@ class CellServer(uvicorn.Server):
 
 
 def run(settings: Settings, ready: Callable[[Service], None] | None = None) -> int:
-    """Serve as the only cell until a signal ends it; `ready` is called when sockets are accepted. The exit code."""
+    """Serve as the only cell until a signal; `ready` is called when sockets are accepted. Returns the exit code."""
     set_process_title(f"gateway {cell_names(settings, 1)[0]}")
     configure_logging(settings.log_level)
     try:
@@ -90,11 +87,11 @@ def serve(
     listener: socket.socket,
     ready: Callable[[Service], Awaitable[None]],
 ) -> int:
-    """Serve on a bound socket until a signal ends it; `ready` is called when sockets are accepted. The exit code.
+    """Serve on a bound socket until a signal; `ready` is called when sockets are accepted. Returns the exit code.
 
     `make` is called in the event loop.
     """
-    # uvicorn writes lines for every connection at "info"; ours says nothing per connection or message.
+    # At "info" uvicorn writes a line for every connection; we log nothing per connection or message.
     logging.getLogger("uvicorn").setLevel(logging.DEBUG if settings.log_level == "debug" else logging.WARNING)
     raise_descriptor_limit(settings)
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -142,7 +139,7 @@ def _refuse(why: str) -> int:
 
 
 async def greet(service: Service) -> None:
-    """Where to look and how to sign in, for whoever started it by hand."""
+    """Print where to look and how to sign in, for whoever started the service by hand."""
     base = f"http://{service.settings.bind}"
     try:
         link = await service.access.make_link(base)
@@ -157,13 +154,13 @@ async def greet(service: Service) -> None:
 
 
 def raise_descriptor_limit(settings: Settings) -> None:
-    """One descriptor a socket: take what the machine allows, and say when it is too few."""
+    """Raise the limit to a descriptor for every socket, as far as the machine allows; print when that is too few."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.max_sessions + SPARE_DESCRIPTORS
-    if soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    needed = settings.max_sessions + SPARE_DESCRIPTORS
+    if soft < needed:
+        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
-        if allowed < wanted:
+        if allowed < needed:
             print(  # noqa: T201
                 f"crossfade: {allowed} file descriptors are enough for about {allowed - SPARE_DESCRIPTORS} sockets, "
                 f"CROSSFADE_MAX_SESSIONS is {settings.max_sessions}; raise it with ulimit -n",
@@ -172,7 +169,7 @@ def raise_descriptor_limit(settings: Settings) -> None:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where there is one."""
+    """uvloop's, where it is installed."""
     try:
         import uvloop
     except ImportError:

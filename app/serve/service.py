@@ -1,4 +1,4 @@
-"""One cell, assembled: the only place that picks adapters, from the settings to store, flags, workers and pages."""
+"""One cell, assembled. Only here adapters are picked by the settings: store, flags, workers and pages."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ log = structlog.get_logger()
 
 
 def make_store(settings: Settings) -> Store:
-    """The store that the settings name. Raises `SettingError` for a URL that cannot be read."""
+    """The store that the settings name. Raises `SettingError` for a URL that cannot be parsed."""
     if settings.store == "sqlite":
         return sqlite_store(Path(settings.data))
     return postgres_store(settings.store)
 
 
 def make_lease(settings: Settings, store: Store, name: str, *, alone: bool) -> Lease | None:
-    """Who takes the automatic steps; None: on an embedded store a cell that is alone does."""
+    """The lease by which a cell leads; None: a cell that is alone on an embedded store leads without one."""
     if alone and settings.store == "sqlite":
         return None
     return Lease(store, holder_of(name))
 
 
 def make_flags(settings: Settings) -> Flags:
-    """The flag's adapter: the engine in this process, without a server."""
+    """The flag's adapter: the engine in this process, which needs no server."""
     return EmbeddedFlags(settings.flag)
 
 
@@ -78,7 +78,7 @@ class Service:
     def __init__(
         self, settings: Settings, name: str = "", bus: HostBus | None = None, build: str | None = None
     ) -> None:
-        """`bus` is a cell's of several, `build` names what its v3 is loaded from. Raises `SettingError`."""
+        """With a `bus` it is one of several cells; `build` is the id of v3's build. Raises `SettingError`."""
         name = name or cell_names(settings, 1)[0]
         several = bus is not None
         self.settings = settings
@@ -137,7 +137,7 @@ class Service:
         self.controller.notifier.close()
 
     async def stop(self) -> None:
-        """The reverse; every session has ended by now."""
+        """Stop everything in reverse order; every session has ended by now."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -151,11 +151,11 @@ class Service:
             self._bus.close()
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
-        """Do this beside everything else, until the service stops."""
+        """Run this beside everything else, until the service stops."""
         self._tasks.append(asyncio.create_task(work))
 
     async def _hear_store(self) -> None:
-        """What other cells have saved; on one host the bus says it first."""
+        """Follow what other cells have saved; within a host the bus says it first."""
         async with aclosing(self.store.changes()) as changes:
             async for revision in changes:
                 self.controller.sync.store_changed(revision)
@@ -185,7 +185,7 @@ class Service:
         build = self.cell.path_state(CANARY).build
         if build is not None and build != self._build:
             self._build = build
-            self._crashes.forget()  # of another build nothing is known yet
+            self._crashes.forget()  # nothing is known of the new build yet
 
     async def _close_idle(self) -> None:
         while True:
@@ -195,7 +195,7 @@ class Service:
     # -- what is scraped ----------------------------------------------------------------------------------------------
 
     def _scraped_cells(self) -> list[ScrapedCell]:
-        """What `/metrics` shows: every cell of this host, the others as they spoke of themselves last."""
+        """What `/metrics` shows: every cell of this host, the others by their last figures."""
         others = self.controller.fleet.others().items()
         return [self._scraped_here(), *(_scraped_there(name, figures) for name, figures in others)]
 

@@ -56,7 +56,7 @@ async def test_a_cell_that_still_reports_is_not_given_up(service: Service, silen
 async def test_a_cell_of_this_host_is_not_given_up(service: Service) -> None:
     answer = await service.client.delete("/api/cells/a", params=WHY, headers=service.as_("manager"))
     assert answer.status_code == 409
-    assert "is on this host and its process is there" in answer.json()["detail"]
+    assert "is on this host and its process runs" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

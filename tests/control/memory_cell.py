@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import monotonic
@@ -37,17 +38,27 @@ class MemoryCell:
         self.available: dict[PathName, bool] = {"v2": True, "v3": True}
         self.applied: list[tuple[View, bool]] = []
         self.log = log if log is not None else []
+        self.last_admission_at = 0.0
+        """Monotonic seconds."""
         self._sweeps = 0
         self._changed = asyncio.Event()
-        self._last_admission = 0.0
-        self._moved = 0
+        self._moved: Counter[int] = Counter()
+        """Sessions that moved, by the sweep that asked for it."""
+        self._closed: Counter[int] = Counter()
+        self._interrupted: Counter[int] = Counter()
 
     def connect(self, user_id: str) -> MemorySession:
         decided = assign(user_id, self.view, bucket(GROUP, user_id))
-        session = MemorySession(user_id, decided.path, decided.reason)
+        return self._admit(MemorySession(user_id, decided.path, decided.reason))
+
+    def slip_in(self, user_id: str) -> MemorySession:
+        """A session that is admitted to v3 whatever the view says, as by a fault, and stays until `finish`."""
+        return self._admit(MemorySession(user_id, "v3", busy=True))
+
+    def _admit(self, session: MemorySession) -> MemorySession:
         self.members.append(session)
         if session.path == "v3":
-            self._last_admission = monotonic()
+            self.last_admission_at = monotonic()
         return session
 
     def finish(self) -> None:
@@ -55,6 +66,11 @@ class MemoryCell:
         for session in self.members:
             session.busy = False
         self._decide()
+
+    def harm(self, *, closed: int, interrupted: int) -> None:
+        """So many sockets were closed and messages cut off because of the sweep under way."""
+        self._closed[self._sweeps] += closed
+        self._interrupted[self._sweeps] += interrupted
 
     def on(self, path: PathName) -> int:
         return sum(session.path == path for session in self.members)
@@ -64,11 +80,10 @@ class MemoryCell:
         self.view = view
         self.applied.append((view, rollback))
         self._sweeps += 1
-        self._moved = 0
         at = monotonic()
         to_move = self._decide() if move_existing else 0
         self._changed.set()
-        return Sweep(self._sweeps, at, rollback, len(self.members), to_move, self._moved)
+        return Sweep(self._sweeps, at, rollback, len(self.members), to_move, self._moved[self._sweeps])
 
     def _decide(self) -> int:
         to_move = 0
@@ -78,20 +93,27 @@ class MemoryCell:
                 to_move += 1
                 if not session.busy:
                     session.path = decided.path
-                    self._moved += 1
+                    self._moved[self._sweeps] += 1
                     if session.path == "v3":
-                        self._last_admission = monotonic()
+                        self.last_admission_at = monotonic()
             session.reason = decided.reason
         self._changed.set()
         return to_move
 
     async def verify(self, sweep: Sweep) -> SweepReport:
+        if sweep.id != self._sweeps:
+            return SweepReport(0.0, 0.0, 0, 0, 0, verified=False)
         while sweep.id == self._sweeps and self.on("v3"):
             self._changed.clear()
             await self._changed.wait()
-        now = monotonic()
-        new_ms = max(0.0, self._last_admission - sweep.at) * 1000
-        return SweepReport(new_ms, (now - sweep.at) * 1000, self._moved, 0, 0, verified=sweep.id == self._sweeps)
+        return SweepReport(
+            new_stopped_ms=max(0.0, self.last_admission_at - sweep.at) * 1000,
+            existing_moved_ms=(monotonic() - sweep.at) * 1000,
+            sessions_moved=self._moved[sweep.id],
+            closed=self._closed[sweep.id],
+            interrupted=self._interrupted[sweep.id],
+            verified=sweep.id == self._sweeps,
+        )
 
     def sessions(self) -> Iterator[SessionView]:
         return (self._view(session) for session in self.members)

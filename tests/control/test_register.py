@@ -49,16 +49,16 @@ async def hosts(tmp_path: Path) -> AsyncIterator[Hosts]:
 
 
 def done(world: World) -> bool:
-    """Whether this cell has seen its own part complete."""
-    part = world.control.verification.own_report
-    return part is not None and part.done
+    """Whether this cell has seen itself complete."""
+    report = world.control.verification.own_report
+    return report is not None and report.done
 
 
 async def test_the_cell_that_was_given_a_rollback_verifies_it_for_all_hosts(hosts: Hosts) -> None:
     await hosts.one.control.execute(Rollback(actor=ANN), "cli")
     await hosts.one.until(lambda: done(hosts.one))
     await registry(hosts.one).save()
-    await hosts.two.control.loop.tick()  # only now it hears of it, and finds the other's part in the register
+    await hosts.two.control.loop.tick()  # only now it hears of it, and finds the other's report in the register
     await registry(hosts.two).load()
     await hosts.two.until(lambda: done(hosts.two))
     unverified = hosts.two.control.snapshot().rollback
@@ -85,7 +85,7 @@ async def test_when_that_cell_is_gone_another_one_verifies_it(hosts: Hosts) -> N
     assert (await hosts.two.verified()).cells == ["a"]
 
 
-async def test_a_part_stays_in_the_register_after_its_cell_has_seen_the_rollback_verified(hosts: Hosts) -> None:
+async def test_a_report_stays_in_the_register_after_its_cell_has_seen_the_rollback_verified(hosts: Hosts) -> None:
     await hosts.one.control.execute(Rollback(actor=ANN), "cli")
     await hosts.two.control.loop.tick()
     await hosts.one.until(lambda: done(hosts.one))
@@ -94,4 +94,4 @@ async def test_a_part_stays_in_the_register_after_its_cell_has_seen_the_rollback
     await hosts.one.verified()
     await hosts.exchange()
     reports = {cell.name: cell.report for cell in await hosts.one.store.load_cells()}
-    assert all('"part":null' not in report for report in reports.values()), reports
+    assert all('"report":null' not in report for report in reports.values()), reports

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from sqlalchemy import event
 
 from app.control.controller import Controller
 from app.control.host_lock import HostLock
@@ -47,6 +50,8 @@ class FragileStore(SqlStore):
 
     def __init__(self, real: SqlStore, log: list[str]) -> None:
         super().__init__(real.control, real.sessions)
+        for engine in (real.control, real.sessions):
+            event.listen(engine.sync_engine, "begin", self._require_reachable)
         self.log = log
         self._failing = False
         self._go = asyncio.Event()
@@ -59,7 +64,10 @@ class FragileStore(SqlStore):
 
     def fail(self, failing: bool) -> None:
         self._failing = failing
-        self._open = not failing
+
+    def _require_reachable(self, connection: object) -> None:
+        if self._failing:
+            raise OSError("cut off")
 
     def pause(self) -> None:
         self._go.clear()
@@ -99,11 +107,6 @@ class FragileStore(SqlStore):
         await super().rewrite_record(record)
         self._rewritten.set()
         await self._answer.wait()
-
-    async def open(self) -> None:
-        if self._failing:
-            raise StoreUnavailable("cut off")
-        await super().open()
 
 
 class LoggedLockFile(LockFile):
@@ -191,7 +194,7 @@ class World:
         lookout = BusLookout(bus, host_lock)
         world = cls(control, cell, store, flags, lock_file, counters, builds, host_lock, lookout, wakeup, log, notices)
         store.fail(store_down)
-        if not store_down:
+        with suppress(StoreUnavailable):
             await store.open()
         await control.loop.open()
         return world
