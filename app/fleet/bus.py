@@ -15,6 +15,7 @@ from app.metrics.counters import Tally
 from app.metrics.error_groups import GroupCount
 from app.metrics.user_marks import Marks
 from app.pool.state import PathState
+from rollout.builds import Source
 from rollout.names import PathName, Phase
 from rollout.state import Lock
 from rollout.views import VerdictView
@@ -77,6 +78,8 @@ class CellFigures(Struct, frozen=True, array_like=True, tag="figures"):
     """Its users by path, for the other cells of its host; `paths` has those that no earlier one of them counts."""
     census: Census | None = None
     """The same for previews, for cells of other hosts; those of this one ask."""
+    settings: dict[PathName, Source] = {}
+    """What its own settings say of each path, whatever was loaded."""
 
 
 class Ask(Struct, frozen=True, array_like=True, tag="ask"):
@@ -122,10 +125,6 @@ class Bus(Protocol):
         """Give a message to one cell, or to all others; it is in the kernel's hands when this returns."""
         ...
 
-    def loaded(self, factory: str, python: str, build: str) -> None:
-        """v3 runs from this since now; a cell that is started later does too."""
-        ...
-
     def read(self) -> None:
         """Hear now what lies in the kernel, without waiting for the event loop to come by."""
         ...
@@ -150,9 +149,6 @@ class NoBus:
 
     def tell(self, message: BusMessage, to: str = "") -> None:
         """Nobody hears it."""
-
-    def loaded(self, factory: str, python: str, build: str) -> None:
-        """No cell is started later."""
 
     def read(self) -> None:
         """Nobody said anything."""

@@ -34,13 +34,5 @@ class Greet(Struct, frozen=True, array_like=True, tag="G"):
     """All cells serve: tell whoever started the service where to look."""
 
 
-class CanaryBuild(Struct, frozen=True, array_like=True, tag="B"):
-    """What v3 is loaded from since a `load`, for a cell that is started later."""
-
-    factory: str
-    python: str
-    build: str
-
-
 ToCell: TypeAlias = Post | Present | Greet
-ToParent: TypeAlias = Post | Serving | CanaryBuild
+ToParent: TypeAlias = Post | Serving

@@ -20,6 +20,11 @@ REGISTER_EVERY_S = 1.0
 """Cells of other hosts are heard through the register, read this often: what it says of them may be this old."""
 
 
+def host_of(cell: str) -> str:
+    """The host of a cell, as its name says; empty: the only host there is."""
+    return cell.partition("@")[2]
+
+
 class Fleet:
     """This cell among the cells of its host and, as the register tells, of others. `clock` in monotonic seconds."""
 

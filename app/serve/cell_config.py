@@ -17,5 +17,3 @@ class CellConfig(Struct, frozen=True, kw_only=True):
     parent_pid: int
     """A cell that has another parent ends."""
     settings: Settings
-    build: str = ""
-    """Id of v3's build, when `settings` were changed by a `load`; empty: as the worker says."""
