@@ -6,10 +6,14 @@ until the next load.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from rollout.names import PathName
+
+HOSTS_KEPT: Final = 100
+"""Where every start of a host has another name, those that are gone must not fill the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +29,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class HostSetting:
-    """What one host's own settings say of a path for which a build was loaded."""
+    """A host's own setting of a path for which a build was loaded."""
 
     host: str
     """Empty: the only host there is."""
-    source: Source
-    wins: bool = False
-    """Whether it was changed after the load, and so is served there in place of the loaded build."""
+    replaced: Source | None
+    """What it was when the build was loaded; None: the host was not there."""
+    changed: Source | None = None
+    """What it was changed to since then: it is served there in place of the loaded build."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class LoadedBuild:
     named: bool
     """Whether a person gave it the id; otherwise it is a digest of the code."""
     hosts: tuple[HostSetting, ...] = ()
-    """The setting that it replaced on each host that has seen it."""
+    """The hosts that were there, and those where another setting is served; at most `HOSTS_KEPT`."""
 
     def setting_of(self, host: str) -> HostSetting | None:
         """What is known of a host."""
@@ -66,25 +71,33 @@ def served_on(loaded: LoadedBuild | None, host: str, setting: Source) -> Served:
     if loaded is None:
         return Served(setting)
     seen = see(loaded, host, setting).setting_of(host)
-    if seen is not None and seen.wins:
+    if seen is not None and seen.changed is not None:
         return Served(setting)
     return Served(loaded.source, loaded.build if loaded.named else None)
 
 
 def see(loaded: LoadedBuild, host: str, setting: Source) -> LoadedBuild:
-    """The loaded build, with what this host's setting says by now.
+    """The loaded build, with what this host's setting says by now; the same one when that changes nothing.
 
-    A setting that names the loaded build is no change, and neither is one that is seen for the first time.
+    The loaded build is served while the setting is the one that the load replaced, or names the loaded build itself.
+    A host that was not there when it was loaded is compared with those that were.
     """
     known = loaded.setting_of(host)
-    wins = known is not None and setting != loaded.source and (known.wins or setting != known.source)
-    return replace(loaded, hosts=_with(loaded.hosts, HostSetting(host, setting, wins)))
+    replaced = None if known is None else known.replaced
+    before = None if known is None else known.changed
+    compared = [each.replaced for each in loaded.hosts] if replaced is None else [replaced]
+    changed = None if setting in (loaded.source, *compared) else setting
+    if changed == before:
+        return loaded
+    return replace(loaded, hosts=_with(loaded.hosts, [HostSetting(host, replaced, changed)]))
 
 
-def load(before: LoadedBuild | None, loaded: LoadedBuild, host: str, setting: Source) -> LoadedBuild:
-    """A new load, given to a cell of this host: it comes after every setting that is known by then."""
-    known = () if before is None else tuple(replace(each, wins=False) for each in before.hosts)
-    return replace(loaded, hosts=_with(known, HostSetting(host, setting)))
+def load(before: LoadedBuild | None, loaded: LoadedBuild, settings: Mapping[str, Source]) -> LoadedBuild:
+    """A new load, while the hosts that are there have these settings: it comes after every change of them."""
+    earlier = () if before is None else before.hosts
+    known = [HostSetting(each.host, last) for each in earlier if (last := each.changed or each.replaced) is not None]
+    there = [HostSetting(host, setting) for host, setting in settings.items()]
+    return replace(loaded, hosts=_with(known, there))
 
 
 def of_path(builds: Iterable[LoadedBuild], path: PathName) -> LoadedBuild | None:
@@ -97,5 +110,10 @@ def with_path(builds: Iterable[LoadedBuild], loaded: LoadedBuild) -> tuple[Loade
     return (*(each for each in builds if each.path != loaded.path), loaded)
 
 
-def _with(hosts: Iterable[HostSetting], setting: HostSetting) -> tuple[HostSetting, ...]:
-    return (*(each for each in hosts if each.host != setting.host), setting)
+def _with(hosts: Iterable[HostSetting], newer: Sequence[HostSetting]) -> tuple[HostSetting, ...]:
+    """The hosts with these in place of what was known of them; the oldest are forgotten, absent ones first."""
+    names = {each.host for each in newer}
+    every = [*(each for each in hosts if each.host not in names), *newer]
+    there = [each for each in every if each.replaced is not None][-HOSTS_KEPT:]
+    absent = [each for each in every if each.replaced is None]
+    return (*there, *absent[max(0, len(there) + len(absent) - HOSTS_KEPT) :])

@@ -117,9 +117,8 @@ class Load:
     reason: str
     loaded: LoadedBuild
     previous_build: str | None
-    host: str
-    setting: Source
-    """What the host's own setting says of the path."""
+    settings: Mapping[str, Source]
+    """What each host's own setting says of the path, as far as they are heard; by host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

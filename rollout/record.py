@@ -114,10 +114,15 @@ def _check(rollout: Rollout, values: Json) -> None:
 
 
 def _build(values: Json) -> LoadedBuild:
-    hosts = tuple(HostSetting(**{**each, "source": Source(**each["source"])}) for each in values["hosts"])
+    hosts = tuple(_host_setting(each) for each in values["hosts"])
     build = LoadedBuild(**{**values, "source": Source(**values["source"]), "hosts": hosts})
     _one_of("path", build.path, PATHS)
     return build
+
+
+def _host_setting(values: Json) -> HostSetting:
+    replaced, changed = (None if values[name] is None else Source(**values[name]) for name in ("replaced", "changed"))
+    return HostSetting(**{**values, "replaced": replaced, "changed": changed})
 
 
 def _plan(values: Json) -> Plan:

@@ -136,7 +136,7 @@ def load(state: Rollout, event: Load, now: Now) -> Transition:
     """The build is part of the record from here on; who is on which path does not change."""
     require(event.actor, "load")
     new = event.loaded
-    loaded = builds.load(builds.of_path(state.builds, new.path), new, event.host, event.setting)
+    loaded = builds.load(builds.of_path(state.builds, new.path), new, event.settings)
     what = f"load {new.path} build {new.build} in place of {event.previous_build or 'none'}"
     changed = replace(state, builds=builds.with_path(state.builds, loaded))
     audit = Audit(event.actor, what, event.reason)
@@ -152,13 +152,12 @@ def see_setting(state: Rollout, event: SettingSeen, now: Now) -> Transition:
     if after == before:
         return Transition(state)
     known = after.setting_of(event.host)
-    assert known is not None  # `see` has put it there
     place = f" on {event.host}" if event.host else ""
     what = f"setting of {event.path}{place}: {event.setting}"
-    if known.wins:
-        reason = f"it was changed, and is served there in place of the loaded build {before.build}"
+    if known is not None and known.changed is not None:
+        reason = f"it was changed after build {before.build} was loaded, and is served there in its place"
     else:
-        reason = f"the loaded build {before.build} is served there"
+        reason = f"it is the one that build {before.build} was loaded for, which is served there again"
     actor = Actor(f"host {event.host}" if event.host else "settings", "system")
     changed = replace(state, builds=builds.with_path(state.builds, after))
     return Transition(stamp(changed, actor, what, reason, now), (Audit(actor, what, reason),))

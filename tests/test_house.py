@@ -159,8 +159,8 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "app.flags": ("rollout", *BASE),
     "app.fleet": ("rollout", *BASE, "app.link", "app.metrics", "app.pool.state", "app.gateway.ports", "app.store"),
     "app.control": (
-        "rollout", *BASE, "dashboards", "app.fleet", "app.flags", "app.gateway", "app.metrics", "app.pool.state",
-        "app.store",
+        "rollout", *BASE, "dashboards", "app.fleet", "app.flags", "app.gateway", "app.metrics", "app.pool.source",
+        "app.pool.state", "app.store",
     ),
     "app.api": ("rollout", *BASE, "dashboards", "app.control", "app.fleet", "app.gateway", "app.metrics", "app.store"),
     "app.loadtest": ("rollout", *BASE),

@@ -72,6 +72,7 @@ def status(view: RolloutView) -> str:
     if silent := [cell for cell in view.cells if cell.silent]:
         names = ", ".join(f"{cell.name} {formats.duration(cell.silent_s)} ago" for cell in silent)
         lines.append(f"includes the last figures of silent cells: {names}")
+    lines += [f"builds: {note}" for note in view.build_notes]
     if view.verdicts:
         rows = [(v.guardrail, v.verdict, v.words, _evidence(v.evidence, v.limit)) for v in view.verdicts]
         lines += ["", table(("guardrail", "verdict", "words", "evidence of harm"), rows)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
@@ -16,6 +17,7 @@ from app.control.snapshots import Snapshots
 from app.control.state import State
 from app.control.views import builds_differ
 from app.errors import StoreUnavailable
+from app.fleet.members import REGISTER_EVERY_S
 from app.store.port import RevisionTaken
 from rollout.errors import BuildsDiffer, NoWayBack, Refused, StaleRevision
 from rollout.events import (
@@ -36,6 +38,9 @@ from rollout.machine import advance
 from rollout.state import Rollout
 
 LOAD_TRIES = 5
+HEARD_S = 2 * REGISTER_EVERY_S
+"""What cells of other hosts say of themselves is written and read so often each."""
+LOOK_S = 0.05
 Change = Start | SetPercentage | Promote | Pause | Resume | Undo | Unlock | ApplyPlan
 """Every command but a rollback."""
 
@@ -128,9 +133,18 @@ class Changes:
         self._require_record()
         record = self._state.record
         rises = advance(record, event, self._state.now()).state.percentage > record.percentage
-        if rises and (differ := builds_differ(self._snapshots.take())):
-            raise BuildsDiffer(f"nobody is moved to v3: {differ}; load one of them on every host")
-        return (await self._builds.check_way_back() or "") if rises else None
+        if not rises:
+            return None
+        await self._same_build()
+        return await self._builds.check_way_back() or ""
+
+    async def _same_build(self) -> None:
+        """Raises BuildsDiffer. What other cells say of themselves may be a moment old, after a load that is over."""
+        end = monotonic() + HEARD_S
+        while differ := builds_differ(self._snapshots.take()):
+            if monotonic() >= end:
+                raise BuildsDiffer(f"nobody is moved to v3: {differ}; load one of them on every host")
+            await asyncio.sleep(LOOK_S)
 
     async def _change(self, event: Change | Tick | Load, source: str, way_back: str | None) -> None:
         """Decide, save, put in force; the caller holds the turn. Raises Refused and StoreUnavailable."""

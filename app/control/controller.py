@@ -120,10 +120,11 @@ class Controller:
             enforcer=enforcer, snapshots=snapshots, notify=notify,
         )  # fmt: skip
         rpc = HostRpc(fleet)
-        sources = Sources(
-            builds=builds, repository=repository, state=state, snapshots=snapshots, settings=settings, host=host
-        )
         deployments = Deployments(fleet, rpc, builds, settings.start_s)
+        sources = Sources(
+            cell=cell, fleet=fleet, builds=builds, deployments=deployments, repository=repository, state=state,
+            snapshots=snapshots, settings=settings, host=host,
+        )  # fmt: skip
         self.queries = FleetQueries(fleet, rpc, snapshots.take)
         self.sync = Sync(
             cell=cell, fleet=fleet, rpc=rpc, queries=self.queries, deployments=deployments, rollbacks=rollbacks,
@@ -154,7 +155,6 @@ class Controller:
         self._changes = changes
         self._deployments = deployments
         self._sources = sources
-        self._host = host
         self._snapshots = snapshots
         self._giving_up = GivingUp(
             store=store, fleet=fleet, state=state, repository=repository, snapshots=snapshots, register=self.register
@@ -201,11 +201,8 @@ class Controller:
         wanted = Source(factory or current.factory, python or current.python)
 
         async def record(id: str) -> None:
-            new = LoadedBuild(CANARY, wanted, id, named=build != "")
-            setting = self._sources.setting_of(CANARY)
-            event = Load(
-                actor=actor, reason=reason, loaded=new, previous_build=previous, host=self._host, setting=setting
-            )
+            new, settings = LoadedBuild(CANARY, wanted, id, named=build != ""), self._sources.settings(CANARY)
+            event = Load(actor=actor, reason=reason, loaded=new, previous_build=previous, settings=settings)
             await self._changes.load(event, source)
 
         loaded = await self._deployments.load(wanted, build, record)

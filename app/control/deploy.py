@@ -107,6 +107,11 @@ class Deployments:
     async def _abandon_all(self) -> None:
         await asyncio.gather(self._rpc.ask(Abandon(), self._prepare_s), self.abandon(self._fleet.name))
 
+    @property
+    def busy(self) -> bool:
+        """Whether this cell has prepared a build that is not adopted or abandoned yet."""
+        return self._leader != ""
+
     # -- every cell ---------------------------------------------------------------------------------------------------
 
     async def prepare(self, question: Prepare, leader: str) -> str:

@@ -125,6 +125,7 @@ class ControlLoop:
     async def close(self) -> None:
         """Stop observing, and write what still waits; every change was saved when it was made."""
         self._notifier.close()
+        await self._sources.close()
         if self._clock.unsaved_s > 0:
             await self._save_clock()  # before another cell leads, which begins with what is saved
         await self._lease.release()
@@ -148,8 +149,8 @@ class ControlLoop:
         with suppress(StoreUnavailable):
             async with self._repository.turn:
                 await self._follower.follow()
-            await self._sources.start_missing()
             await self._repository.flush()
+        self._sources.check()
         await self._enforcer.retry()
         await self._lease.keep()
         self._clock.lead(self._lease.until)

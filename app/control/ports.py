@@ -58,10 +58,11 @@ class Builds(Protocol):
         """Start these paths. Raises `FactoryError` when v2 does not start; a v3 that does not start is unavailable."""
         ...
 
-    async def prepare(self, factory: str = "", python: str = "", build: str | None = None) -> str:
-        """Start and check a worker beside the one that serves; what is not given stays as it is.
+    async def prepare(self, factory: str, python: str, build: str | None) -> str:
+        """Start and check a worker beside the one that serves; the build's id.
 
-        Returns the build's id. Raises `FactoryError` or `StateIncompatible`; then nothing has changed.
+        Without `python` it runs in the service's own interpreter; without `build` it makes the id of its code.
+        Raises `FactoryError` or `StateIncompatible`; nothing has changed then.
         """
         ...
 

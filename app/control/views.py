@@ -10,8 +10,9 @@ from app.control.ports import CellPort
 from app.fleet import aggregate, census
 from app.fleet.bus import CellFigures
 from app.fleet.census import Census
-from app.fleet.members import Fleet
+from app.fleet.members import Fleet, host_of
 from app.metrics.counters import Counters, CountersMark
+from app.pool.source import source_of
 from app.pool.state import PathState
 from app.settings import Settings
 from rollout.assign import View, assign
@@ -155,14 +156,19 @@ def builds_differ(snapshot: Snapshot) -> str:
 
 def build_notes(snapshot: Snapshot) -> list[str]:
     """What a person has to know of the builds: that they differ, and where a setting wins over what was loaded."""
-    notes = [differ] if (differ := builds_differ(snapshot)) else []
+    notes = (
+        [f"{differ}: no more users are moved to v3 until they run the same"]
+        if (differ := builds_differ(snapshot))
+        else []
+    )
+    hosts = {host_of(cell) for cell in snapshot.fleet.names()}
     for loaded in snapshot.record.builds:
         for setting in loaded.hosts:
-            if setting.wins:
-                place = f"on {setting.host} " if setting.host else ""
+            if setting.changed is not None and setting.host in hosts:
+                place = f" on {setting.host}" if setting.host else ""
                 notes.append(
-                    f"{place}{loaded.path} is served from its changed setting {setting.source}, "
-                    f"not from the loaded build {loaded.build}"
+                    f"{loaded.path}{place} is served from {setting.changed}: its setting was changed after build "
+                    f"{loaded.build} was loaded"
                 )
     return notes
 
@@ -187,6 +193,7 @@ def own_figures(snapshot: Snapshot) -> CellFigures:
         slots=snapshot.counters.slots,
         moving=snapshot.cell.moving(),
         verdicts=list(snapshot.verdicts),
+        settings={path: source_of(snapshot.settings, path) for path in PATHS},
     )
 
 

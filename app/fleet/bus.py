@@ -12,6 +12,7 @@ from app.metrics.counters import Tally
 from app.metrics.error_groups import GroupCount
 from app.metrics.user_marks import Marks
 from app.pool.state import PathState
+from rollout.builds import Source
 from rollout.names import PathName, Phase
 from rollout.state import Lock
 from rollout.views import VerdictView
@@ -73,7 +74,9 @@ class CellFigures(Struct, frozen=True, array_like=True, tag="figures"):
     marks: dict[PathName, Marks] = {}
     """Its users by path, for the other cells of its host; `paths` counts those that no earlier cell counts."""
     census: Census | None = None
-    """Its users and sessions for previews, for cells of other hosts; cells of its own host ask for them."""
+    """The same for previews, for cells of other hosts; those of this one ask."""
+    settings: dict[PathName, Source] = {}
+    """What its own settings say of each path, whatever was loaded."""
 
 
 class Ask(Struct, frozen=True, array_like=True, tag="ask"):
@@ -119,10 +122,6 @@ class Bus(Protocol):
         """Send a message to one cell, or to all others; the kernel has it when this returns."""
         ...
 
-    def loaded(self, factory: str, python: str, build: str) -> None:
-        """v3 is served from this build from now on, also in cells that are started later."""
-        ...
-
     def read(self) -> None:
         """Hear now the messages that wait in the kernel, without waiting for the event loop."""
         ...
@@ -147,9 +146,6 @@ class NoBus:
 
     def tell(self, message: BusMessage, to: str = "") -> None:
         """Nobody hears it."""
-
-    def loaded(self, factory: str, python: str, build: str) -> None:
-        """No cell is started later."""
 
     def read(self) -> None:
         """There is nothing to hear."""

@@ -34,13 +34,5 @@ class Greet(Struct, frozen=True, array_like=True, tag="G"):
     """All cells serve: this one tells whoever started the service where to look."""
 
 
-class CanaryBuild(Struct, frozen=True, array_like=True, tag="B"):
-    """The build of v3 after a `load`, for cells that are started later."""
-
-    factory: str
-    python: str
-    build: str
-
-
 ToCell: TypeAlias = Post | Present | Greet
-ToParent: TypeAlias = Post | Serving | CanaryBuild
+ToParent: TypeAlias = Post | Serving

@@ -12,7 +12,7 @@ import structlog
 
 from app.errors import LinkError
 from app.fleet.bus import BusListener, BusMessage, CellFigures
-from app.fleet.frames import CanaryBuild, Greet, Post, Present, Serving, ToCell
+from app.fleet.frames import Greet, Post, Present, Serving, ToCell
 from app.link.link import Link
 
 log = structlog.get_logger()
@@ -48,9 +48,6 @@ class HostBus:
         """Tell the parent that this cell accepts sockets from now on."""
         self._say(Serving())
 
-    def loaded(self, factory: str, python: str, build: str) -> None:
-        self._say(CanaryBuild(factory, python, build))
-
     def read(self) -> None:
         if self._link is not None:
             self._link.read()
@@ -66,7 +63,7 @@ class HostBus:
         if self._link is not None:
             self._link.close()
 
-    def _say(self, frame: Post | Serving | CanaryBuild) -> None:
+    def _say(self, frame: Post | Serving) -> None:
         if self._link is not None:
             self._link.send(frame)
             self._link.flush()

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from app.errors import LinkError
-from app.fleet.frames import CanaryBuild, Greet, Post, Present, Serving, ToCell, ToParent
+from app.fleet.frames import Greet, Post, Present, Serving, ToCell, ToParent
 from app.link.link import Link
 
 
@@ -16,14 +16,12 @@ class Hub:
     def __init__(
         self,
         on_serving: Callable[[str], None],
-        on_build: Callable[[CanaryBuild], None],
         on_broken: Callable[[str, LinkError], None],
     ) -> None:
         """`on_broken` is told of a cell whose link is broken: it has to be ended, and is present until it has."""
         self._links: dict[str, Link[ToParent]] = {}
         self._serving: set[str] = set()
         self._on_serving = on_serving
-        self._on_build = on_build
         self._on_broken = on_broken
 
     def connect(self, name: str, connected: socket.socket) -> None:
@@ -70,8 +68,6 @@ class Hub:
                     self._serving.add(name)
                     self.announce()
                     self._on_serving(name)
-                case CanaryBuild():
-                    self._on_build(frame)
 
     def _carry(self, sender: str, post: Post) -> None:
         for name, link in list(self._links.items()):

@@ -17,6 +17,11 @@ REGISTER_EVERY_S = 1.0
 """The register, through which cells of other hosts are heard, is read this often: it may be this old."""
 
 
+def host_of(cell: str) -> str:
+    """The host of a cell, as its name says; empty: the only host there is."""
+    return cell.partition("@")[2]
+
+
 class Fleet:
     """This cell, the cells of its host and, from the register, those of others. `clock` gives monotonic seconds."""
 

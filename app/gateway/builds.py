@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from app.errors import FactoryError, StateIncompatible
 from app.gateway.cell import Cell
-from rollout.builds import Served
+from rollout.builds import Served, Source
 from rollout.names import CANARY, STABLE, PathName
 from rollout.views import Loaded
 
@@ -28,13 +28,18 @@ class CellBuilds:
         self._cell = cell
         self._preparing: asyncio.Task[WorkerHandle] | None = None
         self._checked: tuple[int, int] | None = None
+        self._started = asyncio.Event()
 
     async def start(self, served: Mapping[PathName, Served]) -> None:
         """Start these paths. Raises `FactoryError` when v2 does not start; a v3 that does not start is unavailable."""
-        await self._pools.start(served)
+        self._started.clear()
+        try:
+            await self._pools.start(served)
+        finally:
+            self._started.set()
 
-    async def prepare(self, factory: str = "", python: str = "", build: str | None = None) -> str:
-        """Start and check a worker beside the one that serves. What is not given stays as it is. The build's id.
+    async def prepare(self, factory: str, python: str, build: str | None) -> str:
+        """Start and check a worker beside the one that serves; the build's id. See `app.control.ports.Builds`.
 
         Raises `FactoryError` when the new worker does not start, or another one is waiting; `StateIncompatible` when it
         cannot continue from the sessions' documents, or v2 could not take them back. Nothing has changed then.
@@ -89,8 +94,9 @@ class CellBuilds:
         await asyncio.wait((preparing,))
 
     async def _candidate(self, factory: str, python: str, build: str | None) -> WorkerHandle:
+        await self._started.wait()  # of two workers, the one that is loaded has to be the last to serve
         pool = self._pools[CANARY]
-        candidate = await pool.spawn_candidate(factory, python, build)
+        candidate = await pool.spawn_candidate(Served(Source(factory, python), build))
         try:
             await self._check(candidate)
         except BaseException:

@@ -63,8 +63,7 @@ class WorkerPool:
         Raises `FactoryError` with the reason; nothing is tried again by itself then.
         """
         if served is not None:
-            self._config = msgspec.structs.replace(self._config, factory=served.source.factory, build=served.build)
-            self._python = served.source.python
+            self._config, self._python = self._config_for(served), served.source.python
         try:
             worker = await self._start(self._config, self._python)
         except FactoryError as error:
@@ -88,13 +87,12 @@ class WorkerPool:
 
     # -- another build ------------------------------------------------------------------------------------------------
 
-    async def spawn_candidate(self, factory: str = "", python: str = "", build: str | None = None) -> WorkerHandle:
+    async def spawn_candidate(self, served: Served) -> WorkerHandle:
         """A second worker, ready, that serves nobody yet: `check` it, then `adopt` it or `stop_worker` it.
 
-        What is not given is as in the worker that serves now. Raises `FactoryError` with the reason.
+        Raises `FactoryError` with the reason.
         """
-        config = msgspec.structs.replace(self._config, factory=factory or self._config.factory, build=build)
-        return await self._start(config, python or self._python)
+        return await self._start(self._config_for(served), served.source.python)
 
     def adopt(self, candidate: WorkerHandle) -> WorkerHandle | None:
         """Let it serve the path from now on, restarts included; returns the one that did.
@@ -125,6 +123,9 @@ class WorkerPool:
             self._serving.send(SetFaults(faults))
 
     # -- start, death, restart ----------------------------------------------------------------------------------------
+
+    def _config_for(self, served: Served) -> WorkerConfig:
+        return msgspec.structs.replace(self._config, factory=served.source.factory, build=served.build)
 
     async def _start(self, config: WorkerConfig, python: str) -> WorkerHandle:
         worker = WorkerHandle(

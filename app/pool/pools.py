@@ -14,6 +14,7 @@ from app.link.config import WorkerConfig
 from app.pool.handle import WorkerLimits
 from app.pool.pool import STOP_S, RestartRules, WorkerPool
 from app.pool.ports import PathEvents
+from app.pool.source import source_of
 from app.settings import Settings
 from app.supervisor.faults import plans_of_setting
 from rollout.builds import Served
@@ -26,11 +27,9 @@ _Faults = dict[str, dict[str, float | int | str | bool]]
 class WorkerPools:
     """One for each path. Make it in the thread of the running event loop."""
 
-    def __init__(
-        self, settings: Settings, thread_secret: bytes, events: PathEvents, canary_build: str | None = None
-    ) -> None:
-        """`canary_build` names v3's build; None: the worker does. Raises `SettingError` for an unknown fault."""
-        self._pools = {path: _pool_of(path, settings, thread_secret, events, canary_build) for path in PATHS}
+    def __init__(self, settings: Settings, thread_secret: bytes, events: PathEvents) -> None:
+        """Raises `SettingError` for an unknown fault."""
+        self._pools = {path: _pool_of(path, settings, thread_secret, events) for path in PATHS}
 
     def __getitem__(self, path: PathName) -> WorkerPool:
         return self._pools[path]
@@ -51,17 +50,14 @@ class WorkerPools:
         await asyncio.gather(*(pool.stop(grace_s) for pool in self._pools.values()))
 
 
-def _pool_of(
-    path: PathName, settings: Settings, thread_secret: bytes, events: PathEvents, canary_build: str | None
-) -> WorkerPool:
-    canary = path == CANARY
+def _pool_of(path: PathName, settings: Settings, thread_secret: bytes, events: PathEvents) -> WorkerPool:
+    canary, source = path == CANARY, source_of(settings, path)
     config = WorkerConfig(
         path=path,
-        factory=settings.paths_v3 if canary else settings.paths_v2,
+        factory=source.factory,
         agent=settings.agent,
         thread_secret=thread_secret,
         parent_pid=os.getpid(),
-        build=canary_build if canary else None,
         faults=faults_of(path, settings.faults),
         message_timeout_s=settings.message_timeout_s,
         nice=settings.worker_nice_v3 if canary else 0,
@@ -75,7 +71,7 @@ def _pool_of(
         memory_bytes=settings.worker_memory_bytes,
     )
     rules = RestartRules(settings.crash_limit if canary else None, settings.crash_window_s)
-    return WorkerPool(config, settings.paths_v3_python if canary else settings.paths_v2_python, limits, rules, events)
+    return WorkerPool(config, source.python, limits, rules, events)
 
 
 def faults_of(path: PathName, setting: str) -> dict[str, float | int | str | bool]:

@@ -17,5 +17,3 @@ class CellConfig(Struct, frozen=True, kw_only=True):
     parent_pid: int
     """A cell whose parent is another process ends."""
     settings: Settings
-    build: str = ""
-    """Id of v3's build if a `load` has changed `settings`; empty: the id that the worker reports."""

@@ -39,7 +39,7 @@ def main(listener_descriptor: int, link_descriptor: int) -> int:
         service.spawn(_greet_when_asked(bus, service))
 
     def make() -> Service:
-        return Service(config.settings, config.name, bus=bus, build=config.build)
+        return Service(config.settings, config.name, bus=bus)
 
     return serve(config.settings, make, listener, ready)
 

@@ -14,11 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from app.errors import CrossfadeError, LinkError
-from app.fleet.frames import CanaryBuild
 from app.fleet.hub import Hub
 from app.link.preamble import send_config
 from app.logs import configure_logging
@@ -46,11 +44,10 @@ class CellHost:
 
     def __init__(self, settings: Settings, cells: int, listener: socket.socket, ready: Callable[[], None]) -> None:
         self._settings = settings
-        self._build = ""
         self._listener = listener
         self._ready = ready
         self._names = cell_names(settings, cells)
-        self._hub = Hub(self._serves, self._loaded, self._broken)
+        self._hub = Hub(self._serves, self._broken)
         self._served: set[str] = set()
         self._greeted = False
         self._failed = False
@@ -101,7 +98,7 @@ class CellHost:
         with theirs:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
-            config = CellConfig(name=name, parent_pid=os.getpid(), settings=self._settings, build=self._build)
+            config = CellConfig(name=name, parent_pid=os.getpid(), settings=self._settings)
             send_config(ours, config)
             process = await asyncio.create_subprocess_exec(
                 sys.executable, str(BOOTSTRAP), str(self._listener.fileno()), str(theirs.fileno()),
@@ -151,15 +148,6 @@ class CellHost:
             self._greeted = True
             self._hub.greet(self._names[0])
             self._ready()
-
-    def _loaded(self, canary: CanaryBuild) -> None:
-        """Cells that are started from now on serve the build that the others serve."""
-        self._build = canary.build
-        self._settings = msgspec.structs.replace(
-            self._settings,
-            paths_v3=canary.factory or self._settings.paths_v3,
-            paths_v3_python=canary.python or self._settings.paths_v3_python,
-        )
 
     def _broken(self, name: str, error: LinkError) -> None:
         """End a cell that nobody can reach: it must not go on serving by what it knew."""

@@ -75,10 +75,8 @@ def bucket_of(group_id: str, user_id: str) -> int:
 class Service:
     """One cell. Make it in the running event loop; `start` and `stop` are called there."""
 
-    def __init__(
-        self, settings: Settings, name: str = "", bus: HostBus | None = None, build: str | None = None
-    ) -> None:
-        """With a `bus` it is one of several cells; `build` is the id of v3's build. Raises `SettingError`."""
+    def __init__(self, settings: Settings, name: str = "", bus: HostBus | None = None) -> None:
+        """`bus` is a cell's of several. Raises `SettingError`."""
         name = name or cell_names(settings, 1)[0]
         several = bus is not None
         self.settings = settings
@@ -100,7 +98,7 @@ class Service:
         self.cell = Cell(name, settings, self.counters, owns, bucket_of, observer=self, lookout=lookout)
         self.admission = Admission(settings, self.cell, partial(_new_thread, self.secret), owns)
         self.session_opener = SessionOpener(self.cell, self.admission, self.resumes, self.resume_store)
-        self.pools = WorkerPools(settings, self.secret, self.cell, build or None)
+        self.pools = WorkerPools(settings, self.secret, self.cell)
         self.flags = make_flags(settings)
         self.controller = Controller(
             cell=self.cell,

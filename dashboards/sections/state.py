@@ -147,6 +147,7 @@ def _notes(view: RolloutView) -> list[Fact]:
     for path in view.paths:
         if not path.available:
             notes.append(Fact(f"{path.path} is unavailable", path.unavailable_reason or "no reason is known", "bad"))
+    notes += [Fact("Builds", note, "warn") for note in view.build_notes]
     notes += _strays(view)
     if view.moving:
         moving = formats.plural(view.moving, "session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from app.cli import control
@@ -124,6 +125,16 @@ def test_status_shows_both_paths_and_the_evidence(run: Run, service: FakeService
     assert "0.5x, rolls back at 100x" in result.stdout
     assert "2 cells, silent: d" in result.stdout
     assert "includes the last figures of silent cells: d 12 s ago" in result.stdout
+
+
+def test_status_says_what_has_to_be_known_of_the_builds(run: Run, service: FakeService) -> None:
+    notes = ["v3 runs build b7 in a and build b8 in d", "v3 is served from shop.v4:create"]
+    service.canned.answer(
+        "GET", "/api/rollout", (200, msgspec.structs.replace(view(), build_notes=notes)), (200, view())
+    )
+    lines = run("status", CROSSFADE_URL=service.url).stdout.splitlines()
+    assert [line for line in lines if line.startswith("builds: ")] == [f"builds: {note}" for note in notes]
+    assert "builds: " not in run("status", CROSSFADE_URL=service.url).stdout
 
 
 def test_json_is_one_document(run: Run, service: FakeService) -> None:

@@ -36,6 +36,7 @@ class MemoryCell:
         self.view = View(v3_available=True)
         self.members = [MemorySession(f"u{number}") for number in range(users)]
         self.available: dict[PathName, bool] = {"v2": True, "v3": True}
+        self.builds: dict[PathName, str | None] = {"v2": "v2-build", "v3": "v3-build"}
         self.applied: list[tuple[View, bool]] = []
         self.log = log if log is not None else []
         self.last_admission_at = 0.0
@@ -145,7 +146,7 @@ class MemoryCell:
 
     def path_state(self, path: PathName) -> PathState:
         count, users = self.on(path), len(self.users_on(path))
-        return PathState(self.available[path], None, f"{path}-build", count, users, 1000, 10.0, 0, 5.0)
+        return PathState(self.available[path], None, self.builds[path], count, users, 1000, 10.0, 0, 5.0)
 
     def moving(self) -> int:
         return sum(session.busy for session in self.members)

@@ -164,12 +164,13 @@ class World:
         bus: Bus | None = None,
         host: str = "",
         several: bool = False,
+        settings: Settings | None = None,
     ) -> World:
         """`several`: other cells share the store, and the one that holds its lease leads."""
         log: list[str] = []
         store = FragileStore(sqlite_store(database or folder), log)
         cell, flags, counters = MemoryCell(name, USERS, log), EmbeddedFlags(GROUP), Counters()
-        builds = MemoryBuilds()
+        builds = MemoryBuilds(cell, log)
         lock_file = LoggedLockFile(folder, log)
         host_lock, bus, wakeup = HostLock(lock_file), bus or NoBus(), asyncio.Event()
         notices: list[Notify] = []
@@ -180,7 +181,7 @@ class World:
             flags=flags,
             host_lock=host_lock,
             counters=counters,
-            settings=Settings(),
+            settings=settings or Settings(),
             builds=builds,
             guard=guard or NoGuard(),
             notify=notices.append,

@@ -43,6 +43,14 @@ STATES: dict[str, Callable[[], RolloutView]] = {
             for verb in VERBS
         },
     ),
+    "builds_differ": lambda: rollout(
+        paths=[path("v2"), path("v3", build="b7c9e21, b8d01f4")],
+        build_notes=[
+            "v3 runs build b7c9e21 in a@one:8000 and build b8d01f4 in a@two:8000: "
+            "no more users are moved to v3 until they run the same",
+            "v3 on two:8000 is served from shop.v4:create: its setting was changed after build b7c9e21 was loaded",
+        ],
+    ),
     "forced": lambda: rollout(forced=False),
     "no_data": lambda: rollout(
         "progressing",

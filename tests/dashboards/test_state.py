@@ -125,6 +125,13 @@ def test_forced_by_the_environment_beats_the_percentage_in_the_headline() -> Non
     assert state(rollout("rolled_back", 0, forced=True)).headline == "Everyone is on v2"
 
 
+def test_what_has_to_be_known_of_the_builds_is_on_the_page() -> None:
+    notes = ["v3 runs build b7 in a and build b8 in b", "v3 is served from shop.v4:create"]
+    shown = state(rollout(build_notes=notes))
+    assert [note for note in shown.notes if note.label == "Builds"] == [Fact("Builds", note, "warn") for note in notes]
+    assert "Builds" not in {note.label for note in state(rollout()).notes}
+
+
 def test_sessions_that_are_elsewhere_are_said_beside_everyone() -> None:
     shown = state(rollout("idle", 0, paths=[path("v2"), path("v3", sessions=2)]))
     assert Fact("Except", "2 open sessions on v3: pinned, or not moved yet", "warn") in shown.notes

@@ -14,7 +14,6 @@ class MemoryBus:
 
     def __init__(self, name: str, board: dict[str, MemoryBus]) -> None:
         self.name = name
-        self.loads: list[tuple[str, str, str]] = []
         self._listener: BusListener | None = None
         self.waiting: list[tuple[str, bytes]] = []
         self.stopped = False
@@ -39,9 +38,6 @@ class MemoryBus:
 
     def find(self, message: BusMessage) -> None:
         self.hear("", message)
-
-    def loaded(self, factory: str, python: str, build: str) -> None:
-        self.loads.append((factory, python, build))
 
     def others(self) -> Iterable[str]:
         return [name for name in self._board if name != self.name]

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 import pytest_asyncio
 
 from app.fleet.bus import BusMessage, CellFigures, Changed, Locked
-from app.fleet.frames import CanaryBuild
 from app.fleet.host_bus import HostBus
 from app.fleet.hub import Hub
 from rollout.state import Lock
@@ -39,9 +38,8 @@ class Party:
 
     def __init__(self) -> None:
         self.served: list[str] = []
-        self.builds: list[CanaryBuild] = []
         self.broken: list[str] = []
-        self.hub = Hub(self.served.append, self.builds.append, lambda name, error: self.broken.append(name))
+        self.hub = Hub(self.served.append, lambda name, error: self.broken.append(name))
         self.listeners: dict[str, Listener] = {}
         self.cells: dict[str, HostBus] = {}
         self.sockets: dict[str, socket.socket] = {}
@@ -129,11 +127,6 @@ async def test_a_message_that_fails_does_not_keep_the_next_one(party: Party) -> 
     party.cells["a"].tell(Changed(1, ""))
     party.cells["a"].tell(Locked(LOCK))
     await party.until(lambda: ("a", Locked(LOCK)) in party.heard["b"])
-
-
-async def test_a_new_build_is_kept_for_who_comes_later(party: Party) -> None:
-    party.cells["a"].loaded("mine:create", "", "b7")
-    await party.until(lambda: party.builds == [CanaryBuild("mine:create", "", "b7")])
 
 
 async def test_one_that_speaks_nonsense_is_to_be_ended_and_counts_until_it_is(party: Party) -> None:

@@ -12,11 +12,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from rollout.builds import LoadedBuild, Source, of_path, served_on
 from rollout.errors import BadPercentage, FlagNotZero, NotAllowed, NotInPhase, Refused, StaleRevision
 from rollout.events import (
     Actor,
     Audit,
     Event,
+    Load,
     LockFound,
     Pause,
     Promote,
@@ -58,6 +60,8 @@ PLAN = Plan(
 MANAGER = Actor("mia", "manager")
 ONCALL = Actor("ole", "oncall")
 operators = st.sampled_from((MANAGER, MANAGER, ONCALL))
+hosts = st.sampled_from(("one", "two", "three"))
+factories = st.sampled_from(("x", "y", "z"))
 # Harm and lost locks are rarer than the rest, or the model would spend its time rolled back.
 verdicts: st.SearchStrategy[Verdict] = st.sampled_from(
     ("pass", "pass", "pass", "pass", "inconclusive", "insufficient_data", "fail")
@@ -78,6 +82,10 @@ class TwoOperators(RuleBasedStateMachine):
         self.since: float | None = None  # since when it bakes
         self.undo: tuple[float, str, str, int, int | None, float] | None = None
         self.locks_lifted = 0
+        self.loaded = ""  # the factory that was loaded onto v3; empty: none was
+        self.settings = {"one": "x", "two": "x"}  # of each host that runs
+        self.at_load: dict[str, str] = {}  # what each host had when it was loaded
+        self.changed: dict[str, str] = {}  # what it was changed to since
 
     def send(self, event: Event, refusal: type[Refused] | None) -> None:
         before = self.state
@@ -273,13 +281,41 @@ class TwoOperators(RuleBasedStateMachine):
             self.revision += 1
             self.locks_lifted += 1
 
-    @rule(errors=verdicts, slow=verdicts, known=st.booleans())
-    def says(self, errors: Verdict, slow: Verdict, known: bool) -> None:
-        self.ticks(errors, slow, known)
+    @rule(who=operators, factory=factories)
+    def loads(self, who: Actor, factory: str) -> None:
+        loaded = LoadedBuild("v3", Source(factory), "b1", named=False)
+        settings = {host: Source(setting) for host, setting in self.settings.items()}
+        event = Load(actor=who, reason="", loaded=loaded, previous_build=None, settings=settings)
+        self.send(event, NotAllowed if who is ONCALL else None)
+        if who is MANAGER:
+            self.loaded = factory
+            self.at_load = {**self.at_load, **self.changed, **self.settings}
+            self.changed = {}
+            self.revision += 1
 
-    def ticks(self, errors: Verdict, slow: Verdict, known: bool) -> None:
+    @rule(host=hosts, setting=factories)
+    def a_host_starts(self, host: str, setting: str) -> None:
+        self.settings[host] = setting
+        self.send(SettingSeen(path="v3", host=host, setting=Source(setting)), None)
+        known = {self.at_load[host]} if host in self.at_load else set(self.at_load.values())
+        before = self.changed.pop(host, None)
+        if self.loaded and setting not in {self.loaded, *known}:
+            self.changed[host] = setting
+        if self.changed.get(host) != before:
+            self.revision += 1
+
+    @precondition(lambda self: len(self.settings) > 1)
+    @rule(host=hosts)
+    def a_host_stops(self, host: str) -> None:
+        self.settings.pop(host, None)
+
+    @rule(errors=verdicts, slow=verdicts, known=st.booleans(), same_build=st.sampled_from((True, True, False)))
+    def says(self, errors: Verdict, slow: Verdict, known: bool, same_build: bool) -> None:
+        self.ticks(errors, slow, known, same_build)
+
+    def ticks(self, errors: Verdict, slow: Verdict, known: bool, same_build: bool = True) -> None:
         said: dict[str, Verdict] = {**dict.fromkeys(BUILT_IN, "pass"), "errors": errors, "slow": slow}
-        self.send(Tick(verdicts=said, flag_known=known), None)
+        self.send(Tick(verdicts=said, flag_known=known, same_build=same_build), None)
         watched = {None: {"errors", "slow"}, 0: set[str](), 1: {"errors"}, 2: {"errors"}, 3: {"errors", "slow"}}[
             self.stage
         ]
@@ -287,7 +323,7 @@ class TwoOperators(RuleBasedStateMachine):
             self.lock("evidence")
             return
         moving = self.phase == "progressing" and self.elapsed() >= BAKE_S
-        if not moving or not known or FREEZE[0] <= self.now.wall < FREEZE[1]:
+        if not (moving and known and same_build) or FREEZE[0] <= self.now.wall < FREEZE[1]:
             return
         if self.at_the_end():
             self.complete()
@@ -302,6 +338,13 @@ class TwoOperators(RuleBasedStateMachine):
         assert state.revision == self.revision
         assert state.generation == self.locks_lifted
         assert state.baked(self.now) == self.elapsed()
+
+    @invariant()
+    def each_host_serves_what_was_loaded_or_its_changed_setting(self) -> None:
+        loaded = of_path(self.state.builds, "v3")
+        for host, setting in self.settings.items():
+            expected = setting if host in self.changed or not self.loaded else self.loaded
+            assert served_on(loaded, host, Source(setting)).source == Source(expected)
 
     @invariant()
     def what_always_holds(self) -> None:

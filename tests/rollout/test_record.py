@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from rollout.builds import HostSetting, LoadedBuild, Source
 from rollout.errors import NotInPhase, UnreadableRecord
 from rollout.events import Actor, Undo
 from rollout.machine import advance
@@ -19,12 +20,34 @@ from rollout.schedule import FreezeOnce, FreezeWeekly
 from rollout.state import Lock, Rollout
 from tests.rollout.steps import AUTOMATIC, WALL, in_phase
 
+LOADED = LoadedBuild(
+    "v3",
+    Source("shop:create", "/opt/python"),
+    "b7",
+    named=True,
+    hosts=(HostSetting("one", Source("builtin"), Source("shop.v4:create")), HostSetting("two", None)),
+)
+BUILD = asdict(LOADED)
+
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_record_survives_json(phase: Phase) -> None:
     freezes = (FreezeOnce(WALL + 50, WALL + 100), FreezeWeekly(("fri",), 960))
     state = in_phase(phase, replace(AUTOMATIC, freezes=freezes, start_at=5.0))
     assert from_dict(json.loads(json.dumps(to_dict(state)))) == state
+
+
+def test_what_was_loaded_survives_json() -> None:
+    state = replace(in_phase("progressing"), builds=(replace(LOADED, path="v2", hosts=()), LOADED))
+    assert from_dict(json.loads(json.dumps(to_dict(state)))) == state
+
+
+def test_a_record_of_schema_2_knows_of_no_loads() -> None:
+    state = in_phase("progressing")
+    values = {name: value for name, value in to_dict(state).items() if name != "builds"}
+    assert from_dict({**values, "schema": 2}) == state
+    with pytest.raises(UnreadableRecord):
+        from_dict(values)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +73,12 @@ def test_a_record_survives_json(phase: Phase) -> None:
         {"baking_since_s": -1.0},
         {"phase": "paused"},
         {"colour": "red"},
+        {"builds": None},
+        {"builds": [{}]},
+        {"builds": [{**BUILD, "path": "v4"}]},
+        {"builds": [{**BUILD, "source": None}]},
+        {"builds": [{**BUILD, "hosts": [{"host": "one", "replaced": None}]}]},
+        {"builds": [{**BUILD, "hosts": [{"host": "one", "replaced": None, "changed": "x"}]}]},
     ],
 )
 def test_a_damaged_record_is_not_believed(change: dict[str, object]) -> None:
