@@ -25,7 +25,7 @@ from ops.demo.script import FAULTS, BadSetting, Script, read_script
 from rollout.views import RollbackView
 
 CHANCE = random.Random(1)
-SHORT = Script(7, warm_s=0.5, earliest_s=3.0, latest_s=4.0, calm_s=0.2, hold_s=0.3, slack_s=20.0)
+SHORT = Script(7, warm_s=0.5, earliest_s=3.0, latest_s=4.0, calm_s=0.2, hold_s=0.3, slack_s=120.0, plays_out=False)
 ROLLBACK = RollbackView(
     id="1-0",
     at=1.0,
@@ -193,7 +193,7 @@ def test_a_release_that_is_not_bad_fails_the_demo_and_its_logs_stay(
 
 @pytest.mark.slow
 def test_without_a_fault_it_goes_to_everybody(no_trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    script = Script(7, "none", clients=40, warm_s=0.3, hold_s=0.3, slack_s=6.0)
+    script = Script(7, "none", clients=40, warm_s=0.3, hold_s=0.3, slack_s=120.0, plays_out=False)
     assert asyncio.run(demo(script)) == HELD
     told = capsys.readouterr().out
     assert "nothing was rolled back: 0 deaths, 0 rollbacks" in told
