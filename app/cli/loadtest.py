@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,6 +15,9 @@ import rich_click as click
 
 from app.cli.exits import CommandRefused, Ending, Misused, Unreachable
 from app.cli.target import Target, find_target
+
+if TYPE_CHECKING:
+    from app.loadtest.run import LoadTest
 
 SETTLE_S = 30.0
 """Seconds that the last messages may take after the sending is over."""
@@ -43,7 +49,10 @@ SETTLE_S = 30.0
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def loadtest(url: str | None, as_json: bool, **options: object) -> None:
-    """Run real WebSocket clients that check every ack and every terminal event. Exit 1 if one is missing."""
+    """Run real WebSocket clients that check every ack and every terminal event. Exit 1 if one is missing.
+
+    Ctrl-C ends the sending and prints the report.
+    """
     from app.loadtest.options import LoadOptions, LoadTestError
     from app.loadtest.run import LoadTest, Progress
     from app.loadtest.share import ask_share
@@ -57,6 +66,7 @@ def loadtest(url: str | None, as_json: bool, **options: object) -> None:
     async def run() -> None:
         token = api.token if api is not None else None
         test = LoadTest(chosen, show)
+        stop_at_interrupt(test)
         report = await test.run(None if not token or api is None else lambda o: ask_share(api.url, token, o))
         if report.connected == 0:
             raise Unreachable(f"no client could connect to {chosen.url}: {next(iter(report.failures), '')}")
@@ -69,6 +79,18 @@ def loadtest(url: str | None, as_json: bool, **options: object) -> None:
             runner.run(run())
     except LoadTestError as error:
         raise Misused(str(error)) from None
+
+
+def stop_at_interrupt(test: LoadTest) -> None:
+    """Let the first SIGINT stop the sending, and the next one interrupt this process as usual."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        test.stop()
+
+    with suppress(NotImplementedError):  # where signals are not the loop's business
+        loop.add_signal_handler(signal.SIGINT, stop)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
@@ -29,6 +31,7 @@ class Client:
         self._index = index
         self._on_finished = on_finished
         self.sent = 0
+        self._end = math.inf
         self._progress = asyncio.Event()
         self._closing = False
         self._socket: ClientConnection | None = None
@@ -59,18 +62,24 @@ class Client:
                 return
 
     async def send_until(self, end: float, delay_s: float) -> None:
-        """Send from `delay_s` seconds on until `end` (monotonic seconds), then wait for the answers."""
+        """Send from `delay_s` seconds on until `end` (monotonic seconds) or `stop`, then wait for the answers."""
         if self._socket is None:
             return
+        self._end = min(self._end, end)
         period = 1 / self._options.rate if self._options.rate else 0.0
         due = time.monotonic() + delay_s
-        while self.is_open and due < end:
+        while self.is_open and due < self._end:
             await self._sleep_until(due)
-            if not await self._wait_below(self._options.inflight, end) or time.monotonic() >= end:
+            if not await self._wait_below(self._options.inflight, 0.0) or time.monotonic() >= self._end:
                 break
             await self._send()
             due = max(due + period, time.monotonic()) if period == 0 else due + period
-        await self._wait_below(1, end + self._options.settle_s)
+        await self._wait_below(1, self._options.settle_s)
+
+    def stop(self) -> None:
+        """Send nothing more; `send_until` ends when everything is answered."""
+        self._end = time.monotonic()
+        self._progress.set()
 
     async def close(self) -> None:
         """Close the socket, if it is open, and end the history."""
@@ -108,24 +117,29 @@ class Client:
             self.history.closed(code, asked=self._closing)
             self._progress.set()
 
-    async def _wait_below(self, limit: int, end: float) -> bool:
-        """Wait until fewer than `limit` messages are unanswered; False: the socket was closed, or it is `end` first."""
+    async def _wait_below(self, limit: int, late_s: float) -> bool:
+        """Wait until fewer than `limit` messages are unanswered.
+
+        False: the socket was closed, or it is `late_s` seconds after the end of sending first.
+        """
         while self.is_open and self.history.outstanding >= limit:
             self._progress.clear()
-            left = end - time.monotonic()
+            left = self._end + late_s - time.monotonic()
             if left <= 0:
                 return False
             try:
                 async with asyncio.timeout(left):
                     await self._progress.wait()
             except TimeoutError:
-                return False  # the loop's clock is coarse: it may not be `end` by ours yet
+                return False  # the loop's clock is coarse: it may not be the end by ours yet
         return self.is_open
 
     async def _sleep_until(self, due: float) -> None:
-        wait = due - time.monotonic()
-        if wait > 0:
-            await asyncio.sleep(wait)
+        while (left := min(due, self._end) - time.monotonic()) > 0:
+            self._progress.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._progress.wait()
 
     def _headers(self, user: str) -> dict[str, str]:
         if not self._options.jwt_key:

@@ -79,6 +79,11 @@ class LoadTest:
             share=share,
         )
 
+    def stop(self) -> None:
+        """Let the clients send nothing more; `run` returns when everything is answered."""
+        for client in self._clients:
+            client.stop()
+
     async def _open(self) -> None:
         gate = asyncio.Semaphore(self._options.connecting)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import sys
 
 import msgspec
@@ -44,6 +45,7 @@ def say(line: Line) -> None:
 async def run(asked: Asked) -> None:
     """The whole load test."""
     test = LoadTest(asked.options, lambda progress: say(Line(progress=progress)))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, test.stop)
     say(Line(report=await test.run(lambda options: ask_share(asked.url, asked.token, options))))
 
 

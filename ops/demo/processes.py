@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -118,6 +119,10 @@ class Crowd:
     async def report(self) -> LoadReport:
         """Wait for the report of the clients. Raises `DemoError` if they ended without one."""
         return await asyncio.shield(self._report)
+
+    def stop(self) -> None:
+        """Let the clients send nothing more; they are done when everything is answered."""
+        self._process.send_signal(signal.SIGINT)
 
     async def close(self) -> None:
         """Stop reading."""

@@ -36,7 +36,9 @@ class Script:
     hold_s: float = 6.0
     """Seconds for which each percentage is held."""
     slack_s: float = 15.0
-    """Seconds for steps without a fixed time, such as loads, deaths, restarts; the rest is spent at 100 %."""
+    """Seconds for steps without a fixed time, such as loads, deaths, restarts."""
+    plays_out: bool = True
+    """Whether the rest of the slack is spent at 100 %; if not, the clients stop once everybody is there."""
 
     @property
     def fault_after_s(self) -> float:

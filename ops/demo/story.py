@@ -132,7 +132,10 @@ class Story:
 
     async def _end(self) -> Seen:
         """Hold 100 % until the clients have sent everything."""
-        self._say("100 % is held until the clients are done")
+        if self._script.plays_out:
+            self._say("100 % is held until the clients are done")
+        else:
+            self._crowd.stop()
         while not self._crowd.over:
             self._count(await self._operator.look())
             await asyncio.sleep(LOOK_S)

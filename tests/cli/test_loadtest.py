@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
@@ -36,6 +38,12 @@ def drops_first_user(socket: ServerConnection, user: str, _number: int) -> bool:
 
 def forgets_first(_socket: ServerConnection, user: str, number: int) -> bool:
     return user.endswith("1") and number == 1
+
+
+def interrupts_at_third(_socket: ServerConnection, _user: str, number: int) -> bool:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+    return False
 
 
 class TinyService:
@@ -115,6 +123,18 @@ def test_a_message_that_never_ends_fails_the_test(run: Run, tiny: TinyService, m
     assert report["broken_rules"] == {"exactly one terminal event": 1}
     (violation,) = report["violations"]
     assert violation["user_id"] == "load-00001"
+
+
+@pytest.mark.parametrize("tiny", [interrupts_at_third], indirect=True)
+def test_ctrl_c_ends_the_sending_and_prints_what_was_seen(run: Run, tiny: TinyService) -> None:
+    result = run(
+        "loadtest", "--url", f"ws://127.0.0.1:{tiny.port}/ws", "--clients", "1", "--seconds", "3600", "--rate=5",
+        "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["sent"] == report["finished"] == 3
+    assert report["seconds"] < 60
 
 
 def test_nobody_there_is_exit_3_and_a_wrong_url_exit_2(run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -64,7 +65,7 @@ def load_is_on(terminal: Terminal, sessions: int) -> bool:
 
 def test_a_canary_and_its_rollback_under_load_close_no_socket(terminal: Terminal) -> None:
     load = subprocess.Popen(
-        [*COMMAND, "loadtest", "--clients", str(CLIENTS), "--seconds", "8", "--json"],
+        [*COMMAND, "loadtest", "--clients", str(CLIENTS), "--seconds", "3600", "--json"],
         env=terminal.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
@@ -81,6 +82,7 @@ def test_a_canary_and_its_rollback_under_load_close_no_socket(terminal: Terminal
         refused = terminal.run("set", "10")
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "unlock first" in refused.stderr
+        load.send_signal(signal.SIGINT)
         output, _ = load.communicate(timeout=60)
     finally:
         load.kill()

@@ -54,7 +54,7 @@ class Host:
             await self.end(name)
 
     async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not true():
                 deliver(self.board)
                 await asyncio.sleep(0)

@@ -242,6 +242,6 @@ class World:
         return self.control.snapshot().rollback
 
     async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not true():  # noqa: ASYNC110 - whatever comes true in a turn of the loop, not after a time
                 await asyncio.sleep(0)

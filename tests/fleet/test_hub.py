@@ -61,7 +61,7 @@ class Party:
         return {name: listener.heard for name, listener in self.listeners.items()}
 
     async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not true():  # noqa: ASYNC110 - whatever comes true in a turn of the loop, not after a time
                 await asyncio.sleep(0)
 

@@ -365,9 +365,9 @@ async def test_a_half_open_peer_is_closed_with_1001() -> None:
 
 async def test_a_peer_that_answers_pings_stays() -> None:
     app, _, inboxes = application()
-    async with serve(app, ws_ping_interval=0.02, ws_ping_timeout=0.2) as server, raw(server) as client:
+    async with serve(app, ws_ping_interval=0.1, ws_ping_timeout=1.0) as server, raw(server) as client:
         inbox = await asyncio.wait_for(inboxes.get(), PATIENCE_S)
-        for _ in range(15):
+        for _ in range(15):  # for longer than one may be silent
             ping = await client.frame()
             assert ping.opcode is Opcode.PING
             client.send(Frame(Opcode.PONG, ping.data))

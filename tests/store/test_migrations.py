@@ -156,7 +156,7 @@ async def test_a_cell_waits_while_another_makes_the_tables(postgres_url: str) ->
     async with one.control.connect() as connection:
         await connection.run_sync(migrations.lock)
         opening = asyncio.ensure_future(other.open())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not await connection.scalar(waiting):
                 assert not opening.done()
         await connection.rollback()
