@@ -17,7 +17,7 @@ HOSTS_KEPT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BuildSource:
     """Where supervisors come from: a factory, and the interpreter that runs it; empty: the service's own."""
 
     factory: str
@@ -33,9 +33,9 @@ class HostSetting:
 
     host: str
     """Empty: the only host there is."""
-    replaced: Source | None
+    replaced: BuildSource | None
     """What it was when the build was loaded; None: the host was not there."""
-    changed: Source | None = None
+    changed: BuildSource | None = None
     """What it was changed to since then: it is served there in place of the loaded build."""
 
 
@@ -44,7 +44,7 @@ class LoadedBuild:
     """What was loaded onto a path last."""
 
     path: PathName
-    source: Source
+    source: BuildSource
     build: str
     """Its id."""
     named: bool
@@ -61,12 +61,12 @@ class LoadedBuild:
 class Served:
     """What a path is started from."""
 
-    source: Source
+    source: BuildSource
     build: str | None = None
     """The id to give it; None: it makes one of its code."""
 
 
-def served_on(loaded: LoadedBuild | None, host: str, setting: Source) -> Served:
+def served_on(loaded: LoadedBuild | None, host: str, setting: BuildSource) -> Served:
     """What a host serves, whose setting is this one now."""
     if loaded is None:
         return Served(setting)
@@ -76,7 +76,7 @@ def served_on(loaded: LoadedBuild | None, host: str, setting: Source) -> Served:
     return Served(loaded.source, loaded.build if loaded.named else None)
 
 
-def see(loaded: LoadedBuild, host: str, setting: Source) -> LoadedBuild:
+def see(loaded: LoadedBuild, host: str, setting: BuildSource) -> LoadedBuild:
     """The loaded build, with what this host's setting says by now; the same one when that changes nothing.
 
     The loaded build is served while the setting is the one that the load replaced, or names the loaded build itself.
@@ -92,7 +92,7 @@ def see(loaded: LoadedBuild, host: str, setting: Source) -> LoadedBuild:
     return replace(loaded, hosts=_with(loaded.hosts, [HostSetting(host, replaced, changed)]))
 
 
-def load(before: LoadedBuild | None, loaded: LoadedBuild, settings: Mapping[str, Source]) -> LoadedBuild:
+def load(before: LoadedBuild | None, loaded: LoadedBuild, settings: Mapping[str, BuildSource]) -> LoadedBuild:
     """A new load, while the hosts that are there have these settings: it comes after every change of them."""
     earlier = () if before is None else before.hosts
     known = [HostSetting(each.host, last) for each in earlier if (last := each.changed or each.replaced) is not None]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from rollout.builds import LoadedBuild, Source
+from rollout.builds import BuildSource, LoadedBuild
 from rollout.names import PathName, Role, Verdict
 from rollout.plan import Plan
 from rollout.state import Hold, Lock, Rollout
@@ -117,7 +117,7 @@ class Load:
     reason: str
     loaded: LoadedBuild
     previous_build: str | None
-    settings: Mapping[str, Source]
+    settings: Mapping[str, BuildSource]
     """What each host's own setting says of the path, as far as they are heard; by host."""
 
 
@@ -127,7 +127,7 @@ class SettingSeen:
 
     path: PathName
     host: str
-    setting: Source
+    setting: BuildSource
 
 
 Event = (

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any, Final
 
-from rollout.builds import HostSetting, LoadedBuild, Source
+from rollout.builds import BuildSource, HostSetting, LoadedBuild
 from rollout.errors import UnreadableRecord
 from rollout.names import ADVANCES, PATHS, PHASES, VERDICTS
 from rollout.plan import Plan, Query, Stage
@@ -115,13 +115,15 @@ def _check(rollout: Rollout, values: Json) -> None:
 
 def _build(values: Json) -> LoadedBuild:
     hosts = tuple(_host_setting(each) for each in values["hosts"])
-    build = LoadedBuild(**{**values, "source": Source(**values["source"]), "hosts": hosts})
+    build = LoadedBuild(**{**values, "source": BuildSource(**values["source"]), "hosts": hosts})
     _one_of("path", build.path, PATHS)
     return build
 
 
 def _host_setting(values: Json) -> HostSetting:
-    replaced, changed = (None if values[name] is None else Source(**values[name]) for name in ("replaced", "changed"))
+    replaced, changed = (
+        None if values[name] is None else BuildSource(**values[name]) for name in ("replaced", "changed")
+    )
     return HostSetting(**{**values, "replaced": replaced, "changed": changed})
 
 

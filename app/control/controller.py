@@ -44,7 +44,7 @@ from app.fleet.rpc import HostRpc
 from app.metrics.counters import Counters
 from app.settings import Settings
 from app.store.port import Store, StoredRecord
-from rollout.builds import LoadedBuild, Source
+from rollout.builds import BuildSource, LoadedBuild
 from rollout.events import Actor, Audit, Load, Notify, Rollback, Unlock
 from rollout.names import CANARY, STABLE, PathName
 from rollout.permissions import check_load, require
@@ -198,7 +198,7 @@ class Controller:
         require(actor, "load")
         check_load(self.record, users_on_v3=users_on(self._snapshots.take(), CANARY), live=live)
         current, previous = self._sources.served(CANARY).source, self.cell.path_state(CANARY).build
-        wanted = Source(factory or current.factory, python or current.python)
+        wanted = BuildSource(factory or current.factory, python or current.python)
 
         async def record(id: str) -> None:
             new, settings = LoadedBuild(CANARY, wanted, id, named=build != ""), self._sources.settings(CANARY)

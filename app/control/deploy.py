@@ -16,7 +16,7 @@ from app.errors import CrossfadeError, FactoryError
 from app.fleet.members import Fleet
 from app.fleet.questions import Abandon, Adopt, Prepare
 from app.fleet.rpc import HostRpc
-from rollout.builds import Source
+from rollout.builds import BuildSource
 from rollout.views import Loaded
 
 ADOPT_S = 600.0
@@ -39,7 +39,7 @@ class Deployments:
 
     # -- the cell that leads ------------------------------------------------------------------------------------------
 
-    async def load(self, source: Source, build: str, record: Callable[[str], Awaitable[None]]) -> Loaded:
+    async def load(self, source: BuildSource, build: str, record: Callable[[str], Awaitable[None]]) -> Loaded:
         """A new build for the sessions that are there and for those that come.
 
         When every cell has checked it, `record` writes its id down; only then does any cell serve it. Raises what

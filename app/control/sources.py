@@ -19,7 +19,7 @@ from app.fleet.questions import Adopt, Prepare
 from app.pool.source import source_of
 from app.settings import Settings
 from app.store.port import RevisionTaken
-from rollout.builds import Served, Source, of_path, served_on
+from rollout.builds import BuildSource, Served, of_path, served_on
 from rollout.events import SettingSeen
 from rollout.machine import advance
 from rollout.names import CANARY, PATHS, STABLE, PathName
@@ -54,13 +54,13 @@ class Sources:
         self._state = state
         self._snapshots = snapshots
         self._host = host
-        self._settings: Mapping[PathName, Source] = {path: source_of(settings, path) for path in PATHS}
+        self._settings: Mapping[PathName, BuildSource] = {path: source_of(settings, path) for path in PATHS}
         self._started: Served | None = None
         """What v3 was started from; None: it was not, because the record could not be read yet."""
         self._checks_left = CHECKS
         self._task: asyncio.Task[None] | None = None
 
-    def settings(self, path: PathName) -> Mapping[str, Source]:
+    def settings(self, path: PathName) -> Mapping[str, BuildSource]:
         """What each host's own setting says, as far as its cells are heard; by host."""
         others = self._fleet.others().items()
         heard = {host_of(cell): figures.settings[path] for cell, figures in others if path in figures.settings}

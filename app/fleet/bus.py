@@ -12,7 +12,7 @@ from app.metrics.counters import Tally
 from app.metrics.error_groups import GroupCount
 from app.metrics.user_marks import Marks
 from app.pool.state import PathState
-from rollout.builds import Source
+from rollout.builds import BuildSource
 from rollout.names import PathName, Phase
 from rollout.state import Lock
 from rollout.views import VerdictView
@@ -75,7 +75,7 @@ class CellFigures(Struct, frozen=True, array_like=True, tag="figures"):
     """Its users by path, for the other cells of its host; `paths` counts those that no earlier cell counts."""
     census: Census | None = None
     """The same for previews, for cells of other hosts; those of this one ask."""
-    settings: dict[PathName, Source] = {}
+    settings: dict[PathName, BuildSource] = {}
     """What its own settings say of each path, whatever was loaded."""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from app.errors import FactoryError, StateIncompatible
 from app.gateway.cell import Cell
-from rollout.builds import Served, Source
+from rollout.builds import BuildSource, Served
 from rollout.names import CANARY, STABLE, PathName
 from rollout.views import Loaded
 
@@ -96,7 +96,7 @@ class CellBuilds:
     async def _candidate(self, factory: str, python: str, build: str | None) -> WorkerHandle:
         await self._started.wait()  # of two workers, the one that is loaded has to be the last to serve
         pool = self._pools[CANARY]
-        candidate = await pool.spawn_candidate(Served(Source(factory, python), build))
+        candidate = await pool.spawn_candidate(Served(BuildSource(factory, python), build))
         try:
             await self._check(candidate)
         except BaseException:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from app.settings import Settings
-from rollout.builds import Source
+from rollout.builds import BuildSource
 from rollout.names import STABLE, PathName
 
 
-def source_of(settings: Settings, path: PathName) -> Source:
+def source_of(settings: Settings, path: PathName) -> BuildSource:
     """What a path is served from, unless another build was loaded in its place."""
     if path == STABLE:
-        return Source(settings.paths_v2, settings.paths_v2_python)
-    return Source(settings.paths_v3, settings.paths_v3_python)
+        return BuildSource(settings.paths_v2, settings.paths_v2_python)
+    return BuildSource(settings.paths_v3, settings.paths_v3_python)

@@ -12,7 +12,7 @@ import pytest_asyncio
 from app.control import change
 from app.control.views import Snapshot, builds_differ, rollout_view
 from app.errors import FactoryError, StoreUnavailable
-from rollout.builds import Source, of_path
+from rollout.builds import BuildSource, of_path
 from rollout.errors import BuildsDiffer, NotAllowed
 from rollout.events import Actor, ApplyPlan, Pause, Promote, Rollback, SetPercentage, Start, Undo, Unlock
 from rollout.plan import Plan, Stage
@@ -101,7 +101,7 @@ async def test_a_load_is_written_down_before_any_cell_serves_it(pair: Pair) -> N
     ]
     recorded = of_path((await pair.b.stored()).builds, "v3")
     assert recorded is not None
-    assert (recorded.source, recorded.build, recorded.named) == (Source("shop:create"), "b8", True)
+    assert (recorded.source, recorded.build, recorded.named) == (BuildSource("shop:create"), "b8", True)
     (entry,) = (await pair.a.control.repository.events()).items
     assert (entry.who, entry.what, entry.reason) == ("ann", "load v3 build b8 in place of v3-build", "the fix")
 

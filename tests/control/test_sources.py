@@ -14,17 +14,17 @@ from app.control.sources import CHECKS
 from app.control.views import rollout_view
 from app.settings import Settings
 from app.store.port import StoredRecord
-from rollout.builds import HostSetting, Served, Source, of_path
+from rollout.builds import BuildSource, HostSetting, Served, of_path
 from rollout.events import Actor
 from rollout.views import AuditEntry
 from tests.control.world import FragileStore, World
 
 ANN = Actor("ann", "manager")
-BUILTIN, FIXED = Source("builtin"), Source("shop.fixed:create", "/opt/shop/bin/python")
+BUILTIN, FIXED = BuildSource("builtin"), BuildSource("shop.fixed:create", "/opt/shop/bin/python")
 CHANGED = Settings(paths_v3="shop.v4:create")
 
 
-async def load(world: World, source: Source = FIXED, build: str = "") -> None:
+async def load(world: World, source: BuildSource = FIXED, build: str = "") -> None:
     await world.control.load(
         ANN, factory=source.factory, python=source.python, build=build, live=True, reason="the fix", source="cli"
     )
@@ -63,7 +63,7 @@ async def loaded(tmp_path: Path) -> Path:
 async def test_without_a_load_both_paths_are_served_from_the_settings(tmp_path: Path) -> None:
     async with started(tmp_path, Settings(paths_v2="shop.v2:create", paths_v3_python="/opt/python")) as world:
         assert world.builds.started == [
-            {"v2": Served(Source("shop.v2:create")), "v3": Served(Source("builtin", "/opt/python"))}
+            {"v2": Served(BuildSource("shop.v2:create")), "v3": Served(BuildSource("builtin", "/opt/python"))}
         ]
         assert notes(world) == []
 
@@ -87,7 +87,7 @@ async def test_an_id_that_a_person_gave_outlives_it_too(tmp_path: Path) -> None:
 
 async def test_what_a_load_does_not_give_stays_as_it_was_loaded(loaded: Path) -> None:
     async with started(loaded) as world:
-        await load(world, Source(""), "release 8")
+        await load(world, BuildSource(""), "release 8")
         assert world.builds.adopted == [(FIXED.factory, FIXED.python, "release 8")]
     async with started(loaded) as world:
         assert served(world) == Served(FIXED, "release 8")
@@ -99,7 +99,7 @@ async def test_a_setting_that_was_changed_since_is_served_and_said_once(loaded: 
     )
     for _ in range(2):
         async with started(loaded, CHANGED) as world:
-            assert served(world) == Served(Source("shop.v4:create"))
+            assert served(world) == Served(BuildSource("shop.v4:create"))
             assert notes(world) == [note]
             assert (await audit(world))[1:] == ["setting of v3: shop.v4:create"]
     async with started(loaded) as world:
@@ -110,7 +110,7 @@ async def test_a_setting_that_was_changed_since_is_served_and_said_once(loaded: 
 
 async def test_a_changed_interpreter_is_a_changed_setting(loaded: Path) -> None:
     async with started(loaded, Settings(paths_v3_python="/opt/other/python")) as world:
-        assert served(world) == Served(Source("builtin", "/opt/other/python"))
+        assert served(world) == Served(BuildSource("builtin", "/opt/other/python"))
 
 
 async def test_a_setting_that_names_the_loaded_build_is_no_change(loaded: Path) -> None:
@@ -123,9 +123,9 @@ async def test_a_setting_that_names_the_loaded_build_is_no_change(loaded: Path) 
 
 async def test_a_load_comes_after_a_changed_setting(loaded: Path) -> None:
     async with started(loaded, CHANGED) as world:
-        await load(world, Source("shop.v5:create"))
+        await load(world, BuildSource("shop.v5:create"))
     async with started(loaded, CHANGED) as world:
-        assert served(world) == Served(Source("shop.v5:create"))
+        assert served(world) == Served(BuildSource("shop.v5:create"))
         assert notes(world) == []
 
 
@@ -144,7 +144,7 @@ async def test_cells_that_start_at_once_say_a_changed_setting_once(
     monkeypatch.setattr(FragileStore, "save_record", together)
     worlds = await asyncio.gather(*(World.make(loaded, name, settings=CHANGED) for name in "ab"))
     assert len(seen) == 2
-    assert [served(world) for world in worlds] == [Served(Source("shop.v4:create"))] * 2
+    assert [served(world) for world in worlds] == [Served(BuildSource("shop.v4:create"))] * 2
     assert (await audit(worlds[0]))[1:] == ["setting of v3: shop.v4:create"]
     for world in worlds:
         await world.close()
@@ -171,7 +171,7 @@ async def test_a_changed_setting_is_said_also_when_the_record_is_read_late(loade
     world.store.fail(False)
     await world.elapse(1)
     await world.until(lambda: len(world.builds.started) == 2)
-    assert world.builds.started[1] == {"v3": Served(Source("shop.v4:create"))}
+    assert world.builds.started[1] == {"v3": Served(BuildSource("shop.v4:create"))}
     assert (await audit(world))[1:] == ["setting of v3: shop.v4:create"]
     await world.close()
 
@@ -277,7 +277,7 @@ async def test_a_load_keeps_the_setting_of_each_host_that_is_there(hosts: Hosts)
     assert recorded is not None
     assert set(recorded.hosts) == {
         HostSetting("one", BUILTIN),
-        HostSetting("two", Source("builtin", "/opt/two/python")),
+        HostSetting("two", BuildSource("builtin", "/opt/two/python")),
     }
 
 
@@ -285,7 +285,7 @@ async def test_a_changed_setting_wins_on_its_host_only_and_both_say_so(hosts: Ho
     await load(hosts.worlds["one"])
     two = await hosts.start("two", CHANGED)
     one = await hosts.start("one")
-    assert (served(one), served(two)) == (Served(FIXED), Served(Source("shop.v4:create")))
+    assert (served(one), served(two)) == (Served(FIXED), Served(BuildSource("shop.v4:create")))
     expected = [
         "v3 runs build digest of shop.fixed:create in a@one and build digest of shop.v4:create in a@two: "
         "no more users are moved to v3 until they run the same",

@@ -19,7 +19,7 @@ from app.link.frames import Cancel, Close, Done, FromWorker, RunEvent, Started
 from app.link.link import Batches
 from app.pool.handle import WorkerHandle
 from app.pool.memory import read_rss
-from rollout.builds import Served, Source
+from rollout.builds import BuildSource, Served
 from tests.pool.recorder import PATIENCE_S, Recorder, chat, hosting, limits_of, opened, serving
 
 pytestmark = pytest.mark.slow
@@ -343,7 +343,7 @@ async def test_a_candidate_is_adopted_beside_the_old_one_and_the_old_one_stopped
     async with hosting(recorder, build="old") as pool:
         old = serving(pool)
         old.send(opened(1))
-        candidate = await pool.spawn_candidate(Served(Source("builtin"), "new"))
+        candidate = await pool.spawn_candidate(Served(BuildSource("builtin"), "new"))
         assert recorder.ups == [old]
         assert old.sample is not None
         assert (await candidate.check(old.sample)).ok
@@ -369,8 +369,8 @@ async def test_a_candidate_that_fails_or_dies_leaves_the_path_as_it_was() -> Non
     async with hosting(recorder) as pool:
         worker = serving(pool)
         with pytest.raises(FactoryError, match="not today"):
-            await pool.spawn_candidate(Served(Source("acme:raises")))
-        candidate = await pool.spawn_candidate(Served(Source("builtin")))
+            await pool.spawn_candidate(Served(BuildSource("acme:raises")))
+        candidate = await pool.spawn_candidate(Served(BuildSource("builtin")))
         os.kill(candidate.pid, signal.SIGKILL)
         with pytest.raises(ConnectionError):
             await candidate.barrier(PATIENCE_S)

@@ -6,10 +6,10 @@ import pytest
 
 from rollout.builds import (
     HOSTS_KEPT,
+    BuildSource,
     HostSetting,
     LoadedBuild,
     Served,
-    Source,
     load,
     of_path,
     see,
@@ -17,18 +17,18 @@ from rollout.builds import (
     with_path,
 )
 
-OLD, OTHER, FURTHER = Source("shop.v3:create"), Source("shop.v4:create"), Source("shop.v5:create")
-NEW = Source("shop.fixed:create", "/opt/shop/bin/python")
+OLD, OTHER, FURTHER = BuildSource("shop.v3:create"), BuildSource("shop.v4:create"), BuildSource("shop.v5:create")
+NEW = BuildSource("shop.fixed:create", "/opt/shop/bin/python")
 LOADED = LoadedBuild("v3", NEW, "d1g357", named=False)
 THE_LOADED_ONE = Served(NEW)
 
 
-def loaded_on(**settings: Source) -> LoadedBuild:
+def loaded_on(**settings: BuildSource) -> LoadedBuild:
     """`NEW`, loaded while these hosts had these settings."""
     return load(None, LOADED, settings)
 
 
-def starts(loaded: LoadedBuild, host: str, *settings: Source) -> LoadedBuild:
+def starts(loaded: LoadedBuild, host: str, *settings: BuildSource) -> LoadedBuild:
     """The host is started with each of these settings, one after the other."""
     for setting in settings:
         loaded = see(loaded, host, setting)
@@ -49,8 +49,8 @@ def starts(loaded: LoadedBuild, host: str, *settings: Source) -> LoadedBuild:
         ((OTHER, NEW), THE_LOADED_ONE),
         ((NEW, OLD), THE_LOADED_ONE),
         ((NEW, OTHER), Served(OTHER)),
-        ((Source(NEW.factory),), Served(Source(NEW.factory))),
-        ((Source(OLD.factory, "/opt/shop/bin/python"),), Served(Source(OLD.factory, "/opt/shop/bin/python"))),
+        ((BuildSource(NEW.factory),), Served(BuildSource(NEW.factory))),
+        ((BuildSource(OLD.factory, "/opt/shop/bin/python"),), Served(BuildSource(OLD.factory, "/opt/shop/bin/python"))),
     ],
     ids=[
         "the same", "the same again", "changed", "changed once", "changed twice", "changed back",
@@ -58,7 +58,7 @@ def starts(loaded: LoadedBuild, host: str, *settings: Source) -> LoadedBuild:
         "named it, then changed", "names its factory in another interpreter", "only the interpreter is changed",
     ],
 )  # fmt: skip
-def test_what_a_host_serves_after_starts_with_these_settings(settings: tuple[Source, ...], served: Served) -> None:
+def test_what_a_host_serves_after_starts_with_these_settings(settings: tuple[BuildSource, ...], served: Served) -> None:
     *before, last = settings
     known = starts(loaded_on(one=OLD), "one", *before)
     assert served_on(known, "one", last) == served
@@ -66,7 +66,7 @@ def test_what_a_host_serves_after_starts_with_these_settings(settings: tuple[Sou
 
 
 @pytest.mark.parametrize("settings", [(OLD,), (NEW,), (NEW, OLD), (OLD, NEW, OLD)])
-def test_what_is_no_change_is_not_written_down(settings: tuple[Source, ...]) -> None:
+def test_what_is_no_change_is_not_written_down(settings: tuple[BuildSource, ...]) -> None:
     loaded = loaded_on(one=OLD)
     assert starts(loaded, "one", *settings) is loaded
 
@@ -98,7 +98,7 @@ def test_each_host_is_compared_with_its_own_setting() -> None:
     ("setting", "served"),
     [(OLD, THE_LOADED_ONE), (OTHER, THE_LOADED_ONE), (NEW, THE_LOADED_ONE), (FURTHER, Served(FURTHER))],
 )
-def test_a_host_that_was_not_there_is_compared_with_those_that_were(setting: Source, served: Served) -> None:
+def test_a_host_that_was_not_there_is_compared_with_those_that_were(setting: BuildSource, served: Served) -> None:
     loaded = loaded_on(one=OLD, two=OTHER)
     assert served_on(loaded, "three", setting) == served
     seen = see(loaded, "three", setting)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.builds import LoadedBuild, Source, of_path
+from rollout.builds import BuildSource, LoadedBuild, of_path
 from rollout.errors import NotAllowed
 from rollout.events import Audit, Load, Notify, SettingSeen, Tick
 from rollout.machine import advance
@@ -15,7 +15,7 @@ from rollout.plan import Plan
 from rollout.state import Rollout
 from tests.rollout.steps import ADA, AUTOMATIC, NOW, OLE, PASSING, WALL, follow, in_phase, later
 
-NEW, OLD, OTHER = Source("shop.fixed:create"), Source("shop.v3:create"), Source("shop.v4:create")
+NEW, OLD, OTHER = BuildSource("shop.fixed:create"), BuildSource("shop.v3:create"), BuildSource("shop.v4:create")
 LOAD = Load(
     actor=ADA,
     reason="the fix",
@@ -25,7 +25,7 @@ LOAD = Load(
 )
 
 
-def seen(host: str, setting: Source) -> SettingSeen:
+def seen(host: str, setting: BuildSource) -> SettingSeen:
     return SettingSeen(path="v3", host=host, setting=setting)
 
 
@@ -59,7 +59,7 @@ def test_without_a_load_a_setting_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("setting", [OLD, NEW])
-def test_a_setting_that_is_no_change_leaves_record_and_audit_alone(setting: Source) -> None:
+def test_a_setting_that_is_no_change_leaves_record_and_audit_alone(setting: BuildSource) -> None:
     loaded = follow(Rollout(), LOAD)
     transition = advance(loaded, seen("one", setting), NOW)
     assert transition.state is loaded

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rollout.builds import LoadedBuild, Source, of_path, served_on
+from rollout.builds import BuildSource, LoadedBuild, of_path, served_on
 from rollout.errors import BadPercentage, FlagNotZero, NotAllowed, NotInPhase, Refused, StaleRevision
 from rollout.events import (
     Actor,
@@ -283,8 +283,8 @@ class TwoOperators(RuleBasedStateMachine):
 
     @rule(who=operators, factory=factories)
     def loads(self, who: Actor, factory: str) -> None:
-        loaded = LoadedBuild("v3", Source(factory), "b1", named=False)
-        settings = {host: Source(setting) for host, setting in self.settings.items()}
+        loaded = LoadedBuild("v3", BuildSource(factory), "b1", named=False)
+        settings = {host: BuildSource(setting) for host, setting in self.settings.items()}
         event = Load(actor=who, reason="", loaded=loaded, previous_build=None, settings=settings)
         self.send(event, NotAllowed if who is ONCALL else None)
         if who is MANAGER:
@@ -296,7 +296,7 @@ class TwoOperators(RuleBasedStateMachine):
     @rule(host=hosts, setting=factories)
     def a_host_starts(self, host: str, setting: str) -> None:
         self.settings[host] = setting
-        self.send(SettingSeen(path="v3", host=host, setting=Source(setting)), None)
+        self.send(SettingSeen(path="v3", host=host, setting=BuildSource(setting)), None)
         known = {self.at_load[host]} if host in self.at_load else set(self.at_load.values())
         before = self.changed.pop(host, None)
         if self.loaded and setting not in {self.loaded, *known}:
@@ -344,7 +344,7 @@ class TwoOperators(RuleBasedStateMachine):
         loaded = of_path(self.state.builds, "v3")
         for host, setting in self.settings.items():
             expected = setting if host in self.changed or not self.loaded else self.loaded
-            assert served_on(loaded, host, Source(setting)).source == Source(expected)
+            assert served_on(loaded, host, BuildSource(setting)).source == BuildSource(expected)
 
     @invariant()
     def what_always_holds(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from rollout.builds import HostSetting, LoadedBuild, Source
+from rollout.builds import BuildSource, HostSetting, LoadedBuild
 from rollout.errors import NotInPhase, UnreadableRecord
 from rollout.events import Actor, Undo
 from rollout.machine import advance
@@ -22,10 +22,10 @@ from tests.rollout.steps import AUTOMATIC, WALL, in_phase
 
 LOADED = LoadedBuild(
     "v3",
-    Source("shop:create", "/opt/python"),
+    BuildSource("shop:create", "/opt/python"),
     "b7",
     named=True,
-    hosts=(HostSetting("one", Source("builtin"), Source("shop.v4:create")), HostSetting("two", None)),
+    hosts=(HostSetting("one", BuildSource("builtin"), BuildSource("shop.v4:create")), HostSetting("two", None)),
 )
 BUILD = asdict(LOADED)
 

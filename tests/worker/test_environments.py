@@ -12,7 +12,7 @@ import pytest
 from app.errors import FactoryError
 from app.pool.launch import command_of, environment_of
 from ops.command import title_of
-from rollout.builds import Served, Source
+from rollout.builds import BuildSource, Served
 from tests.pool.recorder import Recorder, chat, config_of, hosting, opened, serving
 from tests.worker.environments import SUPERVISOR, make_environment
 
@@ -39,7 +39,7 @@ async def test_a_worker_runs_in_another_environment_beside_one_in_ours(tmp_path:
         assert name_of(theirs.pid) == f"worker v3 {theirs.build}"[:15]
         (tmp_path / "shop").mkdir()
         (tmp_path / "shop" / "__init__.py").write_text("VERSION = 'release 2'" + SUPERVISOR)
-        host.adopt(await host.spawn_candidate(Served(Source("shop:create", sys.executable))))
+        host.adopt(await host.spawn_candidate(Served(BuildSource("shop:create", sys.executable))))
         serving(host).send(opened(2))
         serving(host).send(chat("x", 2))
         assert recorder.content_of(await recorder.done(2)) == f"release 2 in {sys.prefix}"
