@@ -1,7 +1,6 @@
 """A new build of v3 in all cells of this host or in none: prepared and checked everywhere, and only then adopted.
 
-It must not know how a worker is started, nor who may load. Other hosts have files of their own: they are named as
-missing, and are loaded by a command to one of their cells.
+Other hosts have files of their own: their cells are named as missing, and a command to one of them loads there.
 """
 
 from __future__ import annotations

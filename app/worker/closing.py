@@ -1,7 +1,4 @@
-"""Closes supervisors whose session is over, a few at a time, none of them for ever.
-
-It must not know why a session ended.
-"""
+"""Closes supervisors whose session is over, a few at a time, none of them for ever."""
 
 from __future__ import annotations
 

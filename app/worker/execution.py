@@ -1,6 +1,6 @@
 """One message in a path worker: its supervisor is made when needed, its events leave, its terminal event is decided.
 
-Knows what ends a message and what the client may be told; must not know which messages run when.
+Which messages run when is for the scheduler.
 """
 
 from __future__ import annotations

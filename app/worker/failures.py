@@ -1,6 +1,6 @@
 """From an exception to what a client may be told and what the log keeps: code, safe text, fingerprint, reference.
 
-No text of an exception ever leaves this process except into the log; it must not know of frames.
+The text of an exception leaves this process in the log only.
 """
 
 from __future__ import annotations

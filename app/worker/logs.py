@@ -1,6 +1,6 @@
 """A worker's log: one JSON object a line on standard error, with nothing but the standard library.
 
-People's own environment need not have a logging package; it must not know what is logged, and nothing is per message
+People's own environment need not have a logging package; nothing is logged per message
 unless a message fails.
 """
 

@@ -1,6 +1,6 @@
 """The process around a `Scheduler`: loads the path, says `Ready`, and ends with its gateway.
 
-It must not know of sockets of clients, of the store, or of the other path.
+It knows one path, and nothing of clients or of the store.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The work of a path worker: messages run one at a time in each open session, and each gets its terminal event.
 
-Knows the frames and what a supervisor is; must not know how supervisors are loaded, nor that there is a process or a
-socket around it: what it says goes to an `Outgoing`, in order.
+What it says goes to an `Outgoing`, in order; the process and the socket around it are main.py's.
 """
 
 from __future__ import annotations

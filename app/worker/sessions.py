@@ -1,6 +1,6 @@
 """What a worker keeps of an open session, and of one message while it runs.
 
-Values and their few rules; it must not know how a message is run or what is said about it.
+Values and the few rules that hold for them.
 """
 
 from __future__ import annotations
