@@ -63,6 +63,11 @@ def load_is_on(terminal: Terminal, sessions: int) -> bool:
     return len(json.loads(terminal.run("sessions", "--json").stdout)) >= sessions
 
 
+def finished_since_the_rollback(terminal: Terminal) -> int:
+    """Messages of the figures' window, which begins with the last change of the percentage."""
+    return sum(path["messages"] for path in json.loads(terminal.run("status", "--json").stdout)["paths"])
+
+
 def test_a_canary_and_its_rollback_under_load_close_no_socket(terminal: Terminal) -> None:
     load = subprocess.Popen(
         [*COMMAND, "loadtest", "--clients", str(CLIENTS), "--seconds", "3600", "--json"],
@@ -82,6 +87,9 @@ def test_a_canary_and_its_rollback_under_load_close_no_socket(terminal: Terminal
         refused = terminal.run("set", "10")
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "unlock first" in refused.stderr
+        end = time.monotonic() + START_S
+        while finished_since_the_rollback(terminal) <= CLIENTS:
+            assert time.monotonic() < end
         load.send_signal(signal.SIGINT)
         output, _ = load.communicate(timeout=60)
     finally:
