@@ -15,7 +15,7 @@ from app.control.views import rollout_view
 from app.settings import Settings
 from app.store.port import StoredRecord
 from rollout.builds import BuildSource, HostSetting, Served, of_path
-from rollout.events import Actor
+from rollout.events import Actor, Start
 from rollout.views import AuditEntry
 from tests.control.world import FragileStore, World
 
@@ -148,6 +148,24 @@ async def test_cells_that_start_at_once_say_a_changed_setting_once(
     assert (await audit(worlds[0]))[1:] == ["setting of v3: shop.v4:create"]
     for world in worlds:
         await world.close()
+
+
+async def test_a_changed_setting_is_said_also_when_another_change_comes_first(
+    loaded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with started(loaded) as other:
+        save, start = FragileStore.save_record, [Start(actor=ANN, percentage=0, revision=1)]
+
+        async def after(store: FragileStore, record: StoredRecord, expected: int | None, entry: AuditEntry) -> None:
+            if start:
+                await other.control.execute(start.pop(), "cli")
+            await save(store, record, expected, entry)
+
+        monkeypatch.setattr(FragileStore, "save_record", after)
+        async with started(loaded, CHANGED) as world:
+            assert served(world) == Served(BuildSource("shop.v4:create"))
+            assert (await audit(world))[1:] == ["setting of v3: shop.v4:create"]
+            assert world.control.record.phase == "progressing"
 
 
 # -- a record that cannot be read, or is read too early ---------------------------------------------------------------
@@ -311,6 +329,8 @@ async def test_a_host_that_did_not_load_serves_what_was_loaded_after_its_next_st
 async def test_of_a_host_that_is_gone_nothing_is_said(hosts: Hosts) -> None:
     await load(hosts.worlds["one"])
     await hosts.start("two", CHANGED)
+    await hosts.worlds["one"].elapse(1)
+    assert len(notes(hosts.worlds["one"])) == 2
     await hosts.worlds.pop("two").close()
     await hosts.meet()
     assert notes(hosts.worlds["one"]) == []

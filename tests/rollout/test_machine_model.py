@@ -163,10 +163,10 @@ class TwoOperators(RuleBasedStateMachine):
     def the_wall_clock_jumps_or_nobody_leads(self, seconds: float) -> None:
         self.now = Now(max(1.0, self.now.wall + seconds), self.now.elapsed_s)
 
-    @rule(seconds=st.integers(1, 70))
-    def all_goes_well(self, seconds: int) -> None:
+    @rule(seconds=st.integers(1, 70), same_build=st.sampled_from((True, True, False)))
+    def all_goes_well(self, seconds: int, same_build: bool) -> None:
         self.pass_time(seconds)
-        self.ticks("pass", "pass", True)
+        self.ticks("pass", "pass", True, same_build)
 
     @precondition(lambda self: self.phase in {"idle", "rolled_back"})
     @rule()

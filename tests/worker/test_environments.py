@@ -39,7 +39,7 @@ async def test_a_worker_runs_in_another_environment_beside_one_in_ours(tmp_path:
         assert name_of(theirs.pid) == f"worker v3 {theirs.build}"[:15]
         (tmp_path / "shop").mkdir()
         (tmp_path / "shop" / "__init__.py").write_text("VERSION = 'release 2'" + SUPERVISOR)
-        host.adopt(await host.spawn_candidate(Served(BuildSource("shop:create", sys.executable))))
+        host.adopt(await host.spawn_candidate(Served(BuildSource("shop:create"))))
         serving(host).send(opened(2))
         serving(host).send(chat("x", 2))
         assert recorder.content_of(await recorder.done(2)) == f"release 2 in {sys.prefix}"
