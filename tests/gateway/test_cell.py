@@ -10,6 +10,8 @@ import pytest
 from app.gateway import sweep as sweep_module
 from app.gateway.session import CANCEL_GRACE_S, Session, SessionState
 from app.gateway.sweep import SLICE_S, SweepReport
+from app.link.frames import RunEvent
+from app.metrics import counters
 from app.metrics.counters import ADMISSIONS
 from app.pool.state import PathState
 from rollout.assign import FlagRule, View
@@ -459,3 +461,10 @@ def test_v3_coming_back_takes_up_the_percentage_again() -> None:
     cell.bring_up("v3")
     assert (session.path, session.reason) == ("v3", "flag")
     assert cell.told.path_changes == [("v3", "hung"), ("v3", None)]
+
+
+def test_what_an_old_epoch_says_late_is_thrown_away_and_counted() -> None:
+    cell = HandCell(percentage=100)
+    (session,) = connect_users(cell, 1)
+    cell.path_frames(session.path, [RunEvent(session.key, session.epoch - 1, 1, b"{}")])
+    assert cell.counters.slots[counters.STALE] == 1
