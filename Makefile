@@ -3,7 +3,7 @@ export PYTHON
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help run setup test check bench proofs pictures demo house lock setup-dev
+.PHONY: help run setup test check audit bench proofs endurance pictures demo house lock setup-dev
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 14
@@ -27,9 +27,15 @@ check: setup-dev ## format, lint, types, fast tests
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(PY) -m bandit --quiet --recursive --configfile pyproject.toml app rollout dashboards
 	@ops/setup/system-packages.sh --optional postgresql
 	@ops/setup/npm-test-packages.sh
 	$(PY) -m pytest -m 'not slow' -n 2
+
+audit: setup ## known vulnerabilities of what is installed at run time, asked of PyPI; needs the network
+	@# An environment of its own: it cannot be installed beside UnleashClient, which pins platformdirs.
+	@[ -x .cache/audit/bin/pip-audit ] || { python3 -m venv .cache/audit && .cache/audit/bin/pip install -q pip-audit==2.10.1; }
+	.cache/audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements.txt
 
 bench: setup-dev ## the benchmarks beside their peers; BENCH="--rows throughput --rounds 5"
 	@ops/setup/system-packages.sh nginx haproxy
@@ -42,6 +48,9 @@ bench: setup-dev ## the benchmarks beside their peers; BENCH="--rows throughput 
 proofs: setup-dev ## kills, cut-off cells and stores: what is promised beside what is seen; PROOFS="kills --kills 5"
 	@ops/setup/system-packages.sh postgresql
 	$(PY) -m ops.chaos $(PROOFS)
+
+endurance: setup-dev ## 15 minutes of churn, changes and kills: what grows, as a picture; MINUTES=60
+	$(PY) -m ops.endurance
 
 house: ## the tree with a line a file; HOUSE="app/control"
 	@python3 -m ops.house $(HOUSE)

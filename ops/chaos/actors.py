@@ -119,6 +119,7 @@ class Operator:
         self._random = random.Random(seed)
         self._tally = tally
         self._loads = 0
+        self._deck: list[Act] = []
         self.canary_answers: list[float] = []
         """When clients received an answer of v3, in Unix seconds."""
         self.lies: list[str] = []
@@ -132,11 +133,21 @@ class Operator:
     async def work(self, rounds: int) -> None:
         """Do everything that can go wrong, this many times; at the end, unlock the service."""
         for _ in range(rounds):
-            for act in self._shuffled():
-                self._tally[f"operator: {act.__name__.strip('_')}"] += 1
-                await act()
+            self._deck = self._shuffled()
+            while self._deck:
+                await self.act_once()
                 await asyncio.sleep(self._random.choice((0, 0.1, 0.5)))
         await self._service.unlock()
+
+    async def act_once(self) -> str:
+        """Do the next thing; each is done before any comes again. Returns its name."""
+        if not self._deck:
+            self._deck = self._shuffled()
+        act = self._deck.pop(0)
+        name = act.__name__.strip("_")
+        self._tally[f"operator: {name}"] += 1
+        await act()
+        return name
 
     def _shuffled(self) -> list[Act]:
         """All actions that can go wrong, with enough users on v3 for it to matter."""
