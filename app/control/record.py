@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from app.store.port import StoredRecord
+from rollout.errors import UnreadableRecord
 from rollout.events import Audit, Effect
 from rollout.record import from_dict, to_dict
 from rollout.state import Rollout
@@ -34,7 +35,11 @@ def write_record(rollout: Rollout) -> StoredRecord:
 
 def read_record(stored: StoredRecord) -> Rollout:
     """The record that `write_record` wrote. Raises `UnreadableRecord`."""
-    return from_dict(msgspec.json.decode(stored.text))
+    try:
+        values = msgspec.json.decode(stored.text, type=dict[str, object])
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise UnreadableRecord(f"the record is damaged: {error}") from None
+    return from_dict(values)
 
 
 def entry_of(
