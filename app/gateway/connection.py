@@ -5,6 +5,7 @@ session by one synchronous call each, without a task or a queue per socket.
 from __future__ import annotations
 
 from asyncio.transports import BaseTransport
+from time import monotonic
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -12,7 +13,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame, Opcode
 
 from app.gateway.framed_socket import FramedSocket
-from app.gateway.framing import FrameDecoder, FrameEvent
+from app.gateway.framing import Event, FrameDecoder, FrameEvent
+from app.gateway.rate_limits import FRAME_RATE, TokenBucket
 
 EXTENSION = "crossfade.socket"
 """Key in the ASGI scope's extensions under which the handler of `/ws` finds its `FramedSocket`."""
@@ -34,6 +36,9 @@ class Connection(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._decoder = FrameDecoder(self.conn)
+        self._rate: TokenBucket | None = None
+        """Made with the first frame that is charged: most clients never send one."""
+        self._waits_for_turn = False
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
@@ -42,9 +47,12 @@ class Connection(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if not self.handshake_initiated:
             super().data_received(data)
-            return
+        else:
+            self._act_on(self._decoder.receive(data))
+
+    def _act_on(self, event: Event | None) -> None:
+        """Act on this event and those that follow in this turn of the loop."""
         decoder, socket = self._decoder, self.socket
-        event = decoder.receive(data)
         while event is not None:
             if isinstance(event, bytes) and (receiver := socket.receiver) is not None:
                 receiver.receive(event)
@@ -53,6 +61,47 @@ class Connection(WebSocketsSansIOProtocol):
             else:
                 socket.deliver(event)
             event = decoder.next_event()
+        if decoder.cost:
+            self._charge()
+        if decoder.turn_over and not self._waits_for_turn:
+            self._wait_for_turn()
+
+    def _charge(self) -> None:
+        """Charge for what is no whole text message; those are charged by their session."""
+        cost, self._decoder.cost = self._decoder.cost, 0
+        now = monotonic()
+        if self._rate is None:
+            self._rate = TokenBucket(FRAME_RATE.per_second, FRAME_RATE.burst, now)
+        if self._rate.take(now, cost):
+            return
+        if self.socket.closed:
+            self.transport.abort()  # instead of answering the close that was sent to it
+        else:
+            self.socket.fail(1008, "too many frames")
+
+    def _wait_for_turn(self) -> None:
+        """Let others have their turn of the loop; nothing more is read meanwhile."""
+        if self.socket.gone or self.transport.is_closing():
+            return
+        self._waits_for_turn = True
+        self.transport.pause_reading()
+        self.loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._waits_for_turn = False
+        if self.socket.gone or self.transport.is_closing():
+            return
+        self._act_on(self._decoder.next_turn())
+        if not (self._waits_for_turn or self.transport.is_closing()):
+            self.transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.socket.reads_too_slowly = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.socket.caught_up()
 
     async def run_asgi(self) -> None:
         if self.disconnected:

@@ -14,6 +14,8 @@ ACK_DELAY_S = 0.2
 """An ack waits this long at most for the first event of its message: the message waits its turn, the worker is busy."""
 FIRST_EVENT_DELAY_S = 0.02
 """Once the worker has started the message, its first event comes at once, or the ack leaves without it."""
+LINGER_S = 1.0
+"""How long a client that broke a rule has to read why."""
 EARLY_MESSAGES = 64
 """Messages that may arrive before there is a session for them."""
 
@@ -58,6 +60,8 @@ class FramedSocket:
         "_outbox_bytes",
         "_transport",
         "closed",
+        "gone",
+        "reads_too_slowly",
         "receiver",
         "writes",
     )
@@ -73,6 +77,10 @@ class FramedSocket:
         """Where messages go; None before `attach` and after the end."""
         self.closed = False
         """Either side has begun to close, or the client is gone: nothing more is sent."""
+        self.gone = False
+        """The transport is lost."""
+        self.reads_too_slowly = False
+        """The transport's buffer is over its bound: pings are not answered before the client has read."""
         self.writes = 0
         """How many times the outbox was emptied."""
         self._transport = transport
@@ -152,7 +160,8 @@ class FramedSocket:
     def deliver(self, event: Event) -> None:
         """Act on one event of the decoder; pongs are the connection's own."""
         if event is FrameEvent.PING:
-            self._send_control()
+            if not self.reads_too_slowly:  # else the decoder keeps the newest
+                self._send_control()
         elif event is FrameEvent.CLOSED:
             self._end()
         elif self.receiver is None:
@@ -162,6 +171,18 @@ class FramedSocket:
         elif isinstance(event, bytes):
             self.receiver.receive(event)
 
+    def caught_up(self) -> None:
+        """The client has read what was sent: the newest of its pings is answered now."""
+        self.reads_too_slowly = False
+        if not self.closed:
+            self._send_control()
+
+    def fail(self, code: int, reason: str) -> None:
+        """End the connection without waiting for the client, which broke a rule; the receiver is told."""
+        if not self.closed:
+            self._decoder.fail(code, reason)
+            self._end()
+
     def detach(self) -> None:
         """Tell the receiver, once, that nobody is there any more."""
         receiver, self.receiver = self.receiver, None
@@ -170,7 +191,7 @@ class FramedSocket:
 
     def lost(self) -> None:
         """The transport is gone."""
-        self.closed = True
+        self.closed = self.gone = True
         self._outbox = []
         self._outbox_bytes = 0
         if self._cut_off is not None:
@@ -184,8 +205,7 @@ class FramedSocket:
             return
         self._early.append(event)
         if len(self._early) > EARLY_MESSAGES:
-            self._decoder.fail(1008, "too many messages before connection_ready")
-            self._end()
+            self.fail(1008, "too many messages before connection_ready")
 
     def _send_control(self) -> None:
         """Send the decoder's control frames, after what was said before them."""
@@ -202,4 +222,12 @@ class FramedSocket:
         if self._cut_off is not None:
             self._cut_off.cancel()
             self._cut_off = None
+        if self._decoder.failed:
+            # Bytes that nobody reads would reset the connection, and with it the code: what still comes is thrown away.
+            self._transport.write_eof()
+            self._cut_off = self._loop.call_later(LINGER_S, self._transport.abort)
+            return
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            # It stays open until the client has read what was sent, but not for ever.
+            self._cut_off = self._loop.call_later(self._close_timeout_s, self._transport.abort)

@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import NamedTuple
+
+
+class Rate(NamedTuple):
+    """How much at once, and how much a second after that."""
+
+    per_second: float
+    burst: float
+
+
+FRAME_RATE = Rate(per_second=200, burst=4096)
+"""What one connection to a built-in path may send besides whole text messages, see `FrameDecoder.cost`.
+
+A client that pings every second uses 1 % of it. The burst pays for ten messages of 8 KiB, each in 128 fragments.
+"""
 
 
 class TokenBucket:
@@ -16,14 +31,14 @@ class TokenBucket:
         self.tokens = float(burst)
         self.updated_at = now
 
-    def take(self, now: float) -> bool:
-        """Use one token if there is one. `now` in monotonic seconds."""
+    def take(self, now: float, cost: float = 1) -> bool:
+        """Use `cost` tokens if there are as many. `now` in monotonic seconds."""
         tokens = min(self.burst, self.tokens + (now - self.updated_at) * self.per_second)
         self.updated_at = now
-        if tokens < 1:
+        if tokens < cost:
             self.tokens = tokens
             return False
-        self.tokens = tokens - 1
+        self.tokens = tokens - cost
         return True
 
 

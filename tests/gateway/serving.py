@@ -44,7 +44,8 @@ async def serve(app: Litestar, ws: type[Connection] = Connection, **config: Any)
     """The application on a port of its own until the block ends."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
-    server = Serving(uvicorn.Config(app, ws=ws, lifespan="off", log_config=None, access_log=False, **config), listener)
+    chosen = {"lifespan": "off", "log_config": None, "access_log": False, "ws_per_message_deflate": False, **config}
+    server = Serving(uvicorn.Config(app, ws=ws, **chosen), listener)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await asyncio.wait_for(server.up.wait(), PATIENCE_S)
     try:

@@ -16,6 +16,8 @@ from websockets.frames import Frame, Opcode
 
 from app.gateway.connection import EXTENSION, Connection
 from app.gateway.framed_socket import DelayedFlush, FramedSocket
+from app.gateway.framing import FRAGMENTS
+from app.gateway.rate_limits import FRAME_RATE
 from app.gateway.session_opener import SessionOpener
 from tests.gateway.harness import HandCell, frame, opener_of, with_settings
 from tests.gateway.serving import PATIENCE_S, Serving, raw, serve, text
@@ -127,7 +129,7 @@ def application() -> tuple[Litestar, asyncio.Event, asyncio.Queue[Inbox]]:
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
     app, opened, inboxes = application()
-    async with serve(app, Watched, ws_max_size=MAX_BYTES, ws_per_message_deflate=False) as server:
+    async with serve(app, Watched, ws_max_size=MAX_BYTES) as server:
         yield Endpoint(server, opened, inboxes)
 
 
@@ -423,3 +425,83 @@ def serving_sessions(opener: SessionOpener, token: str | None = None) -> Litesta
         await opener.open_websocket(ANN, extensions[EXTENSION], token)
 
     return Litestar([handler], openapi_config=None)
+
+
+# -- what a client may cost -------------------------------------------------------------------------------------------
+
+FLOODS = {
+    "pings": [Frame(Opcode.PING, b"")],
+    "pongs": [Frame(Opcode.PONG, b"x" * 125)],
+    "binary": [Frame(Opcode.BINARY, b"")],
+    "messages in two fragments": [text("", fin=False), text("", opcode=Opcode.CONT)],
+    "fragments of one byte": [
+        text("x", fin=False),
+        *([text("x", fin=False, opcode=Opcode.CONT)] * 30),
+        text("x", opcode=Opcode.CONT),
+    ],
+    "large binary": [Frame(Opcode.BINARY, b"x" * MAX_BYTES)],
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
+async def test_a_flood_of_frames_is_refused_by_name_beside_others_who_are_served(
+    endpoint: Endpoint, flood: list[Frame]
+) -> None:
+    async with raw(endpoint.server) as hostile, connect(endpoint.url) as other:
+        await endpoint.inbox()
+        served = await endpoint.inbox()
+        served.answer = served.socket.send
+
+        async def attack() -> int:
+            data = b"".join(frame.serialize(mask=True) for frame in flood)
+            for _ in range(1 + int(FRAME_RATE.burst) * 2 // (len(flood) * 100)):
+                hostile.writer.write(data * 100)
+            return await hostile.closed_with()
+
+        attacking = asyncio.create_task(attack())
+        for number in range(50):
+            await other.send(str(number))
+            assert await asyncio.wait_for(other.recv(), PATIENCE_S) == str(number)
+        assert await asyncio.wait_for(attacking, PATIENCE_S) == 1008
+        assert served.detached == 0
+
+
+async def test_many_fragments_of_one_message_are_refused_by_name(endpoint: Endpoint) -> None:
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
+        client.send(text("", fin=False), *[text("", fin=False, opcode=Opcode.CONT)] * FRAGMENTS)
+        assert await client.closed_with() == 1008
+        await inbox.until(lambda inbox: inbox.detached == 1)
+        assert inbox.messages == []
+
+
+async def test_more_frames_than_fit_into_a_turn_arrive_whole_and_in_order(endpoint: Endpoint) -> None:
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
+        sent: list[Frame] = []
+        for number in range(500):
+            word = str(number)
+            sent += [
+                Frame(Opcode.PING, b""),
+                *([text(word)] if number % 3 else [text(word[:1], fin=False), text(word[1:], opcode=Opcode.CONT)]),
+            ]
+        client.send(*sent)
+        await inbox.got(*map(str, range(500)))
+        client.send(text("and it goes on"))
+        await inbox.until(lambda inbox: inbox.messages[-1] == b"and it goes on")
+
+
+async def test_a_client_that_pings_and_never_reads_is_kept_in_little_memory(endpoint: Endpoint) -> None:
+    async with raw(endpoint.server) as client:
+        inbox = await endpoint.inbox()
+        connection = Watched.last
+        # What is sent fills the kernel's buffers and then the transport's, up to the mark above which it says so.
+        while not inbox.socket.reads_too_slowly:
+            inbox.socket.send(b"x" * 65_536)
+            await asyncio.sleep(0)
+        before = inbox.socket.buffered_bytes()
+        client.send(*[Frame(Opcode.PING, b"x" * 125)] * 1000)
+        client.send(text("read by now"))
+        await inbox.got("read by now")
+        assert inbox.socket.buffered_bytes() <= before
+        assert connection.socket is inbox.socket

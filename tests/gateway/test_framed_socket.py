@@ -11,7 +11,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from app.gateway.framed_socket import EARLY_MESSAGES, FramedSocket
+from app.gateway.framed_socket import EARLY_MESSAGES, LINGER_S, FramedSocket
 from app.gateway.framing import FrameDecoder
 from tests.gateway.serving import text
 
@@ -48,6 +48,7 @@ class Wire:
 
     writes: list[bytes] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
+    buffered: int = 0
 
     def write(self, data: bytes) -> None:
         self.writes.append(data)
@@ -58,8 +59,11 @@ class Wire:
     def abort(self) -> None:
         self.ended.append("abort")
 
+    def write_eof(self) -> None:
+        self.ended.append("end of writing")
+
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.buffered
 
 
 class Inbox:
@@ -154,7 +158,7 @@ def test_too_many_early_messages_end_the_connection() -> None:
     line.hear(*[text("x")] * EARLY_MESSAGES)
     assert line.wire.ended == []
     line.hear(text("x"))
-    assert line.wire.ended == ["close"]
+    assert line.wire.ended == ["end of writing"]
     assert not line.socket.attach(line.inbox)
 
 
@@ -206,3 +210,43 @@ def test_binary_and_text_are_told_apart() -> None:
     line = attached()
     line.hear(Frame(Opcode.BINARY, b"text"), text("text"))
     assert line.inbox.heard == ["binary", b"text"]
+
+
+def test_a_client_that_does_not_read_gets_no_pong_before_it_has_and_then_the_newest() -> None:
+    line = attached()
+    line.socket.reads_too_slowly = True
+    for number in range(100):
+        line.hear(Frame(Opcode.PING, b"%d" % number))
+    assert line.wire.writes == []
+    line.socket.caught_up()
+    assert line.wire.writes == [Frame(Opcode.PONG, b"99").serialize(mask=False)]
+    line.hear(Frame(Opcode.PING, b"now"))
+    assert len(line.wire.writes) == 2
+
+
+def test_a_client_that_is_refused_and_never_reads_why_is_cut_off() -> None:
+    line = attached()
+    line.wire.buffered = 1
+    line.socket.fail(1008, "too many frames")
+    assert (line.wire.ended, line.inbox.heard) == (["end of writing"], ["detached"])
+    [(seconds, cut_off)] = line.loop.timers
+    assert seconds == LINGER_S
+    line.hear(text("more of it"))
+    cut_off()
+    assert (line.wire.ended, line.inbox.heard) == (["end of writing", "abort"], ["detached"])
+
+
+def test_a_client_that_closes_and_does_not_read_the_answer_is_cut_off() -> None:
+    line = attached()
+    line.wire.buffered = 1
+    line.hear(CLOSE)
+    [(seconds, cut_off)] = line.loop.timers
+    cut_off()
+    assert (seconds, line.wire.ended) == (10.0, ["close", "abort"])
+
+
+def test_a_client_that_is_refused_is_told_so_once() -> None:
+    line = attached()
+    line.socket.fail(1008, "too many frames")
+    line.socket.fail(1008, "again")
+    assert (len(line.wire.writes), line.wire.ended) == (1, ["end of writing"])

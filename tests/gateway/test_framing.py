@@ -13,10 +13,20 @@ from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 from websockets.utils import apply_mask
 
-from app.gateway.framing import Event, FrameDecoder, FrameEvent, text_head
+from app.gateway.framing import (
+    FRAGMENTS,
+    TURN_BYTES,
+    TURN_FRAMES,
+    Event,
+    FrameDecoder,
+    FrameEvent,
+    text_head,
+)
 from tests.gateway.serving import text
 
 MAX_BYTES = 200
+HEAD_BYTES = 14
+"""The longest head of a frame: two bytes, eight of length, four of mask."""
 KEY = b"\x01\x02\x03\xff"
 BINARY, PING, PONG, CLOSED = FrameEvent.BINARY, FrameEvent.PING, FrameEvent.PONG, FrameEvent.CLOSED
 
@@ -45,13 +55,27 @@ def close_frame(code: int) -> Frame:
 
 
 def events_of(decoder: FrameDecoder, pieces: Iterable[bytes]) -> list[Event]:
+    """Where a turn is over, the next one begins."""
     events: list[Event] = []
+    for piece in pieces:
+        event = decoder.receive(piece)
+        while event is not None or decoder.turn_over:
+            events += [] if event is None else [event]
+            event = decoder.next_turn() if decoder.turn_over else decoder.next_event()
+    return events
+
+
+def answered(decoder: FrameDecoder, pieces: Iterable[bytes]) -> tuple[list[Event], bytes]:
+    """The events, and what a connection would send: after each ping, and after the end."""
+    events: list[Event] = []
+    sent = b""
     for piece in pieces:
         event = decoder.receive(piece)
         while event is not None:
             events.append(event)
+            sent += decoder.data_to_send() if event in (PING, CLOSED) else b""
             event = decoder.next_event()
-    return events
+    return events, sent
 
 
 def frames_in(data: bytes) -> list[Frame]:
@@ -220,8 +244,7 @@ def cuts(draw: st.DrawFn, stream: bytes) -> list[bytes]:
 def test_any_cut_of_any_stream_gives_what_websockets_alone_makes_of_it(stream: bytes, data: st.DataObject) -> None:
     """Valid streams and broken ones: the same events, and byte for byte the same answer."""
     under_test = decoder()
-    events = events_of(under_test, data.draw(cuts(stream)))
-    assert (events, under_test.data_to_send()) == by_websockets_alone(stream)
+    assert answered(under_test, data.draw(cuts(stream))) == by_websockets_alone(stream)
 
 
 def by_websockets_alone(stream: bytes) -> tuple[list[Event], bytes]:
@@ -259,6 +282,108 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+# -- what a client may cost -------------------------------------------------------------------------------------------
+
+
+def test_only_the_newest_ping_is_answered_when_nothing_could_be_sent() -> None:
+    under_test = decoder()
+    pings = [Frame(Opcode.PING, b"%d" % number) for number in range(50)]
+    assert events_of(under_test, [masked(*pings)]) == [PING] * 50
+    [pong] = frames_in(under_test.data_to_send())
+    assert bytes(pong.data) == b"49"
+
+
+def test_a_pong_that_waits_leaves_before_the_close() -> None:
+    under_test = decoder()
+    assert events_of(under_test, [masked(Frame(Opcode.PING, b"p"), close_frame(1000))]) == [PING, CLOSED]
+    assert [frame.opcode for frame in frames_in(under_test.data_to_send())] == [Opcode.PONG, Opcode.CLOSE]
+
+
+SMALL = {
+    "texts": masked(text("x")),
+    "pings": masked(Frame(Opcode.PING, b"")),
+    "pongs": masked(Frame(Opcode.PONG, b"")),
+    "binaries": masked(Frame(Opcode.BINARY, b"")),
+    "messages in two": masked(text("", fin=False), text("x", opcode=Opcode.CONT)),
+}
+
+
+@pytest.mark.parametrize("frame", SMALL.values(), ids=SMALL.keys())
+def test_a_turn_handles_a_bounded_number_of_frames(frame: bytes) -> None:
+    count = 1000
+    under_test, turns, events = decoder(), 1, 0
+    event = under_test.receive(frame * count)
+    in_turn = 0
+    while event is not None or under_test.turn_over:
+        if event is not None:
+            events, in_turn = events + 1, in_turn + 1
+            assert in_turn <= TURN_FRAMES
+            event = under_test.next_event()
+        else:
+            turns, in_turn = turns + 1, 0
+            event = under_test.next_turn()
+    assert events == count
+    assert turns >= count // TURN_FRAMES
+
+
+def test_a_turn_handles_a_bounded_number_of_bytes() -> None:
+    under_test = FrameDecoder(ServerProtocol(state=State.OPEN, max_size=TURN_BYTES))
+    large = masked(text("x" * (TURN_BYTES // 4)))
+    assert under_test.receive(large * 8) is not None
+    in_turn = 1
+    while under_test.next_event() is not None:
+        in_turn += 1
+    assert in_turn == 4
+    assert under_test.turn_over
+
+
+@pytest.mark.parametrize(
+    ("stream", "cost"),
+    [
+        (masked(text("x" * MAX_BYTES)), 0),
+        (masked(Frame(Opcode.PING, b"")), 2),
+        (masked(Frame(Opcode.PONG, b"x" * 125)), 2),
+        (masked(Frame(Opcode.BINARY, b"x" * MAX_BYTES)), 2),
+        (masked(text("a", fin=False), text("", fin=False, opcode=Opcode.CONT), text("b", opcode=Opcode.CONT)), 6),
+    ],
+    ids=["a whole text costs its session", "ping", "pong", "binary", "three fragments"],
+)
+def test_a_frame_costs_one_and_one_for_each_kib(stream: bytes, cost: int) -> None:
+    under_test = decoder()
+    events_of(under_test, [stream])
+    assert under_test.cost == cost
+
+
+def test_a_large_frame_costs_more() -> None:
+    under_test = FrameDecoder(ServerProtocol(state=State.OPEN, max_size=1 << 20))
+    events_of(under_test, [masked(Frame(Opcode.BINARY, b"x" * 10_000))])
+    assert under_test.cost == 1 + 10
+
+
+@pytest.mark.parametrize("piece", ["", "x"], ids=["empty", "of one byte"])
+@pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.BINARY])
+def test_a_message_has_a_bounded_number_of_fragments(piece: str, opcode: Opcode) -> None:
+    def message(fragments: int) -> bytes:
+        more = [text(piece, fin=False, opcode=Opcode.CONT)] * (fragments - 2)
+        return masked(text(piece, fin=False, opcode=opcode), *more, text(piece, opcode=Opcode.CONT))
+
+    allowed = decoder()
+    whole = BINARY if opcode is Opcode.BINARY else (piece * FRAGMENTS).encode()
+    assert events_of(allowed, [message(FRAGMENTS)]) == [whole]
+    refused = decoder()
+    assert events_of(refused, [message(FRAGMENTS + 1)]) == [CLOSED]
+    assert code_of(refused.data_to_send()) == 1008
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.binary(max_size=300), max_size=30))
+def test_any_bytes_are_read_within_a_bound(pieces: list[bytes]) -> None:
+    under_test = decoder()
+    for piece in pieces:
+        events_of(under_test, [piece])
+        assert under_test.buffered_bytes < MAX_BYTES + HEAD_BYTES
 
 
 # -- the other direction ----------------------------------------------------------------------------------------------
