@@ -142,6 +142,8 @@ BASE = (
     "app.problem",
     "app.secret",
     "app.process_title",
+    "app.daemon_thread",
+    "app.verification_keys",
 )
 KNOWS: dict[str, tuple[str, ...]] = {
     "rollout": (),
