@@ -44,12 +44,16 @@ class Connection(WebSocketsSansIOProtocol):
             super().data_received(data)
             return
         decoder, socket = self._decoder, self.socket
+        if socket.asked is not None:
+            socket.answer()
         event = decoder.receive(data)
         while event is not None:
             if isinstance(event, bytes) and (receiver := socket.receiver) is not None:
                 receiver.receive(event)
             elif event is FrameEvent.PONG:
-                self.handle_pong(Frame(Opcode.PONG, decoder.last_pong))
+                # An empty one answers `ask`. Clients may answer only the newest ping (RFC 6455, section 5.5.3), so it
+                # answers the keepalive's as well.
+                self.handle_pong(Frame(Opcode.PONG, decoder.last_pong or self.pending_ping_payload or b""))
             else:
                 socket.deliver(event)
             event = decoder.next_event()
@@ -75,8 +79,7 @@ class Connection(WebSocketsSansIOProtocol):
         """A half-open peer: its session is free for a resume at once."""
         self.pong_timer = None
         self.pending_ping_payload = None
-        self.socket.detach()
-        self.socket.close(1001, "no answer to a ping")
+        self.socket.drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
