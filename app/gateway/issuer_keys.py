@@ -65,6 +65,8 @@ class IssuerKeys:
         self._begun_at = -math.inf
         self._failed = ""
         """Why the last fetch failed; empty: it did not."""
+        self._failing = False
+        """Whether the one before had failed."""
         self._fetching: asyncio.Task[None] | None = None
         self._waiting = 0
 
@@ -117,6 +119,7 @@ class IssuerKeys:
         """The fetch under way, if need be a new one; None: it is too early for another."""
         if self._fetching is None and self._clock() - self._begun_at >= BETWEEN_S:
             self._begun_at = self._clock()
+            self._failing, self._failed = bool(self._failed), "the fetch was broken off"
             self._fetching = asyncio.create_task(self._renew(), name="issuer-keys")
         return self._fetching
 
@@ -133,7 +136,7 @@ class IssuerKeys:
                 kept_good_s=round(good_s),
             )
         else:
-            if self._failed:
+            if self._failing:
                 log.info("the issuer's keys can be fetched again", url=self._shown_url, keys=len(keys))
             self._keys, self._fetched_at, self._failed = keys, self._clock(), ""
         finally:

@@ -51,21 +51,24 @@ class KeySetFetch:
 
     async def __call__(self, limit_s: float) -> bytes:
         """The body of the answer. Raises `FetchFailed`, after `limit_s` seconds at the latest."""
+        network = _Network()
         try:
             async with asyncio.timeout(limit_s):
-                return await self._fetch()
+                return await self._fetch(network)
         except TimeoutError:
             raise FetchFailed(f"no answer within {limit_s:g} s") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.ProxyError) as error:
             raise FetchFailed(str(error) or type(error).__name__) from None
         except (httpcore.UnsupportedProtocol, OSError, ValueError, RuntimeError) as error:
             raise FetchFailed(f"{type(error).__name__}: {error}") from None
+        finally:
+            await network.close()
 
-    async def _fetch(self) -> bytes:
+    async def _fetch(self, network: _Network) -> bytes:
         proxy = _proxy(self._proxy) if self._proxy else None
         timeouts = {"connect": CONNECT_S}
         async with (
-            httpcore.AsyncConnectionPool(ssl_context=self._tls, proxy=proxy, network_backend=_Network()) as pool,
+            httpcore.AsyncConnectionPool(ssl_context=self._tls, proxy=proxy, network_backend=network) as pool,
             pool.stream("GET", self._url, headers=self._headers, extensions={"timeout": timeouts}) as response,
         ):
             if response.status in range(300, 400):
@@ -99,10 +102,16 @@ def _proxy(url: str) -> httpcore.Proxy:
 
 
 class _Network(httpcore.AsyncNetworkBackend):
-    """`httpcore`'s, but for the lookup of names."""
+    """`httpcore`'s, but for the lookup of names. It closes what `httpcore` leaves open when TLS is broken off."""
 
     def __init__(self) -> None:
         self._sockets = httpcore.AnyIOBackend()
+        self._opened: list[httpcore.AsyncNetworkStream] = []
+
+    async def close(self) -> None:
+        """Close all connections that are still open."""
+        for stream in self._opened:
+            await stream.aclose()
 
     async def connect_tcp(
         self,
@@ -114,7 +123,9 @@ class _Network(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         for address in await _lookup(host, port):
             with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
-                return await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
+                self._opened.append(stream)
+                return stream
         raise httpcore.ConnectError(f"{host} cannot be reached at port {port}")
 
     async def sleep(self, seconds: float) -> None:
