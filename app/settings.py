@@ -212,7 +212,10 @@ def shown_value(name: str, value: object) -> str:
     text = str(value)
     if "://" not in text:
         return text
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return "…"  # what is secret in it cannot be told from the rest
     host = parts.netloc.rpartition("@")[2]
     hidden = "…@" if "@" in parts.netloc else ""
     return urlunsplit((parts.scheme, hidden + host, parts.path, "…" if parts.query else "", ""))

@@ -19,7 +19,8 @@ def token_in(offered: Sequence[str]) -> str | None:
     for name in offered:
         if name.startswith(TOKEN_PREFIX):
             encoded = name.removeprefix(TOKEN_PREFIX)
-            return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode("ascii")
+            padded = encoded + "=" * (-len(encoded) % 4)
+            return base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
     return None
 
 
