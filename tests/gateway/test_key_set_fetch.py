@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from app.gateway import key_set_fetch
 from app.gateway.key_set_fetch import MOST_BYTES, FetchFailed, KeySetFetch, proxy_for
 from tests.gateway.issuer import Answer, Issuer, answer_of, issuer
 from tests.gateway.serving import PATIENCE_S
@@ -112,7 +111,7 @@ async def test_a_name_server_that_hangs_holds_up_no_thread_of_others(monkeypatch
         released.wait(PATIENCE_S)
         return []
 
-    monkeypatch.setattr(key_set_fetch.socket, "getaddrinfo", hang)
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
     try:
         assert await reason("http://issuer.example/keys", SHORT_S) == "no answer within 0.2 s"
     finally:

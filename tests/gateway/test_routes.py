@@ -167,6 +167,20 @@ async def test_nothing_of_a_connection_is_left_for_the_collector(service: Servic
         gc.enable()
 
 
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [(["crossfade", "jwt.YS5iLmM"], "crossfade"), (["jwt.YS5iLmM"], None), (["chat"], "chat"), (None, None)],
+)
+async def test_a_token_among_the_subprotocols_is_not_echoed(
+    service: Service, offered: list[Any] | None, chosen: str | None
+) -> None:
+    async with connect(service.ws + "?user=ann", subprotocols=offered) as socket:
+        assert json.loads(await socket.recv())["type"] == "connection_ready"
+        assert socket.subprotocol == chosen
+        assert socket.response is not None
+        assert "jwt." not in str(socket.response.headers)
+
+
 # -- POST /api/messages -----------------------------------------------------------------------------------------------
 
 

@@ -56,7 +56,7 @@ async def place() -> AsyncIterator[Place]:
 async def test_dead_sockets_make_room_at_once_for_as_many_as_may_be_open(place: Place) -> None:
     """Five come together: three of them get the places of the three that are silent, and no more."""
     dead = [await place.silent() for _ in range(3)]
-    token = json.loads((await dead[0].frame()).data)["payload"]["resume_token"]
+    token = json.loads(bytes((await dead[0].frame()).data))["payload"]["resume_token"]
     coming = await asyncio.gather(*(place.alive() for _ in range(5)), return_exceptions=True)
     refused = [each.response.status_code for each in coming if isinstance(each, websockets.InvalidStatus)]
     assert refused == [429, 429]
