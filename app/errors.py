@@ -11,6 +11,11 @@
     ├── CellStillThere      a cell cannot be given up, because it reports or did just now         (409)
     ├── RevisionTaken       another writer saved the record first                    app.store.port
     ├── FlagRejected        the flag engine does not take a document                 app.flags
+    ├── UnusableKeys        a key, or a set of them, can check no token              app.verification_keys
+    ├── FetchFailed         an issuer's keys cannot be had now                       app.gateway.key_set_fetch
+    ├── KeysUnavailable     a token cannot be checked now                            app.gateway.issuer_keys
+    ├── UnknownKey          an issuer has no such key                                app.gateway.issuer_keys
+    ├── TokenRefused        a token signs nobody in                                  app.gateway.token_check
     ├── AdmissionRefused    a client is not let in, with its HTTP status             app.gateway.admission
     ├── BrokenRun           a supervisor broke the rules of a run                    app.worker.execution
     ├── LoadTestError       a load test cannot be run as asked                       app.loadtest.options

@@ -45,8 +45,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     client_auth: Annotated[
         Literal["none", "jwt"], Meta(description="how WebSocket clients sign in; `none` only on loopback")
     ] = "none"
-    jwt_key: Annotated[str, Meta(description="HMAC secret or PEM public key that checks clients' tokens")] = ""
-    jwks_url: Annotated[str, Meta(description="URL where those keys are published, instead of `_JWT_KEY`")] = ""
+    jwt_key: Annotated[
+        str,
+        Meta(description="HMAC secret, or PEM of a public key (newlines may be `\\n`), that checks clients' tokens"),
+    ] = ""
+    jwks_url: Annotated[
+        str, Meta(description="http(s) URL where an issuer publishes its keys, instead of `_JWT_KEY`")
+    ] = ""
     jwt_issuer: Annotated[str, Meta(description="required `iss`; empty: not checked")] = ""
     jwt_audience: Annotated[str, Meta(description="required `aud`; empty: not checked")] = ""
     origins: Annotated[
@@ -212,7 +217,10 @@ def shown_value(name: str, value: object) -> str:
     text = str(value)
     if "://" not in text:
         return text
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return "…"  # what is secret in it cannot be told from the rest
     host = parts.netloc.rpartition("@")[2]
     hidden = "…@" if "@" in parts.netloc else ""
     return urlunsplit((parts.scheme, hidden + host, parts.path, "…" if parts.query else "", ""))

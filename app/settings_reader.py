@@ -82,6 +82,7 @@ def _checked(settings: Settings) -> Settings:
         )
     if settings.client_auth == "jwt" and not (settings.jwt_key or settings.jwks_url):
         raise SettingError("CROSSFADE_CLIENT_AUTH='jwt': needs CROSSFADE_JWT_KEY or CROSSFADE_JWKS_URL")
+    _check_keys(settings)
     for name in RESERVED:
         if getattr(settings, name):
             raise SettingError(f"{variable_of(name)}: reserved for a later version; leave it unset")
@@ -104,3 +105,20 @@ def _checked(settings: Settings) -> Settings:
             f"CROSSFADE_TRUSTED_ROLE_HEADER={settings.trusted_role_header!r}: needs CROSSFADE_TRUSTED_USER_HEADER"
         )
     return settings
+
+
+def _check_keys(settings: Settings) -> None:
+    """Keys that would refuse every token stop the start."""
+    if not (settings.jwt_key or settings.jwks_url):
+        return
+    # Not at the top: most commands need no cryptography.
+    from app.verification_keys import ALLOWED, UnusableKeys, key_of_setting, why_not_address
+
+    if settings.jwt_key:
+        try:
+            key_of_setting(settings.jwt_key)
+        except UnusableKeys as error:
+            raise SettingError(f"CROSSFADE_JWT_KEY='…': {error}; allowed: {ALLOWED}") from None
+    if settings.jwks_url and (wrong := why_not_address(settings.jwks_url)):
+        shown = "…" if "@" in settings.jwks_url else shown_value("jwks_url", settings.jwks_url)
+        raise SettingError(f"CROSSFADE_JWKS_URL={shown!r}: {wrong}; allowed: an address such as https://HOST/PATH")

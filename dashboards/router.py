@@ -20,7 +20,7 @@ from litestar.static_files import create_static_files_router
 from dashboards import errors, health, history, overview, plan, receipt, sessions, sign_in, try_page, user
 from dashboards.base.page import LivePage
 from dashboards.base.render import STATIC, render_section
-from dashboards.base.security import secured
+from dashboards.base.security import secure
 from dashboards.base.stream import changed_sections
 from dashboards.base.visit import SOURCE, VISIT, NotSignedIn, TheVisit, Visit
 from dashboards.problem import PROBLEMS
@@ -98,6 +98,6 @@ def make_router() -> Router:
         ],
         dependencies=VISIT,
         exception_handlers={**PROBLEMS, NotSignedIn: sign_in.send_to_sign_in},
-        after_request=secured,
+        after_request=secure,
     )
     return Router(path="/", route_handlers=[pages, static], include_in_schema=False)

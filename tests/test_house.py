@@ -142,6 +142,8 @@ BASE = (
     "app.problem",
     "app.secret",
     "app.process_title",
+    "app.daemon_thread",
+    "app.verification_keys",
 )
 KNOWS: dict[str, tuple[str, ...]] = {
     "rollout": (),
@@ -323,6 +325,42 @@ def test_only_the_wiring_picks_adapters() -> None:
         if any(within(name, *adapters) for name in names) and not within(module, "app.flags")
     }
     assert picking <= {"app.serve.service"}
+
+
+def shared_threads(source: str) -> set[str]:
+    """What a source would call in the event loop's default executor."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func).rpartition(".")[2]
+        by_default = node.args[:1] and isinstance(node.args[0], ast.Constant) and node.args[0].value is None
+        if name == "to_thread" or (name == "run_in_executor" and by_default):
+            found.add(ast.unparse(node))
+    return found
+
+
+def test_nothing_runs_in_the_default_executor() -> None:
+    """Whoever fills it stops all others in it, a rollback among them. `app.daemon_thread` has a thread for one use."""
+    sharing = {
+        str(path.relative_to(ROOT)): found
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if (found := shared_threads(path.read_text("utf-8")))
+    }
+    assert sharing == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("asyncio.to_thread(read)", {"asyncio.to_thread(read)"}),
+        ("self.loop.run_in_executor(None, read, 1)", {"self.loop.run_in_executor(None, read, 1)"}),
+        ("loop.run_in_executor(own, read)", set()),
+    ],
+)
+def test_the_default_executor_is_found(source: str, found: set[str]) -> None:
+    assert shared_threads(source) == found
 
 
 TO_BE_COMPILED = ("app/messages.py", "app/message_types.py", "app/gateway/*.py", "app/link/*.py")

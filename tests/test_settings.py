@@ -178,6 +178,7 @@ def test_no_setting_that_sounds_secret_is_shown() -> None:
     [
         ("postgresql://crossfade:hunter2@db:5432/crossfade?sslpassword=x", "postgresql://…@db:5432/crossfade?…"),
         ("http://unleash:4242/api", "http://unleash:4242/api"),
+        ("http://me:hunter2@[::1/api", "…"),
         ("sqlite", "sqlite"),
         ("", "unset"),
         (None, "unset"),

@@ -5,6 +5,7 @@ It repairs nothing and needs no running service.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -56,6 +57,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """All checks, the most important first."""
     for check in (_python, _open_files, _port, _data_folder, _store):
         yield check(settings)
+    if settings.client_auth == "jwt" and settings.jwks_url:
+        yield _issuer_keys(settings)
 
 
 def settings_in_force(settings: Settings) -> Iterator[tuple[str, str, str]]:
@@ -117,3 +120,16 @@ def _store(settings: Settings) -> Finding:
         return Finding("store", "ok", store_answers(settings))
     except Exception as error:  # whatever a driver raises is the finding
         return Finding("store", "bad", f"{type(error).__name__}: {error}")
+
+
+def _issuer_keys(settings: Settings) -> Finding:
+    from app.gateway.issuer_keys import WAIT_S
+    from app.gateway.key_set_fetch import FetchFailed, KeySetFetch
+    from app.verification_keys import UnusableKeys, keys_of_jwks
+
+    shown = shown_value("jwks_url", settings.jwks_url)
+    try:
+        keys = keys_of_jwks(asyncio.run(KeySetFetch(settings.jwks_url)(WAIT_S)))
+    except (FetchFailed, UnusableKeys) as error:
+        return Finding("issuer's keys", "warn", f"{shown}: {error}; until they come nobody can sign in")
+    return Finding("issuer's keys", "ok", f"{shown}: {len(keys)} can check tokens")

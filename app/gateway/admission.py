@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-import jwt
-
 from app.errors import CrossfadeError
 from app.gateway.addresses import client_address, parse_networks
 from app.gateway.identity import Identity
+from app.gateway.issuer_keys import KeysUnavailable
+from app.gateway.ports import ClientSocket
 from app.gateway.rate_limits import TokenBuckets
+from app.gateway.silent_sockets import SilentSockets
+from app.gateway.subprotocols import token_in
+from app.gateway.token_check import TokenCheck, TokenRefused, keys_of
 from app.settings import Settings, is_loopback
 
-SUBPROTOCOL = "jwt."
 USER_ID_CHARACTERS = 256
-_ALGORITHMS_KEY = ["HS256", "HS384", "HS512"]
-_ALGORITHMS_PUBLIC = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 
 
 class AdmissionRefused(CrossfadeError):
-    """The caller may not connect: an HTTP status, and words for the client."""
+    """The caller may not connect: an HTTP status, and words for the client.
 
-    def __init__(self, status: int, words: str) -> None:
+    `retry_after_s`: seconds after which it may be let in. `kind` and `title` as `app.problem` has them, empty: the
+    usual ones of the status.
+    """
+
+    def __init__(self, status: int, words: str, *, retry_after_s: int = 1, kind: str = "", title: str = "") -> None:
         super().__init__(words)
         self.status = status
         self.words = words
+        self.retry_after_s = retry_after_s
+        self.kind = kind
+        self.title = title
 
 
 class Caller(NamedTuple):
@@ -46,7 +50,10 @@ class Caller(NamedTuple):
 class Occupancy(Protocol):
     """How full the cell is."""
 
-    def sockets_of(self, user_id: str) -> int: ...
+    def sockets_of(self, user_id: str) -> Sequence[ClientSocket]:
+        """Open WebSockets of one user."""
+        ...
+
     def __len__(self) -> int: ...
 
 
@@ -69,7 +76,15 @@ class Admission:
         per_second = settings.rate_connections_per_second
         self._exempt_loopback = per_second is None
         self._attempts = TokenBuckets(50.0 if per_second is None else per_second, settings.rate_connections_burst)
-        self._keys = jwt.PyJWKClient(settings.jwks_url) if settings.jwks_url else None
+        self._tokens: TokenCheck | None = None
+        if settings.client_auth == "jwt":
+            self._tokens = TokenCheck(keys_of(settings), issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+        self._silent = SilentSockets(occupancy.sockets_of, most_of_user=settings.connections_per_user)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self._tokens is not None:
+            await self._tokens.close()
 
     async def admit(self, caller: Caller, *, socket: bool, resuming: bool = False) -> Identity:
         """Who this is. Raises `AdmissionRefused`: 403 origin, 429 rate or too many sockets, 401 sign-in, 503 full."""
@@ -77,11 +92,9 @@ class Admission:
         if not resuming:
             self._check_rate(caller)
         identity = await self._sign_in(caller)
-        if len(self._occupancy) >= self._settings.max_sessions:
-            raise AdmissionRefused(503, "the service is full; try again later")
-        limit = self._settings.connections_per_user
-        if socket and not resuming and self._occupancy.sockets_of(identity.user_id) >= limit:
-            raise AdmissionRefused(429, f"at most {limit} connections per user")
+        self._check_full()
+        if socket and not resuming:
+            await self._check_sockets(identity.user_id)
         return identity
 
     def _check_origin(self, caller: Caller) -> None:
@@ -103,12 +116,12 @@ class Admission:
     async def _sign_in(self, caller: Caller) -> Identity:
         thread_id = caller.query.get("thread")
         expires_at: float | None = None
-        if self._settings.client_auth == "none":
+        if self._tokens is None:
             user_id = caller.query.get("user", "")
             if not user_id:
                 raise AdmissionRefused(401, "without sign-in (loopback only) the user is named in the query: ?user=ID")
         else:
-            user_id, expires_at = await self._verify(_token_of(caller))
+            user_id, expires_at = await self._checked(self._tokens, _token_of(caller))
         if not 1 <= len(user_id) <= USER_ID_CHARACTERS or not user_id.isprintable():
             raise AdmissionRefused(401, f"a user id is 1..{USER_ID_CHARACTERS} printable characters")
         if thread_id is None:
@@ -117,28 +130,33 @@ class Admission:
             raise AdmissionRefused(403, "this thread is not yours")
         return Identity(user_id, thread_id, expires_at)
 
-    async def _verify(self, token: str) -> tuple[str, float | None]:
-        settings = self._settings
+    async def _checked(self, tokens: TokenCheck, token: str) -> tuple[str, float | None]:
         try:
-            key: str | jwt.PyJWK = settings.jwt_key
-            public = "BEGIN " in settings.jwt_key
-            if self._keys is not None:
-                # It may fetch keys over the network: not in the event loop.
-                key = await asyncio.to_thread(self._keys.get_signing_key_from_jwt, token)
-                public = True
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=_ALGORITHMS_PUBLIC if public else _ALGORITHMS_KEY,
-                audience=settings.jwt_audience or None,
-                issuer=settings.jwt_issuer or None,
-                options={"require": ["sub"], "verify_aud": bool(settings.jwt_audience)},
-            )
-        except jwt.ExpiredSignatureError:
-            raise AdmissionRefused(401, "the token has expired") from None
-        except jwt.PyJWTError:
-            raise AdmissionRefused(401, "the token is not valid") from None
-        return str(claims["sub"]), float(claims["exp"]) if "exp" in claims else None
+            return await tokens.check(token)
+        except TokenRefused as refused:
+            raise AdmissionRefused(401, str(refused)) from None
+        except KeysUnavailable as unavailable:
+            raise AdmissionRefused(
+                503,
+                "the token cannot be checked now, because its issuer does not answer; try again later",
+                retry_after_s=unavailable.retry_after_s,
+                kind="sign_in_unavailable",
+                title="Sign-in is not possible now",
+            ) from None
+
+    def _check_full(self) -> None:
+        if len(self._occupancy) >= self._settings.max_sessions:
+            raise AdmissionRefused(503, "the service is full; try again later")
+
+    async def _check_sockets(self, user_id: str) -> None:
+        """At the limit, sockets whose client is gone make room for the new one."""
+        limit = self._settings.connections_per_user
+        if len(self._occupancy.sockets_of(user_id)) < limit:
+            return
+        await self._silent.close_silent(user_id)
+        if len(self._occupancy.sockets_of(user_id)) >= limit:
+            raise AdmissionRefused(429, f"at most {limit} connections per user")
+        self._check_full()
 
 
 def _token_of(caller: Caller) -> str:
@@ -146,11 +164,10 @@ def _token_of(caller: Caller) -> str:
     scheme, _, token = caller.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         return token.strip()
-    for subprotocol in caller.subprotocols:
-        if subprotocol.startswith(SUBPROTOCOL):
-            encoded = subprotocol.removeprefix(SUBPROTOCOL)
-            try:
-                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode("ascii")
-            except (binascii.Error, ValueError):
-                raise AdmissionRefused(401, "the subprotocol is jwt.<base64url(JWT)>") from None
-    raise AdmissionRefused(401, "no token: use Authorization: Bearer, or the subprotocol jwt.<base64url(JWT)>")
+    try:
+        offered = token_in(caller.subprotocols)
+    except ValueError:
+        raise AdmissionRefused(401, "the subprotocol is jwt.<base64url(JWT)>") from None
+    if offered is None:
+        raise AdmissionRefused(401, "no token: use Authorization: Bearer, or the subprotocol jwt.<base64url(JWT)>")
+    return offered

@@ -29,5 +29,5 @@ def refusal_of(refused: AdmissionRefused) -> tuple[dict[str, str], bytes]:
     """Headers and body of the answer, a problem document."""
     headers = {"content-type": MEDIA_TYPE}
     if refused.status in _RETRY_LATER:
-        headers["retry-after"] = "1"
-    return headers, encode_problem(problem_of(refused.status, refused.words))
+        headers["retry-after"] = str(refused.retry_after_s)
+    return headers, encode_problem(problem_of(refused.status, refused.words, refused.kind, refused.title))

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from time import monotonic, time
-from typing import Literal
+from typing import Literal, cast
 
 from app.errors import IllegalTransition
 from app.gateway.canary_watch import CanaryWatch
@@ -19,6 +19,7 @@ from app.gateway.message import AcceptedMessage
 from app.gateway.ports import (
     BucketRow,
     CellObserver,
+    ClientSocket,
     HandoverOutcome,
     Lookout,
     MessageOutcome,
@@ -139,10 +140,14 @@ class Cell:
         """Live sessions."""
         return len(self.index)
 
-    def sockets_of(self, user_id: str) -> int:
-        """Open WebSockets of one user; messages over HTTP are not counted."""
+    def sockets_of(self, user_id: str) -> list[ClientSocket]:
+        """Open WebSockets of one user; messages over HTTP have none."""
         sessions = self.index.of_user(user_id)
-        return sum(1 for session in sessions if session.socket is not None and session.transport == "websocket")
+        return [
+            cast("ClientSocket", session.socket)
+            for session in sessions
+            if session.socket is not None and session.transport == "websocket"
+        ]
 
     def ended(self, session: Session) -> None:
         self.index.remove(session)

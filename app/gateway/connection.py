@@ -47,8 +47,10 @@ class Connection(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if not self.handshake_initiated:
             super().data_received(data)
-        else:
-            self._act_on(self._decoder.receive(data))
+            return
+        if self.socket.asked is not None:
+            self.socket.answer()
+        self._act_on(self._decoder.receive(data))
 
     def _act_on(self, event: Event | None) -> None:
         """Act on this event and those that follow in this turn of the loop."""
@@ -57,7 +59,9 @@ class Connection(WebSocketsSansIOProtocol):
             if isinstance(event, bytes) and (receiver := socket.receiver) is not None:
                 receiver.receive(event)
             elif event is FrameEvent.PONG:
-                self.handle_pong(Frame(Opcode.PONG, decoder.last_pong))
+                # An empty one answers `ask`. Clients may answer only the newest ping (RFC 6455, section 5.5.3), so it
+                # answers the keepalive's as well.
+                self.handle_pong(Frame(Opcode.PONG, decoder.last_pong or self.pending_ping_payload or b""))
             else:
                 socket.deliver(event)
             event = decoder.next_event()
@@ -124,8 +128,7 @@ class Connection(WebSocketsSansIOProtocol):
         """A half-open peer: its session is free for a resume at once."""
         self.pong_timer = None
         self.pending_ping_payload = None
-        self.socket.detach()
-        self.socket.close(1001, "no answer to a ping")
+        self.socket.drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -59,6 +59,7 @@ class FramedSocket:
         "_outbox",
         "_outbox_bytes",
         "_transport",
+        "asked",
         "closed",
         "gone",
         "reads_too_slowly",
@@ -81,6 +82,8 @@ class FramedSocket:
         """The transport is lost."""
         self.reads_too_slowly = False
         """The transport's buffer is over its bound: pings are not answered before the client has read."""
+        self.asked: asyncio.Future[None] | None = None
+        """Waits for a sign of life; None: nobody asks for one."""
         self.writes = 0
         """How many times the outbox was emptied."""
         self._transport = transport
@@ -142,6 +145,24 @@ class FramedSocket:
         # abort, not close: closing politely waits for a buffer that a client who does not read never empties.
         self._cut_off = self._loop.call_later(self._close_timeout_s, self._transport.abort)
 
+    def ask(self) -> asyncio.Future[None]:
+        """Ping the client; done as soon as it sends anything, or is gone."""
+        if self.asked is not None:
+            return self.asked
+        asked = self._loop.create_future()
+        if self.closed:
+            asked.set_result(None)
+        else:
+            self.asked = asked
+            self._decoder.ping()
+            self._send_control()
+        return asked
+
+    def drop(self) -> None:
+        """Close it, because the client does not answer; its session is free for a resume at once."""
+        self.detach()
+        self.close(1001, "no answer to a ping")
+
     def _append(self, frame: bytes) -> None:
         self._outbox += (text_head(len(frame)), frame)
         self._outbox_bytes += len(frame)
@@ -183,6 +204,12 @@ class FramedSocket:
             self._decoder.fail(code, reason)
             self._end()
 
+    def answer(self) -> None:
+        """The client has sent something, or is gone: whoever asked need not wait."""
+        asked, self.asked = self.asked, None
+        if asked is not None and not asked.done():
+            asked.set_result(None)
+
     def detach(self) -> None:
         """Tell the receiver, once, that nobody is there any more."""
         receiver, self.receiver = self.receiver, None
@@ -192,6 +219,7 @@ class FramedSocket:
     def lost(self) -> None:
         """The transport is gone."""
         self.closed = self.gone = True
+        self.answer()
         self._outbox = []
         self._outbox_bytes = 0
         if self._cut_off is not None:

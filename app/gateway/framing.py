@@ -163,6 +163,11 @@ class FrameDecoder:
         head = b"" if pong is None else bytes((PONG, len(pong))) + pong
         return head + b"".join(self._protocol.data_to_send())
 
+    def ping(self) -> None:
+        """Ask for a pong, with an empty payload; the ping is in `data_to_send`."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_ping(b"")
+
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake, unless it has begun; the close frame is in `data_to_send`."""
         self._closing = self._uncommon = True

@@ -6,11 +6,12 @@ from litestar import WebSocket, websocket
 from litestar.connection.base import empty_receive, empty_send
 from litestar.datastructures import State
 
-from app.gateway.admission import SUBPROTOCOL, AdmissionRefused
+from app.gateway.admission import AdmissionRefused
 from app.gateway.caller import caller_of, refusal_of
 from app.gateway.connection import EXTENSION
 from app.gateway.framed_socket import FramedSocket
 from app.gateway.session_opener import SessionOpener
+from app.gateway.subprotocols import chosen_from
 
 
 @websocket("/ws", opt={"exclude_from_csrf": True})
@@ -26,7 +27,7 @@ async def open_websocket(socket: WebSocket[object, object, State]) -> None:
         await _refuse(socket, refused)
         _let_go(socket)
         return
-    chosen = next((name for name in caller.subprotocols if name.startswith(SUBPROTOCOL)), None)
+    chosen = chosen_from(caller.subprotocols)
     accept: dict[str, object] = {"type": "websocket.accept", "subprotocol": chosen, "headers": []}
     await socket.send(accept)  # type: ignore[arg-type]
     framed: FramedSocket = socket.scope["extensions"][EXTENSION]  # type: ignore[index, assignment]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
@@ -54,6 +55,14 @@ class ClientSocket(Socket, Protocol):
 
     def attach(self, receiver: Receiver) -> bool:
         """False: the client is gone already, and the receiver is not told anything."""
+        ...
+
+    def ask(self) -> asyncio.Future[None]:
+        """Ask the client for a sign of life; done as soon as it sends anything, or is gone."""
+        ...
+
+    def drop(self) -> None:
+        """Close it, because the client does not answer; its session is free for a resume at once."""
         ...
 
 

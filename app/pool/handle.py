@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar, cast
 
 from app.errors import CrossfadeError, FactoryError, LinkError
@@ -28,7 +29,7 @@ from app.pool.death import Death, DownReason, explain
 from app.pool.exits import watch_exit
 from app.pool.launch import launch
 from app.pool.liveness import Heartbeat
-from app.pool.memory import ProportionalShare, WorkerMemory, read_rss, read_share
+from app.pool.memory import ProportionalShare, WorkerMemory, read_rss, read_share, share_thread
 
 MEMORY_S = 0.25
 SHARE_S = 5.0
@@ -92,6 +93,8 @@ class WorkerHandle:
         self.pid = self._process.pid
         self._link: Link[FromWorker] = Link(connected, FromWorker, on_frames=self._on_batch, on_closed=self._link_ended)
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._reading: asyncio.Future[ProportionalShare | None] | None = None
+        """Its share of memory, which is being measured."""
         watch_exit(self._process, self._exited)
         self._watch_memory()
 
@@ -262,7 +265,10 @@ class WorkerHandle:
             self.memory.share = reading.result()
             self.memory.baseline = self.memory.baseline or reading.result()
 
-        self._loop.run_in_executor(None, read_share, self.pid).add_done_callback(measured)
+        # Reading waits while the process changes its mappings. One that waits for long is not asked again meanwhile.
+        if self._reading is None or self._reading.done():
+            self._reading = share_thread.submit(partial(read_share, self.pid))
+            self._reading.add_done_callback(measured)
         self._later("share", SHARE_S, self._watch_share)
 
     def _exited(self, status: int) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from app.daemon_thread import DaemonThread
+
 _PAGE_BYTES = resource.getpagesize()
 _LINUX = sys.platform == "linux"
 
@@ -35,6 +37,10 @@ class WorkerMemory:
         if self.share is None or self.baseline is None or sessions <= 0:
             return None
         return max(0, self.share.anonymous_bytes - self.baseline.anonymous_bytes) / sessions
+
+
+share_thread = DaemonThread("proc")
+"""For `read_share`; the gateway's workers share it."""
 
 
 def read_rss(pid: int) -> int | None:

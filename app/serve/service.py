@@ -141,6 +141,7 @@ class Service:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.resume_store.write(self.resumes)
         await self.history.save()
+        await self.admission.close()
         await self.controller.loop.close()
         await self.pools.stop()
         await self.flags.close()

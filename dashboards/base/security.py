@@ -33,3 +33,12 @@ def secured(response: Response[Any]) -> Response[Any]:
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     return response
+
+
+async def secure(response: Response[Any]) -> Response[Any]:
+    """`secured` for `after_request`.
+
+    A coroutine, although it waits for nothing: Litestar calls plain functions in the default executor, where a page
+    would wait for whoever has filled it.
+    """
+    return secured(response)

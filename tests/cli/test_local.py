@@ -7,7 +7,10 @@ import getpass
 import json
 import socket
 import stat
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ from app.store.sql import sqlite_store
 from app.store.tokens import digest_of
 from rollout.views import AuditEntry
 from tests.cli.conftest import Run
+from tests.gateway.issuer import Signer, key_set
 
 
 async def stored(folder: Path, secret: str) -> Token | None:
@@ -161,3 +165,46 @@ def test_doctor_says_that_the_port_is_taken(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = run("doctor", CROSSFADE_BIND=f"127.0.0.1:{taken.getsockname()[1]}")
     assert "a service may be running there" in result.stdout
+
+
+class KeySetOrNothing(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(key_set(Signer("a"), Signer("b")) if self.path == "/keys" else b"<html>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing on standard error."""
+
+
+@pytest.fixture
+def issuer_url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), KeySetOrNothing) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("path", "result", "said"),
+    [("/keys", "ok", "2 can check tokens"), ("/down", "warn", "the answer is not JSON; until they come nobody can")],
+)
+def test_doctor_asks_the_issuer_for_its_keys(run: Run, issuer_url: str, path: str, result: str, said: str) -> None:
+    settings = {
+        "CROSSFADE_CLIENT_AUTH": "jwt",
+        "CROSSFADE_JWKS_URL": issuer_url + path,
+        "CROSSFADE_BIND": "127.0.0.1:0",
+    }
+    check = json.loads(run("doctor", "--json", **settings).stdout)["checks"][-1]
+    assert (check["check"], check["result"]) == ("issuer's keys", result)
+    assert said in check["words"]
+
+
+@pytest.mark.parametrize("command", ["doctor", "serve"])
+def test_doctor_says_of_a_wrong_key_what_the_start_says(run: Run, command: str) -> None:
+    key = "-----BEGIN PRIVATE KEY-----\\nMIIB\\n-----END PRIVATE KEY-----"
+    result = run(command, CROSSFADE_CLIENT_AUTH="jwt", CROSSFADE_JWT_KEY=key)
+    assert result.exit_code == 2
+    assert [line for line in result.stderr.splitlines() if "CROSSFADE_JWT_KEY='…': is a private key" in line]
+    assert "Traceback" not in result.output
+    assert "MIIB" not in result.output

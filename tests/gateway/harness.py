@@ -5,6 +5,7 @@ Real objects behind the gateway's own protocols; nothing here knows what a corre
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import json
@@ -18,7 +19,7 @@ from app.gateway.admission import Admission, Occupancy
 from app.gateway.cell import Cell
 from app.gateway.identity import Identity
 from app.gateway.message import AcceptedMessage
-from app.gateway.ports import Lookout, MessageOutcome, Receiver, SavedSessions, Socket, Timer
+from app.gateway.ports import ClientSocket, Lookout, MessageOutcome, Receiver, SavedSessions, Socket, Timer
 from app.gateway.resume_index import ResumeIndex
 from app.gateway.saved_session import SavedSession
 from app.gateway.session import Session
@@ -152,6 +153,8 @@ class Client:
         self.backlog = 0
         self.gone = False
         """Gone before the handshake was over."""
+        self.silent = False
+        self.asked = 0
         self.receiver: Receiver | None = None
 
     def attach(self, receiver: Receiver) -> bool:
@@ -175,6 +178,20 @@ class Client:
 
     def buffered_bytes(self) -> int:
         return self.backlog
+
+    def ask(self) -> asyncio.Future[None]:
+        """It answers unless it has become `silent`."""
+        self.asked += 1
+        answer = asyncio.get_running_loop().create_future()
+        if not self.silent:
+            answer.set_result(None)
+        return answer
+
+    def drop(self) -> None:
+        receiver = self.receiver
+        self.close(1001, "no answer to a ping")
+        if receiver is not None:
+            receiver.on_detached()
 
     @property
     def events(self) -> list[Json]:
@@ -409,8 +426,8 @@ class FixedOccupancy:
     size: int = 0
     of_user: int = 0
 
-    def sockets_of(self, user_id: str) -> int:
-        return self.of_user
+    def sockets_of(self, user_id: str) -> list[ClientSocket]:
+        return [Client() for _ in range(self.of_user)]
 
     def __len__(self) -> int:
         return self.size

@@ -113,10 +113,10 @@ def handshake(path: str = "/ws") -> bytes:
 
 
 @asynccontextmanager
-async def raw(server: Serving) -> AsyncIterator[Raw]:
+async def raw(server: Serving, path: str = "/ws") -> AsyncIterator[Raw]:
     """A connection after its handshake."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(handshake())
+    writer.write(handshake(path))
     answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
     assert answer.startswith(b"HTTP/1.1 101 "), answer
     try:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from app.gateway import admission as door_module
 from app.gateway.admission import Admission, AdmissionRefused, Caller
+from app.gateway.token_check import SKEW_S
 from app.settings import Settings
 from tests.gateway.harness import FixedOccupancy
 
@@ -165,7 +166,7 @@ async def test_a_token_is_checked(settings: Settings, bearer: str | None, status
 
 async def test_a_token_says_who_it_is_and_until_when() -> None:
     identity = await admission_of().admit(caller(token()), socket=True)
-    assert (identity.user_id, identity.thread_id, identity.expires_at) == ("ann", "t-ann", float(LATER))
+    assert (identity.user_id, identity.thread_id, identity.expires_at) == ("ann", "t-ann", LATER + SKEW_S)
 
 
 async def test_a_browser_brings_its_token_as_a_subprotocol() -> None:

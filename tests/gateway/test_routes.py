@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from weakref import WeakSet
@@ -19,36 +19,10 @@ from websockets.asyncio.client import connect
 from app.gateway.connection import Connection, Upgradable
 from app.gateway.handshake import open_websocket
 from app.gateway.http import post_message
-from app.gateway.ports import Timer
-from app.link.frames import Run, ToWorker
 from app.metrics.counters import ADMISSIONS
-from rollout.names import PathName
-from tests.gateway.harness import HandCell, HandWorker, frame, opener_of, with_settings
+from tests.gateway.harness import frame, opener_of, with_settings
+from tests.gateway.live_cell import LiveCell
 from tests.gateway.serving import PATIENCE_S, serve
-
-
-class LiveCell(HandCell):
-    """A cell whose timers are the loop's."""
-
-    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
-        return asyncio.get_running_loop().call_later(seconds, call)
-
-    def bring_up(self, path: PathName) -> HandWorker:
-        worker = Answering(self, path)
-        self.path_up(path, worker)
-        return worker
-
-    def sockets(self) -> int:
-        return len(self.index)
-
-
-class Answering(HandWorker):
-    """Answers every message in the next turn; those that ask for patience wait until they are let go."""
-
-    def send(self, frame: ToWorker) -> None:
-        super().send(frame)
-        if isinstance(frame, Run) and b"patience" not in frame.body:
-            asyncio.get_running_loop().call_soon(self.work, frame)
 
 
 class Http(Upgradable):
@@ -191,6 +165,20 @@ async def test_nothing_of_a_connection_is_left_for_the_collector(service: Servic
                 await asyncio.sleep(0)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [(["crossfade", "jwt.YS5iLmM"], "crossfade"), (["jwt.YS5iLmM"], None), (["chat"], "chat"), (None, None)],
+)
+async def test_a_token_among_the_subprotocols_is_not_echoed(
+    service: Service, offered: list[Any] | None, chosen: str | None
+) -> None:
+    async with connect(service.ws + "?user=ann", subprotocols=offered) as socket:
+        assert json.loads(await socket.recv())["type"] == "connection_ready"
+        assert socket.subprotocol == chosen
+        assert socket.response is not None
+        assert "jwt." not in str(socket.response.headers)
 
 
 # -- POST /api/messages -----------------------------------------------------------------------------------------------
