@@ -102,9 +102,7 @@ def why_not_address(url: str) -> str | None:
 
 def _usable(entries: Iterable[object]) -> Iterable[VerificationKey]:
     for entry in entries:
-        if not isinstance(entry, dict) or "d" in entry or entry.get("kty") == "oct":
-            continue
-        if entry.get("use", "sig") != "sig" or "verify" not in _operations(entry):
+        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or "verify" not in _operations(entry):
             continue
         name, algorithm = entry.get("kid"), entry.get("alg")
         try:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from app.gateway import admission as door_module
 from app.gateway.admission import Admission, AdmissionRefused, Caller
+from app.gateway.ports import ClientSocket
 from app.gateway.token_check import SKEW_S
 from app.settings import Settings
 from tests.gateway.harness import FixedOccupancy
@@ -205,6 +206,18 @@ async def test_a_thread_must_be_its_owner_s() -> None:
 async def test_a_user_has_so_many_sockets(of_user: int, socket: bool, resuming: bool, status: int | None) -> None:
     admission = admission_of(occupancy=FixedOccupancy(of_user=of_user))
     assert await refusal(admission, caller(token()), socket=socket, resuming=resuming) == status
+
+
+async def test_a_cell_that_filled_while_sockets_were_asked_is_full() -> None:
+    class Filling(FixedOccupancy):
+        def sockets_of(self, user_id: str) -> list[ClientSocket]:
+            asked = super().sockets_of(user_id)
+            self.size, self.of_user = 1, max(0, self.of_user - 3)
+            return asked
+
+    occupancy = Filling(of_user=6)
+    assert await refusal(admission_of(settings_of(max_sessions=1), occupancy), caller(token())) == 503
+    assert occupancy.of_user == 0, "the sockets were asked"
 
 
 async def test_a_refusal_has_words_for_the_client_and_no_secret_in_them() -> None:

@@ -178,6 +178,7 @@ async def test_keys_are_renewed_before_they_are_old_and_nobody_waits(published: 
     published.said = key_set(Signer("k2"))
     assert await outcome(keys, "k1") == "k1", "in the meantime the old ones count"
     await turns()
+    assert published.fetches == 2
     assert await outcome(keys, "k2") == "k2"
     assert published.fetches == 2
 

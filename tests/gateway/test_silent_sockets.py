@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -46,10 +46,16 @@ class Place:
 
 @pytest.fixture
 async def place() -> AsyncIterator[Place]:
+    async with a_place() as made:
+        yield made
+
+
+@asynccontextmanager
+async def a_place(**config: float) -> AsyncIterator[Place]:
     cell = LiveCell(with_settings(connections_per_user=3), percentage=100)
     app = Litestar([open_websocket, post_message], openapi_config=None)
     app.state.session_opener = opener_of(cell, occupancy=cell)
-    async with serve(app, http=Upgradable) as server, AsyncExitStack() as stack:
+    async with serve(app, http=Upgradable, **config) as server, AsyncExitStack() as stack:
         yield Place(cell, server, stack)
 
 
@@ -112,6 +118,27 @@ async def test_a_client_that_is_gone_meanwhile_need_not_be_waited_for(place: Pla
     await asyncio.wait_for(coming, PATIENCE_S)
 
 
+async def test_who_answers_only_the_newest_ping_has_answered_the_heartbeat_too() -> None:
+    """RFC 6455, section 5.5.3. Another heartbeat follows only when the one before was answered."""
+    async with a_place(ws_ping_interval=0.01, ws_ping_timeout=PATIENCE_S * 2) as place:
+        lazy = [await place.silent() for _ in range(3)]
+        for each in lazy:
+            while (await each.frame()).opcode is not Opcode.PING:
+                pass
+        coming = asyncio.create_task(place.alive())
+        for each in lazy:
+            while (frame := await each.frame()).opcode is not Opcode.PING:
+                pass
+            assert frame.data == b""
+            each.send(Frame(Opcode.PONG, b""))
+        with pytest.raises(websockets.InvalidStatus):
+            await coming
+        for each in lazy:
+            while (frame := await each.frame()).opcode is not Opcode.PING:
+                pass
+            assert frame.data != b""
+
+
 # -- its bounds -------------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +173,19 @@ async def test_so_many_wait_and_whoever_comes_then_does_not() -> None:
     late = asyncio.create_task(closing.close_silent("another"))
     await turns()
     assert not late.done(), "whoever goes away makes room"
+    for task in (*asyncio.all_tasks() - {asyncio.current_task()},):
+        task.cancel()
+    await turns()
+
+
+async def test_one_user_has_only_so_many_of_the_places() -> None:
+    silent = Client()
+    silent.silent = True
+    closing = SilentSockets(lambda _: [silent], most_of_user=2, answer_s=PATIENCE_S)
+    waiting = [asyncio.create_task(closing.close_silent("ann")) for _ in range(2)]
+    await turns()
+    await asyncio.wait_for(closing.close_silent("ann"), PATIENCE_S / 2)
+    assert not any(task.done() for task in waiting)
     for task in (*asyncio.all_tasks() - {asyncio.current_task()},):
         task.cancel()
     await turns()
