@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ async def test_calls_run_in_order_in_one_thread_and_errors_come_back() -> None:
         seen.append((number, threading.current_thread().name))
         return number
 
-    assert await asyncio.gather(*(thread.submit(lambda number=number: note(number)) for number in range(5))) == [
+    assert await asyncio.gather(*(thread.submit(partial(note, number)) for number in range(5))) == [
         0, 1, 2, 3, 4,
     ]  # fmt: skip
     assert seen == [(number, "one") for number in range(5)]

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import websockets
@@ -51,7 +52,7 @@ async def place() -> AsyncIterator[Place]:
 
 
 @asynccontextmanager
-async def a_place(**config: float) -> AsyncIterator[Place]:
+async def a_place(**config: Any) -> AsyncIterator[Place]:
     cell = LiveCell(with_settings(connections_per_user=3), percentage=100)
     app = Litestar([open_websocket, post_message], openapi_config=None)
     app.state.session_opener = opener_of(cell, occupancy=cell)
