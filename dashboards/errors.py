@@ -46,7 +46,7 @@ class ErrorsPage(LivePage, frozen=True, kw_only=True):
 
 def errors_page(view: RolloutView, found: ErrorsView, person: Person, csrf_token: str) -> ErrorsPage:
     return ErrorsPage(
-        chrome=chrome(view, "Errors", "errors", person, "/stream/errors"),
+        chrome=chrome(view, "Errors", "errors", person, "/sections/errors"),
         csrf_token=csrf_token,
         top=top(view),
         errors=heard_errors(found, view.now),

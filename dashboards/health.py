@@ -61,7 +61,7 @@ def health_page(view: RolloutView, health: HealthView, person: Person, csrf_toke
     defaults = [setting for setting in health.settings if setting.is_default]
     defaults.sort(key=lambda setting: setting.meaning.startswith("reserved"))
     return HealthPage(
-        chrome=chrome(view, "Health", "health", person, "/stream/health"),
+        chrome=chrome(view, "Health", "health", person, "/sections/health"),
         csrf_token=csrf_token,
         top=top(view),
         health=HealthSection(

@@ -122,7 +122,7 @@ def history_page(
     """`older`: not the newest page, which is the only one that changes by itself."""
     query = search.query()
     return HistoryPage(
-        chrome=chrome(view, "History", "history", person, "" if older else f"/stream/history{query}"),
+        chrome=chrome(view, "History", "history", person, "" if older else f"/sections/history{query}"),
         csrf_token=csrf_token,
         message=message,
         top=top(view),

@@ -78,7 +78,7 @@ def overview_page(
 ) -> OverviewPage:
     now = state(view)
     return OverviewPage(
-        chrome=chrome(view, now.title, "overview", person, "/stream/overview"),
+        chrome=chrome(view, now.title, "overview", person, "/sections/overview"),
         csrf_token=csrf_token,
         message=message,
         top=top(view),
@@ -94,7 +94,7 @@ def overview_page(
 
 
 async def show_overview(visit: Visit, message: ClickResult | None = None, span: Span | None = None) -> OverviewPage:
-    """Without a span there are no charts: a stream leaves them alone, and the page's script asks for the numbers."""
+    """Without a span there are no charts: an open page leaves them alone, and its script asks for the numbers."""
     source = visit.source
     previews: Previews = visit.request.app.state.setdefault(_PREVIEWS, Previews())
     view = await source.rollout()
@@ -211,7 +211,7 @@ async def _fragments(visit: Visit, message: ClickResult) -> list[str]:
     """What a click changes on the page it came from."""
     told = _told(message)
     if visit.live:
-        # The stream says each thing once: an answer made before it that comes after it would stay for good.
+        # It fetches its sections next: the same here would be of a moment before.
         return told
     now = await show_overview(visit, message)
     return [partial(name, render_section(name, now)) for name in now.sections] + told

@@ -87,7 +87,7 @@ def plan_page(
     text = dump_toml(plan) if typed is None else typed
     found = [unreadable] if unreadable else plan_text.check(text)
     return PlanPage(
-        chrome=chrome(view, "Plan", "plan", person, "/stream/plan"),
+        chrome=chrome(view, "Plan", "plan", person, "/sections/plan"),
         csrf_token=csrf_token,
         message=message,
         top=top(view),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from litestar import Response
 from litestar.exceptions import PermissionDeniedException
-from litestar.types import ExceptionHandlersMap
 
 from dashboards.base.page import Chrome, Page, title_of
 from dashboards.base.person import Person
+from dashboards.base.places import NoPlace
 from dashboards.base.security import secured
 from dashboards.base.source import PageRequest, Source, Unavailable
 from dashboards.base.visit import SOURCE, NotThere, answer, csrf_of
+
+NOT_NOW = "The store does not answer, so this cannot be shown now. The overview and its rollback button still work."
+RELOAD = "This form is too old or not from here. Reload the page and try again."
 
 
 class ProblemPage(Page, frozen=True, kw_only=True):
@@ -21,31 +25,43 @@ class ProblemPage(Page, frozen=True, kw_only=True):
     text: str
 
 
-def tell_not_there(request: PageRequest, error: Exception) -> Response[Any]:
-    return _problem(request, "Not found", str(error), 404)
+class Trouble(NamedTuple):
+    """Why a page is not shown, for a person."""
+
+    status: int
+    headline: str
+    text: str
+    headers: Mapping[str, str] = {}
 
 
-def tell_unavailable(request: PageRequest, _: Exception) -> Response[Any]:
-    text = "The store does not answer, so this cannot be shown now. The overview and its rollback button still work."
-    return _problem(request, "Not now", text, 503)
+def trouble_of(error: Exception) -> Trouble:
+    """Of an exception of `TROUBLES`."""
+    match error:
+        case NotThere():
+            return Trouble(404, "Not found", str(error))
+        case Unavailable():
+            return Trouble(503, "Not now", NOT_NOW, {"Retry-After": "5"})
+        case NoPlace(status=status):
+            return Trouble(status, "Too many streams", str(error), {"Retry-After": "30"})
+        case _:  # a form that is not of this page, or older than the sign-in
+            return Trouble(403, "Not done", RELOAD)
 
 
-def tell_reload(request: PageRequest, _: Exception) -> Response[Any]:
-    """A form that is not of this page, or older than the sign-in."""
-    text = "This form is too old or not from here. Reload the page and try again."
-    return _problem(request, "Not done", text, 403)
+TROUBLES: tuple[type[Exception], ...] = (NotThere, Unavailable, NoPlace, PermissionDeniedException)
+"""What the pages raise and leave to the application to answer: to people with `problem_page`."""
 
 
-def _problem(request: PageRequest, headline: str, text: str, status: int) -> Response[Any]:
+def wants_page(request: PageRequest) -> bool:
+    """Whether this is a person's browser; neither a program nor a script of a page, which look at the status."""
+    headers = request.headers
+    return headers.get("hx-request") != "true" and "text/html" in headers.get("accept", "")
+
+
+def problem_page(request: PageRequest, trouble: Trouble) -> Response[Any]:
     source: Source = request.app.state[SOURCE]
     person = source.person(request) or Person("", "viewer")
-    chrome = Chrome(title_of(headline), "idle", "other", person.name, person.role)
-    context = ProblemPage(chrome=chrome, csrf_token=csrf_of(request), headline=headline, text=text)
-    return secured(answer(context, status))
-
-
-PROBLEMS: ExceptionHandlersMap = {
-    NotThere: tell_not_there,
-    Unavailable: tell_unavailable,
-    PermissionDeniedException: tell_reload,
-}
+    chrome = Chrome(title_of(trouble.headline), "idle", "other", person.name, person.role)
+    context = ProblemPage(chrome=chrome, csrf_token=csrf_of(request), headline=trouble.headline, text=trouble.text)
+    response = answer(context, trouble.status)
+    response.headers.update(trouble.headers)
+    return secured(response)

@@ -50,7 +50,7 @@ def receipt_page(
 ) -> ReceiptPage:
     back = done.rollback
     return ReceiptPage(
-        chrome=chrome(view, f"Rollback {back.id}", "other", person, f"/stream/receipt?{urlencode({'id': back.id})}"),
+        chrome=chrome(view, f"Rollback {back.id}", "other", person, f"/sections/receipt?{urlencode({'id': back.id})}"),
         csrf_token=csrf_token,
         top=top(view),
         receipt=_section(view, done),
@@ -89,7 +89,7 @@ def charts_end(view: RolloutView, done: ReceiptView) -> float | None:
 
 
 async def show_receipt(visit: Visit) -> ReceiptPage:
-    """Without charts, which a stream leaves alone: the page's script asks for their numbers."""
+    """Without charts, which an open page leaves alone: its script asks for the numbers."""
     view, done = await visit.source.rollout(), await _receipt(visit, visit.id)
     return receipt_page(view, done, no_charts(), visit.person, visit.csrf)
 

@@ -1,34 +1,29 @@
-"""All pages, their streams and their static files, to be registered by the application.
+"""All pages, what they fetch and hear while they are open, and their static files, for the application to register.
 
 The application has to put its `Source` into its state under `SOURCE`, to protect posts with Litestar's CSRF middleware,
-and to answer the post of the sign-in form.
+to answer the post of the sign-in form, and to answer what pages raise (`dashboards.problem`).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from time import monotonic
-from typing import Literal, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Literal, TypeAlias
 
-from litestar import Router, get
+from litestar import MediaType, Response, Router, get
 from litestar.datastructures import CacheControlHeader
 from litestar.params import FromPath
-from litestar.response import ServerSentEvent
-from litestar.response.sse import ServerSentEventMessage
 from litestar.static_files import create_static_files_router
 
-from dashboards import errors, health, history, overview, plan, receipt, sessions, sign_in, try_page, user
+from dashboards import changes, errors, health, history, overview, plan, receipt, sessions, sign_in, try_page, user
 from dashboards.base.page import LivePage
-from dashboards.base.render import STATIC, render_section
+from dashboards.base.render import STATIC, digest_of, partial, render_section
 from dashboards.base.security import secure
-from dashboards.base.stream import changed_sections
 from dashboards.base.visit import SOURCE, VISIT, NotSignedIn, TheVisit, Visit
-from dashboards.problem import PROBLEMS
 
 __all__ = ["SOURCE", "make_router"]
 
-SLOW_S = 5.0
-"""A list of thousands of sessions is rendered again at most this often for an open page."""
+SHOWN: Final = "Crossfade-Shown"
+"""Header with the digests of the sections that a page has: an answer names them, the page's next request repeats it."""
 
 Live: TypeAlias = Literal["overview", "try", "sessions", "user", "errors", "history", "receipt", "plan", "health"]
 LIVE: Mapping[Live, Callable[[Visit], Awaitable[LivePage]]] = {
@@ -42,35 +37,20 @@ LIVE: Mapping[Live, Callable[[Visit], Awaitable[LivePage]]] = {
     "plan": plan.show_plan,
     "health": health.show_health,
 }
-"""The pages that change by themselves, by the name of their stream."""
+"""The pages that change by themselves, by the name under which they fetch their sections."""
 
 
-@get("/stream/{name:str}")
-async def get_stream(visit: TheVisit, name: FromPath[Live]) -> ServerSentEvent:
-    kept: tuple[float, Mapping[str, str]] = (0.0, {})
-
-    async def sections() -> Mapping[str, str]:
-        nonlocal kept
-        if name != "sessions" or monotonic() - kept[0] >= SLOW_S or not kept[1]:
-            page = await LIVE[name](visit)
-            kept = (monotonic(), {section: render_section(section, page) for section in page.sections})
-        return kept[1]
-
-    return ServerSentEvent(_events(visit, changed_sections(visit.source, sections)))
-
-
-async def _events(visit: Visit, fragments: AsyncGenerator[str]) -> AsyncGenerator[ServerSentEventMessage]:
-    """Unnamed messages are put into the page; a message named `alive` only says that the stream still runs.
-
-    Ends when this person is no longer let in.
-    """
-    try:
-        async for html in fragments:
-            if not await visit.source.stays(visit.request):
-                return
-            yield ServerSentEventMessage(data=html) if html else ServerSentEventMessage(event="alive", data="")
-    finally:
-        await fragments.aclose()
+@get("/sections/{name:str}")
+async def get_sections(visit: TheVisit, name: FromPath[Live]) -> Response[str]:
+    """The sections of a page that are not as the page has them, as fragments for htmx."""
+    page = await LIVE[name](visit)
+    had = visit.request.headers.get(SHOWN, "").split()
+    sections = {section: render_section(section, page) for section in page.sections}
+    digests = {section: digest_of(section, html) for section, html in sections.items()}
+    changed = [partial(section, html) for section, html in sections.items() if digests[section] not in had]
+    return Response(
+        "".join(changed), media_type=MediaType.HTML, headers={SHOWN: " ".join(digests.values())}, status_code=200
+    )
 
 
 def make_router() -> Router:
@@ -94,10 +74,11 @@ def make_router() -> Router:
             *plan.ROUTES,
             *health.ROUTES,
             *sign_in.ROUTES,
-            get_stream,
+            *changes.ROUTES,
+            get_sections,
         ],
         dependencies=VISIT,
-        exception_handlers={**PROBLEMS, NotSignedIn: sign_in.send_to_sign_in},
+        exception_handlers={NotSignedIn: sign_in.send_to_sign_in},
         after_request=secure,
     )
     return Router(path="/", route_handlers=[pages, static], include_in_schema=False)

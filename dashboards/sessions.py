@@ -17,6 +17,8 @@ from rollout.views import RolloutView, SessionsView, SessionView
 
 SHOWN = 100
 """Sessions on one page."""
+SLOW_S = 5.0
+"""A list of thousands of sessions is made again at most this often for an open page."""
 WHY = {
     "environment": "forced by the environment of the service",
     "rolled_back": "a rollback is in force",
@@ -81,9 +83,9 @@ def sessions_page(
     message: ClickResult | None = None,
 ) -> SessionsPage:
     users = {session.user_id for session in found.items}
-    stream = f"/stream/sessions{_query(search, path, cursor_of(after) if after else '')}"
+    sections = f"/sections/sessions{_query(search, path, cursor_of(after) if after else '')}"
     return SessionsPage(
-        chrome=chrome(view, "Sessions", "sessions", person, stream),
+        chrome=structs.replace(chrome(view, "Sessions", "sessions", person, sections), every_s=SLOW_S),
         csrf_token=csrf_token,
         message=message,
         top=top(view),

@@ -20,7 +20,7 @@ from dashboards.base.visit import SOURCE, answer, csrf_of
 
 # A path of our own: no other host (`//host`, `/\\host`), nothing that could split a header.
 _OWN = re.compile(r"/(?![/\\])[\x21-\x7e]*")
-_FOR_SCRIPTS = ("/stream/", "/preview", "/static/")
+_FOR_SCRIPTS = ("/sections/", "/changes", "/preview", "/static/")
 NEXT_CHARACTERS = 2000
 
 

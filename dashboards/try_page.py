@@ -36,7 +36,7 @@ class ServedPartial(TemplateContext, frozen=True, kw_only=True):
 def try_page(view: RolloutView, person: Person, csrf_token: str) -> TryPage:
     now = state(view)
     return TryPage(
-        chrome=chrome(view, now.title, "try", person, "/stream/try"),
+        chrome=chrome(view, now.title, "try", person, "/sections/try"),
         csrf_token=csrf_token,
         message=None,
         top=top(view),

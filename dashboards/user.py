@@ -47,7 +47,7 @@ def user_page(
     if not user.sessions:
         shown = structs.replace(shown, summary="Not connected now; this is where a connection would go.", hint=False)
     return UserPage(
-        chrome=chrome(view, user.user_id, "sessions", person, f"/stream/user?{urlencode({'id': user.user_id})}"),
+        chrome=chrome(view, user.user_id, "sessions", person, f"/sections/user?{urlencode({'id': user.user_id})}"),
         csrf_token=csrf_token,
         message=message,
         top=top(view),
@@ -88,7 +88,7 @@ def _at_others(user: UserView) -> str:
 
 
 async def show_user(visit: Visit, user_id: str | None = None, message: ClickResult | None = None) -> UserPage:
-    """Without an id, a stream's address names the user."""
+    """Without an id, the address of an open page's sections names the user."""
     wanted = visit.id if user_id is None else user_id
     view, user = await visit.source.rollout(), await visit.source.user(wanted)
     return user_page(view, user, visit.person, visit.csrf, message)

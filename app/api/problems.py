@@ -1,4 +1,5 @@
-"""Answers errors with problem documents, whose type is for programs and whose detail is for a person.
+"""Answers errors: a browser gets a page, and everybody else a problem document, whose type is for programs and whose
+detail is for a person.
 
 An unexpected error is answered with a reference only; the log has the rest.
 """
@@ -6,7 +7,7 @@ An unexpected error is answered with a reference only; the log has the rest.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import structlog
@@ -18,6 +19,7 @@ from litestar.types import ExceptionHandlersMap
 from app.api.examples import PROBLEMS
 from app.errors import CellStillThere, CrossfadeError, FactoryError, StateIncompatible, StoreUnavailable, UnknownCell
 from app.problem import MEDIA_TYPE, Problem, encode_problem, problem_of
+from dashboards.problem import TROUBLES, Trouble, problem_page, trouble_of, wants_page
 from rollout.errors import (
     BadPercentage,
     BuildsDiffer,
@@ -90,20 +92,28 @@ class ProblemRaised(HTTPException):
         self.members = members
 
 
+class ProblemDocument(Response[bytes]):
+    """A problem as an answer."""
+
+    def __init__(self, problem: Problem, members: Members | None, headers: Mapping[str, str]) -> None:
+        body = encode_problem(problem, members)
+        super().__init__(body, status_code=problem.status, headers=dict(headers), media_type=MEDIA_TYPE)
+        self.problem = problem
+
+
 def answer(
     problem: Problem, members: Members | None = None, headers: Mapping[str, str] | None = None
-) -> Response[bytes]:
+) -> ProblemDocument:
     """The problem document as an answer."""
-    body = encode_problem(problem, members)
-    return Response(body, status_code=problem.status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    return ProblemDocument(problem, members, headers or {})
 
 
-def on_bad_build(_: AnyRequest, error: CrossfadeError) -> Response[bytes]:
+def on_bad_build(_: AnyRequest, error: CrossfadeError) -> ProblemDocument:
     """A build of v3 that does not start, or whose state is not compatible; the old build serves on."""
     return answer(problem_of(422, str(error), "bad_build", "This build cannot serve"))
 
 
-def on_refused(_: AnyRequest, error: Refused) -> Response[bytes]:
+def on_refused(_: AnyRequest, error: Refused) -> ProblemDocument:
     """A command that the rules of the rollout refuse."""
     status, kind, title = next(row for known, row in _REFUSED.items() if isinstance(error, known))
     problem = problem_of(status, str(error), kind, title)
@@ -115,20 +125,20 @@ def on_refused(_: AnyRequest, error: Refused) -> Response[bytes]:
     return answer(problem, {"phase": error.phase} if isinstance(error, NotInPhase) else None)
 
 
-def on_invalid_plan(_: AnyRequest, error: InvalidPlan) -> Response[bytes]:
+def on_invalid_plan(_: AnyRequest, error: InvalidPlan) -> ProblemDocument:
     """A plan with mistakes: names every mistake with its line and field."""
     errors = [{"line": each.line, "field": each.field, "message": each.message} for each in error.errors]
     return answer(problem_of(422, str(error), "invalid_plan", "The plan has mistakes"), {"errors": errors})
 
 
-def on_cell(_: AnyRequest, error: CrossfadeError) -> Response[bytes]:
+def on_cell(_: AnyRequest, error: CrossfadeError) -> ProblemDocument:
     """A cell that cannot be given up."""
     if isinstance(error, UnknownCell):
         return answer(problem_of(404, str(error)))
     return answer(problem_of(409, str(error), "cell_still_there", "This cell is still there"))
 
 
-def on_store_unavailable(request: AnyRequest, error: StoreUnavailable) -> Response[bytes]:
+def on_store_unavailable(request: AnyRequest, error: StoreUnavailable) -> ProblemDocument:
     """The store does not answer: users are served and a rollback works, everything else is refused."""
     log.warning("answered 503", path=request.url.path, error=str(error))
     detail = "the store cannot be reached; nothing was changed, and only a rollback works without it"
@@ -136,7 +146,7 @@ def on_store_unavailable(request: AnyRequest, error: StoreUnavailable) -> Respon
     return answer(problem, headers={"Retry-After": "5"})
 
 
-def on_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+def on_http(request: AnyRequest, error: HTTPException) -> ProblemDocument:
     """A refusal of the web framework; a wrong value is 422, whichever part of the request it is in."""
     if isinstance(error, ProblemRaised):
         return answer(error.problem, error.members)
@@ -155,7 +165,7 @@ def _detail(error: HTTPException) -> str:
     return "; ".join(parts) or error.detail
 
 
-def on_unexpected(request: AnyRequest, error: Exception) -> Response[bytes]:
+def on_unexpected(request: AnyRequest, error: Exception) -> ProblemDocument:
     """A bug: the answer contains only the reference under which the log has the details."""
     reference = secrets.token_hex(6)
     log.error("a request failed", reference=reference, path=request.url.path, exc_info=error)
@@ -163,14 +173,47 @@ def on_unexpected(request: AnyRequest, error: Exception) -> Response[bytes]:
     return answer(problem_of(500, detail, "internal", "Internal error"), {"reference": reference})
 
 
+def on_trouble(request: AnyRequest, error: Exception) -> ProblemDocument:
+    """What a page cannot show, for a program."""
+    if isinstance(error, HTTPException):
+        return on_http(request, error)
+    trouble = trouble_of(error)
+    return answer(problem_of(trouble.status, trouble.text), headers=trouble.headers)
+
+
+Handler: TypeAlias = Callable[[AnyRequest, Any], ProblemDocument]
+
+
+def by_accept(
+    handler: Handler, words: Callable[[Exception], Trouble] | None = None
+) -> Callable[[AnyRequest, Any], Response[Any]]:
+    """The same handler, whose answer a browser gets as a page, perhaps in other `words`."""
+
+    def handle(request: AnyRequest, error: Exception) -> Response[Any]:
+        document = handler(request, error)
+        if not wants_page(request):
+            return document
+        if words is not None:
+            return problem_page(request, words(error))
+        problem = document.problem
+        text = problem.detail[:1].upper() + problem.detail[1:]
+        kept = {name: value for name, value in document.headers.items() if name.lower() != "content-type"}
+        return problem_page(request, Trouble(problem.status, problem.title, text.rstrip(".") + ".", kept))
+
+    return handle
+
+
 HANDLERS: ExceptionHandlersMap = {
-    Refused: on_refused,
-    InvalidPlan: on_invalid_plan,
-    StoreUnavailable: on_store_unavailable,
-    UnknownCell: on_cell,
-    CellStillThere: on_cell,
-    FactoryError: on_bad_build,
-    StateIncompatible: on_bad_build,
-    HTTPException: on_http,
-    Exception: on_unexpected,
+    Refused: by_accept(on_refused),
+    InvalidPlan: by_accept(on_invalid_plan),
+    StoreUnavailable: by_accept(on_store_unavailable),
+    UnknownCell: by_accept(on_cell),
+    CellStillThere: by_accept(on_cell),
+    FactoryError: by_accept(on_bad_build),
+    StateIncompatible: by_accept(on_bad_build),
+    HTTPException: by_accept(on_http),
+    Exception: by_accept(on_unexpected),
 }
+"""For the control API, and for whatever has no handlers of its own."""
+PAGE_HANDLERS: ExceptionHandlersMap = {**HANDLERS, **dict.fromkeys(TROUBLES, by_accept(on_trouble, trouble_of))}
+"""For the pages, where a missing permission means a form that is not of ours."""

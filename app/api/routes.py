@@ -5,10 +5,10 @@ They need `Services` in the application's state under `services.STATE`, and the 
 
 from __future__ import annotations
 
-from typing import Any
+from http import HTTPStatus
 
-from litestar import Response, Router
-from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar import Router
+from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
@@ -22,13 +22,12 @@ from app.api.health import healthz, metrics, readyz
 from app.api.hooks import alertmanager
 from app.api.paths import load_canary
 from app.api.people import UsersApi, errors, rollback_receipt, sessions
-from app.api.problems import HANDLERS, AnyRequest, on_http
+from app.api.problems import HANDLERS, PAGE_HANDLERS, AnyRequest, ProblemDocument, answer, by_accept, on_http
 from app.api.rollout import RolloutApi
 from app.api.series import series
 from app.api.services import PROVIDE
 from app.api.sign_in import sign_in, sign_in_once, sign_out
-from dashboards.base.visit import NotThere
-from dashboards.problem import tell_not_there
+from app.problem import problem_of
 
 
 def control_router() -> Router:
@@ -61,17 +60,19 @@ def control_router() -> Router:
 
 def operators_router(pages: Router) -> Router:
     """The control API and the pages, with authentication."""
-    return Router(path="/", route_handlers=[control_router(), pages], middleware=[AUTHENTICATION])
+    shown = Router(path="/", route_handlers=[pages], exception_handlers=PAGE_HANDLERS)
+    return Router(path="/", route_handlers=[control_router(), shown], middleware=[AUTHENTICATION])
 
 
-def on_unrouted(request: AnyRequest, error: HTTPException) -> Response[Any]:
-    """Nothing is registered at this address: programs get a problem document, people a page."""
-    if request.url.path.startswith("/api/") or not isinstance(error, NotFoundException):
+def on_unrouted(request: AnyRequest, error: NotFoundException) -> ProblemDocument:
+    """Nothing is registered at this address, unless a handler says in words of its own what there is not."""
+    if error.detail != HTTPStatus.NOT_FOUND.phrase:
         return on_http(request, error)
-    return tell_not_there(request, NotThere("There is no page at this address."))
+    what = "call" if request.url.path.startswith("/api/") else "page"
+    return answer(problem_of(404, f"there is no {what} at this address"))
 
 
-UNROUTED: ExceptionHandlersMap = {NotFoundException: on_unrouted, MethodNotAllowedException: on_unrouted}
+UNROUTED: ExceptionHandlersMap = {**HANDLERS, NotFoundException: by_accept(on_unrouted)}
 """Handlers for the application itself, because without a route no router is asked."""
 
 

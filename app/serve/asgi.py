@@ -18,7 +18,7 @@ from dashboards.router import SOURCE, make_router
 
 # Streams are left out: their events are small and must leave at once, and a compressor would delay them.
 COMPRESSION = CompressionConfig(
-    backend="gzip", gzip_compress_level=5, minimum_size=1000, exclude=["^/stream/", "^/api/messages", "^/ws"]
+    backend="gzip", gzip_compress_level=5, minimum_size=1000, exclude=["^/changes", "^/api/messages", "^/ws"]
 )
 
 

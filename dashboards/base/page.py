@@ -27,8 +27,10 @@ class Chrome(Struct, frozen=True):
     page: PageName
     name: str = ""
     role: str = ""
-    stream: str = ""
-    """Address of the page's event stream; empty: the page does not change by itself."""
+    sections: str = ""
+    """Address of what the page fetches anew while it is open; empty: the page does not change by itself."""
+    every_s: float = 0.0
+    """The page fetches it at most this often, whatever changes."""
 
 
 class Fact(Struct, frozen=True):
@@ -73,7 +75,7 @@ class LivePage(Page, frozen=True, kw_only=True):
     """A page about the rollout, which changes by itself."""
 
     sections: ClassVar[tuple[str, ...]]
-    """What its stream sends again when it changes: fields of the page, ids of elements, templates in `sections/`."""
+    """What it fetches again when it changes: fields of the page, ids of elements, templates in `sections/`."""
     top: Top
 
 
@@ -88,9 +90,9 @@ def title_of(name: str) -> str:
     return f"{name} – Crossfade"  # noqa: RUF001 - an en dash
 
 
-def chrome(view: RolloutView, name: str, page: PageName, person: Person, stream: str = "") -> Chrome:
+def chrome(view: RolloutView, name: str, page: PageName, person: Person, sections: str = "") -> Chrome:
     """The frame for somebody who is signed in. The icon shows the state of the rollout on every page."""
-    return Chrome(title_of(name), icon_of(view), page, person.name, person.role, stream)
+    return Chrome(title_of(name), icon_of(view), page, person.name, person.role, sections)
 
 
 def icon_of(view: RolloutView) -> Icon:

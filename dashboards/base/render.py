@@ -40,6 +40,7 @@ def make_environment() -> Environment:
         auto_reload=False,
     )
     environment.globals["static"] = static_url
+    environment.globals["ICONS"] = sorted(icon.stem for icon in (STATIC / "icons").glob("*.svg"))
     return environment
 
 
@@ -54,6 +55,11 @@ def render(context: TemplateContext) -> str:
 def render_section(name: str, page: TemplateContext) -> str:
     """One section of a page, the same text as inside the page."""
     return _environment.get_template(f"sections/{name}.html").render(_fields(page))
+
+
+def digest_of(name: str, html: str) -> str:
+    """Tells one state of a section from another."""
+    return hashlib.blake2s(f"{name}\n{html}".encode(), digest_size=8).hexdigest()
 
 
 def partial(target: str, html: str, swap: str = "outerMorph") -> str:

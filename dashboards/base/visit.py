@@ -50,12 +50,12 @@ class Visit:
 
     @property
     def live(self) -> bool:
-        """Whether that page hears its stream, which tells it what changed better than an answer that comes later."""
+        """Whether that page hears of changes, and so fetches its sections after the answer by itself."""
         return self.request.headers.get("crossfade-live") == "true"
 
     @property
     def id(self) -> str:
-        """The id in the address of a stream, unchanged: an id may begin with a space."""
+        """The id in the address of sections, unchanged: an id may begin with a space."""
         return str(self.request.query_params.get("id", ""))
 
     def query(self, name: str) -> str:

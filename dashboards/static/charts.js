@@ -3,6 +3,8 @@
 (() => {
   const ROWS = 15;
   const HEIGHT = 125;
+  const ANSWER_MS = 10000;
+  const HELD = new Error("a click goes first");
   const section = document.getElementById("charts");
   if (!section || !window.uPlot) return;
   const problem = document.getElementById("charts-problem");
@@ -11,7 +13,7 @@
   let address = section.dataset.series;
   let shown = null;
   let asked = 0;
-  let asking = false;
+  let asking = null;
 
   const sum = (values) => values.reduce((all, value) => all + (value || 0), 0);
   const last = (values) => values.filter((value) => value !== null).pop() ?? null;
@@ -194,11 +196,13 @@
 
   async function ask() {
     if (asking) return;
-    asking = true;
+    const control = new AbortController();
+    const timer = setTimeout(() => control.abort(new Error("no answer")), ANSWER_MS);
+    asking = control;
     asked = Date.now();
     const wanted = address;
     try {
-      const answer = await fetch(wanted, { headers: { Accept: "application/json" } });
+      const answer = await fetch(wanted, { headers: { Accept: "application/json" }, signal: control.signal });
       if (!answer.ok) throw new Error("the service answered " + answer.status);
       const numbers = await answer.json();
       if (wanted === address) {
@@ -207,10 +211,12 @@
       }
       problem.hidden = true;
     } catch (error) {
+      if (error === HELD) return;
       problem.textContent = "The charts are not up to date: " + error.message + ".";
       problem.hidden = false;
     } finally {
-      asking = false;
+      clearTimeout(timer);
+      asking = null;
     }
     if (wanted !== address) ask();
   }
@@ -237,12 +243,13 @@
     const body = event.target.open && event.target.querySelector("[data-table]");
     if (body && shown) fillTable(body);
   }, true);
-  // What the stream says is the page's pulse: without it the charts stand still, like everything else.
-  document.addEventListener("htmx:sse:after:message", () => {
+  // They keep the page's time: without it the charts stand still, like everything else.
+  document.addEventListener("crossfade:seen", () => {
     const every = shown ? Math.min(Math.max(shown.step_s, 5), 30) * 1000 : 5000;
     if (section.dataset.live === "yes" && Date.now() - asked >= every) ask();
   });
-  document.addEventListener("crossfade:changed", () => { if (section.dataset.live === "yes") ask(); });
+  document.addEventListener("crossfade:hold", () => { if (asking) asking.abort(HELD); });
+  document.addEventListener("crossfade:changed", () => { if (!document.hidden && section.dataset.live === "yes") ask(); });
   dark.addEventListener("change", redraw);
   new ResizeObserver(() => {
     for (const place of section.querySelectorAll("[data-chart]")) {

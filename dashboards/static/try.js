@@ -57,7 +57,7 @@
   function look() {
     if (socket && socket.readyState === WebSocket.OPEN) window.htmx.trigger(byId("served"), "crossfade:look");
   }
-  document.addEventListener("htmx:sse:after:message", look);
+  document.addEventListener("crossfade:seen", look);
 
   function open(user) {
     if (socket) {

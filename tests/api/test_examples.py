@@ -94,13 +94,11 @@ async def test_the_rollout_looks_like_its_example(service: Service) -> None:
 @pytest.mark.parametrize("path", ["/api/nothing", "/api/rollout/start", "/nothing"])
 async def test_where_nothing_is_a_program_gets_a_problem_and_a_person_a_page(service: Service, path: str) -> None:
     answer = await service.client.get(path)
-    if path == "/nothing":
-        assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
-        assert "There is no page at this address." in answer.text
-    else:
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert (
-            answer.json()["type"]
-            == f"urn:crossfade:{'not_found' if answer.status_code == 404 else 'method_not_allowed'}"
-        )
-        assert answer.json()["detail"]
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == (
+        f"urn:crossfade:{'not_found' if answer.status_code == 404 else 'method_not_allowed'}"
+    )
+    assert answer.json()["detail"]
+    page = await service.client.get(path, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (page.status_code, page.headers["content-type"]) == (answer.status_code, "text/html; charset=utf-8")
+    assert (path != "/nothing") or "There is no page at this address." in page.text

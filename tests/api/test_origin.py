@@ -49,10 +49,7 @@ async def test_every_call_that_changes_something_is_refused_to_another_origin(se
     for method, path in calls(service):
         for headers in FOREIGN:
             answer = await service.client.request(method, path, headers={HEADER: token, **headers})
-            assert answer.status_code == 403, (method, path, headers)
-            is_page = answer.headers["content-type"].startswith("text/html")
-            assert ("not from here" if is_page else FOREIGN_ORIGIN) in answer.text
-            assert not (is_page and path.startswith("/api/"))
+            assert (answer.status_code, answer.json()["detail"]) == (403, FOREIGN_ORIGIN), (method, path, headers)
         refused.add(f"{method} {path}")
     verbs = ("start", "percentage", "promote", "pause", "resume", "rollback", "undo", "unlock", "notes")
     assert {f"POST /api/rollout/{verb}" for verb in verbs} <= refused

@@ -65,7 +65,7 @@ async def test_no_link_leads_to_another_host(service: Service, elsewhere: str) -
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
-@pytest.mark.parametrize("address", ["/", "/stream/overview", "/preview?typed=3"])
+@pytest.mark.parametrize("address", ["/", "/sections/overview", "/changes", "/preview?typed=3"])
 async def test_what_is_no_page_is_nothing_to_come_back_to(service: Service, address: str) -> None:
     answer = await service.client.get(address)
     assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")

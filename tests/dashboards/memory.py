@@ -17,6 +17,7 @@ from dashboards.base.person import Person
 from dashboards.base.source import CommandResult, PageRequest, Unavailable
 from dashboards.errors import errors
 from dashboards.overview import OverviewPage, overview_page
+from dashboards.problem import TROUBLES, problem_page, trouble_of
 from dashboards.router import SOURCE, make_router
 from dashboards.sections.charts import charts
 from rollout.names import PATHS, TokenRole, Verb
@@ -523,6 +524,7 @@ def make_app(source: MemorySource) -> Litestar:
     app = Litestar(
         route_handlers=[make_router()],
         csrf_config=CSRFConfig(secret="a secret of tests only"),
+        exception_handlers=dict.fromkeys(TROUBLES, lambda request, error: problem_page(request, trouble_of(error))),
         openapi_config=None,
     )
     app.state[SOURCE] = source

@@ -58,10 +58,10 @@ def test_nobody_sees_a_page_without_signing_in(address: str) -> None:
 
 def test_nobody_signed_in_is_sent_to_the_form_and_a_script_is_told() -> None:
     with TestClient(make_app(MemorySource(role=None))) as client:
-        for address in ("/", "/try", "/history", "/preview?typed=3", "/stream/overview"):
+        for address in ("/", "/try", "/history", "/preview?typed=3", "/sections/overview", "/changes"):
             response = client.get(address, follow_redirects=False)
             assert (response.status_code, response.headers["location"].partition("?")[0]) == (303, "/sign-in")
-        assert client.get("/stream/overview", headers={"HX-Request": "true"}).status_code == 401
+        assert client.get("/changes", headers={"HX-Request": "true"}).status_code == 401
         form = client.get("/sign-in").text
     assert 'action="/sign-in/token"' in form
     assert 'name="token"' in form
@@ -190,5 +190,5 @@ def test_names_for_assistive_technology(pages: Pages) -> None:
 def test_the_chat_page_has_the_button_and_counts_closed_sockets() -> None:
     page = page_of(rollout(), address="/try")
     assert '<span id="closed">0</span> closed' in page
-    assert 'hx-sse:connect="/stream/try"' in page
+    assert 'hx-get="/sections/try"' in page
     assert all(f'id="{section}"' in page for section in TryPage.sections)

@@ -15,7 +15,7 @@ def test_sessions_are_searched_and_each_says_why(pages: Pages) -> None:
     assert "1 of 2 open sessions match" in page
     assert "/users/ada" not in page
     assert 'value="bob"' in page
-    assert 'hx-sse:connect="/stream/sessions?q=bob&amp;path=v3"' in page
+    assert 'hx-get="/sections/sessions?q=bob&amp;path=v3"' in page
     assert "None of the 2 open sessions matches." in pages.get("/sessions?q=nobody").text
 
 
@@ -30,7 +30,7 @@ def test_more_sessions_than_a_page_are_gone_through_and_counted(pages: Pages) ->
     assert "showing 101 to 200" in second
     assert "user 100" in second
     assert 'href="/sessions">First page' in second
-    assert f'hx-sse:connect="/stream{address}"' in second
+    assert f'hx-get="/sections{address}"' in second
     last = pages.get("/sessions?q=user&after=c199+user+199").text
     assert "250 of 250 open sessions match; showing 201 to 250, search to narrow" in last
     assert "Next page" not in last

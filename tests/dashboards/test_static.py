@@ -14,7 +14,7 @@ from tests.dashboards.memory import entry, overview
 
 CSS = (STATIC / "crossfade.css").read_text()
 LIMIT_BYTES = 150_000
-SCRIPTS = ("crossfade.js", "charts.js", "try.js")
+SCRIPTS = ("crossfade.js", "clicks.js", "changes.js", "live.js", "charts.js", "try.js")
 
 
 def test_vendored_files_are_the_ones_that_are_written_down() -> None:
@@ -46,7 +46,7 @@ def test_the_first_visit_is_light() -> None:
     weight = len(gzip.compress(page.encode())) + sum(
         len(gzip.compress((STATIC / name).read_bytes())) for name in set(names)
     )
-    assert {"crossfade.css", "htmx-4.0.1.min.js", "htmx-sse-4.0.1.min.js", "crossfade.js", "charts.js"} <= set(names)
+    assert {"crossfade.css", "htmx-4.0.1.min.js", "crossfade.js", "live.js", "charts.js"} <= set(names)
     assert weight < LIMIT_BYTES
 
 
