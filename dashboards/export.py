@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
@@ -16,6 +17,8 @@ Kind = Literal["csv", "jsonl"]
 MEDIA_TYPES: Mapping[Kind, str] = {"csv": "text/csv", "jsonl": "application/jsonl"}
 PIECE = 200
 """Entries written to a file at a time."""
+# What OWASP names ("CSV Injection"): a formula's signs, narrow and wide, and the characters that end a cell.
+_RISKY = re.compile("[\t\r\n]|[\\s\u200b-\u200f\u2060\ufeff]*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
 _CSV = ("id", "at", "who", "role", "source", "what", "reason", "revision")
 _PLACES = ("before", "after")
 _FIGURES = tuple((path, name) for path in ("v2", "v3") for name in ("sessions", "users", "messages", "errors"))
@@ -75,5 +78,5 @@ def as_lines(entries: Sequence[AuditEntry]) -> str:
 
 
 def _harmless(value: object) -> object:
-    """Quoted where a spreadsheet would take it for a formula and run it."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    """Quoted where a spreadsheet would take it for a formula and run it, also behind blanks and what is not seen."""
+    return f"'{value}" if isinstance(value, str) and _RISKY.match(value) else value

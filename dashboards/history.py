@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from litestar import MediaType, Response, get, post
-from litestar.params import FromQuery
+from litestar.params import QueryParameter
 from litestar.response import Redirect, Stream
 from msgspec import Struct, structs
 
@@ -21,6 +21,10 @@ from rollout.views import AuditEntry, AuditFilter, AuditPage, RolloutView
 
 SHOWN = 50
 """Entries on one page."""
+LAST_ENTRY = 2**63 - 1
+"""Largest id of an entry that a store can hold."""
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+"""Days of other years are mistyped, and the last ones have no day after them."""
 
 
 class Search(Struct, frozen=True, kw_only=True):
@@ -69,9 +73,12 @@ def _midnight(day: str) -> datetime | None:
     if not day:
         return None
     try:
-        return datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
+        midnight = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
+        if not FIRST_YEAR <= midnight.year <= LAST_YEAR:
+            raise ValueError
     except ValueError:
-        raise ValueError(f"{day!r} is not a day; write one like 2026-01-31") from None
+        raise ValueError(f"{day[:20]!r} is not a day; write one like 2026-01-31") from None
+    return midnight
 
 
 class Entry(Struct, frozen=True):
@@ -167,7 +174,9 @@ async def show_history(visit: Visit, before: int | None = None, message: ClickRe
 
 
 @get("/history")
-async def get_history(visit: TheVisit, before: FromQuery[int | None] = None) -> Response[str]:
+async def get_history(
+    visit: TheVisit, before: Annotated[int | None, QueryParameter(ge=1, le=LAST_ENTRY)] = None
+) -> Response[str]:
     return answer(await show_history(visit, before))
 
 

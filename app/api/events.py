@@ -13,6 +13,7 @@ from litestar.response import Stream
 from app.api.authentication import may
 from app.api.problems import LOOKED
 from app.api.services import TheServices, VisitorRequest
+from app.api.unix_times import finite
 from app.store.port import AUDIT_PAGE
 from dashboards.export import MEDIA_TYPES, PIECE, Kind, export
 from rollout.views import AuditFilter, AuditPage
@@ -42,7 +43,7 @@ async def events(
 ) -> Response[Any]:
     """With `Accept: text/csv` or `application/jsonl`, a file of all entries that match, whatever `limit` is."""
     repository = services.control.repository
-    wanted = AuditFilter(who=who, what=what, since=since, until=until)
+    wanted = AuditFilter(who=who, what=what, since=finite("since", since), until=finite("until", until))
     media_type = request.accept.best_match([MediaType.JSON, *FILES], default=MediaType.JSON)
     if media_type in FILES:
         pieces = await export(FILES[media_type], before, lambda start: repository.events(start, PIECE, wanted))

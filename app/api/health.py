@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
 
 from app.api.services import TheServices
 
+NO_COOKIE: Final = {"exclude_from_csrf": True}
+"""A program reads these: it has no form, so it needs no token against forged ones."""
 
-@get("/healthz", tags=["health"], summary="Whether the process answers")
+
+@get("/healthz", opt=NO_COOKIE, tags=["health"], summary="Whether the process answers")
 async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get("/readyz", tags=["health"], summary="Whether v2 serves and the record is known, in the cell that answers")
+@get(
+    "/readyz",
+    opt=NO_COOKIE,
+    tags=["health"],
+    summary="Whether v2 serves and the record is known, in the cell that answers",
+)
 async def readyz(services: TheServices) -> Response[dict[str, str]]:
     cell = services.control.cell.name
     if services.control.ready:
@@ -25,10 +33,11 @@ async def readyz(services: TheServices) -> Response[dict[str, str]]:
 
 @get(
     "/metrics",
+    opt=NO_COOKIE,
     tags=["health"],
     summary="Metrics, as Prometheus text or as OpenMetrics, depending on `Accept`",
     media_type="text/plain",
 )
 async def metrics(request: Request[Any, Any, State], services: TheServices) -> Response[bytes]:
-    body, content_type = services.metrics.render(request.headers.get("accept", ""))
+    body, content_type = await services.metrics.scrape(request.headers.get("accept", ""))
     return Response(body, headers={"Content-Type": content_type}, status_code=200)

@@ -10,6 +10,7 @@ from litestar.params import QueryParameter
 from app.api.authentication import may
 from app.api.problems import LOOKED
 from app.api.services import TheServices
+from app.api.unix_times import finite
 from rollout.views import SeriesView, Span
 
 
@@ -26,5 +27,5 @@ async def series(
     until: Annotated[float | None, QueryParameter(description="Unix seconds; default: now")] = None,
 ) -> Response[SeriesView]:
     """Value `i` covers `step_s` seconds, starting at `start + i * step_s`; null: no data."""
-    view = await services.history.view(span, services.control.repository, until)
+    view = await services.history.view(span, services.control.repository, finite("until", until))
     return Response(view, headers={"Cache-Control": "no-store"}, status_code=200)

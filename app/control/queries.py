@@ -18,9 +18,10 @@ import msgspec
 from app.control import views
 from app.control.views import Snapshot
 from app.fleet import census
+from app.fleet.bus import CellFigures
 from app.fleet.census import Census
 from app.fleet.members import Fleet
-from app.fleet.questions import CensusOf, ErrorsOf, Question, SessionKey, SessionsOf, SessionsOfUser
+from app.fleet.questions import CensusOf, ErrorsOf, FiguresOf, Question, SessionKey, SessionsOf, SessionsOfUser
 from app.fleet.rpc import HostRpc
 from app.metrics import error_groups
 from app.metrics.error_groups import GroupCount
@@ -86,6 +87,10 @@ class FleetQueries:
         answers = await self._all(ErrorsOf(), list[GroupCount])
         return ErrorsView(items=error_groups.merge(answers.values()), missing_cells=self._missing(answers))
 
+    async def figures(self) -> Mapping[str, CellFigures]:
+        """What each cell of this host has counted by now; without those that do not answer."""
+        return await self._all(FiguresOf(), CellFigures)
+
     async def _all(self, question: Question, kind: type[T]) -> dict[str, T]:
         """Answers by cell, this one's first."""
         asked = asyncio.ensure_future(self._rpc.ask(question, ANSWER_S))
@@ -110,6 +115,8 @@ class FleetQueries:
                 return views.own_census(snapshot)
             case ErrorsOf():
                 return snapshot.counters.errors.counts()
+            case FiguresOf():
+                return views.own_figures(snapshot)
             case _:
                 raise LookupError(question)
 

@@ -33,6 +33,10 @@ class ErrorsOf(Struct, frozen=True, tag="errors"):
     pass
 
 
+class FiguresOf(Struct, frozen=True, tag="figures"):
+    """What a cell has counted by now, for a scrape: `app.fleet.bus.CellFigures`."""
+
+
 class Prepare(Struct, frozen=True, tag="prepare"):
     """Start a worker of this build of v3 beside the one that serves, and check it."""
 
@@ -53,4 +57,4 @@ class Abandon(Struct, frozen=True, tag="abandon"):
     """Stop the prepared worker again."""
 
 
-Question: TypeAlias = SessionsOf | SessionsOfUser | CensusOf | ErrorsOf | Prepare | Adopt | Abandon
+Question: TypeAlias = SessionsOf | SessionsOfUser | CensusOf | ErrorsOf | FiguresOf | Prepare | Adopt | Abandon

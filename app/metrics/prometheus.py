@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -42,21 +44,20 @@ class ScrapedCell:
     flag_age_s: float
 
 
-class CountersCollector(Collector):
-    """All metrics of the host's cells, read at scrape time."""
+class CellsCollector(Collector):
+    """All metrics of the host's cells at one moment."""
 
-    def __init__(self, cells: Callable[[], Iterable[ScrapedCell]]) -> None:
+    def __init__(self, cells: Sequence[ScrapedCell]) -> None:
         self._cells = cells
 
     def collect(self) -> Iterator[Metric]:
-        cells = list(self._cells())
-        yield from _counters(cells)
-        yield from _histograms(cells)
-        yield from _path_gauges(cells)
-        yield from _rollout_gauges(cells)
+        yield from _counters(self._cells)
+        yield from _histograms(self._cells)
+        yield from _path_gauges(self._cells)
+        yield from _rollout_gauges(self._cells)
 
     def describe(self) -> Iterator[Metric]:
-        """No metrics ahead of time, because registering must not read the cells."""
+        """No metrics ahead of time."""
         return iter(())
 
 
@@ -157,14 +158,37 @@ def _rollout_gauges(cells: Iterable[ScrapedCell]) -> Iterator[Metric]:
     yield from (percentage, phase, age)
 
 
+def render(cells: Sequence[ScrapedCell], accept: str) -> tuple[bytes, str]:
+    """Body and content type: OpenMetrics when `accept` names it, else Prometheus text."""
+    encode, content_type = choose_encoder(accept)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(CellsCollector(cells))
+    return encode(registry), content_type
+
+
+Cells: TypeAlias = Callable[[], Awaitable[Sequence[ScrapedCell]]]
+
+
 class Metrics:
-    """Renders the metrics of this host's cells in the format that the scraper accepts."""
+    """Asks the cells for their figures at each scrape: figures that are kept would be older than what another cell has
+    shown already, and a counter would go back.
 
-    def __init__(self, cells: Callable[[], Iterable[ScrapedCell]]) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(CountersCollector(cells))
+    However many scrapers come, one question is on its way, and those who come meanwhile share the next.
+    """
 
-    def render(self, accept: str) -> tuple[bytes, str]:
-        """Body and content type: OpenMetrics when `accept` names it, else Prometheus text."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+        self._running: asyncio.Task[Sequence[ScrapedCell]] | None = None
+        self._next: asyncio.Task[Sequence[ScrapedCell]] | None = None
+
+    async def scrape(self, accept: str) -> tuple[bytes, str]:
+        """As `render`, of figures that were asked for after this call."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._running))
+        return render(await asyncio.shield(self._next), accept)
+
+    async def _after(self, running: asyncio.Task[Sequence[ScrapedCell]] | None) -> Sequence[ScrapedCell]:
+        if running is not None:
+            await asyncio.wait({running})
+        self._running, self._next = self._next, None
+        return await self._cells()

@@ -42,7 +42,7 @@ from app.settings import Settings
 from app.store.port import Store
 from app.store.sql import postgres_store, sqlite_store
 from app.supervisor.threads import new_thread_id, owns_thread
-from rollout.names import CANARY, PATHS, PathName
+from rollout.names import CANARY, PathName
 
 IDLE_CHECK_S = 5.0
 log = structlog.get_logger()
@@ -193,24 +193,12 @@ class Service:
 
     # -- what is scraped ----------------------------------------------------------------------------------------------
 
-    def _scraped_cells(self) -> list[ScrapedCell]:
-        """What `/metrics` shows: every cell of this host, the others by their last figures."""
-        others = self.controller.fleet.others().items()
-        return [self._scraped_here(), *(_scraped_there(name, figures) for name, figures in others)]
-
-    def _scraped_here(self) -> ScrapedCell:
-        record = self.controller.record
-        return ScrapedCell(
-            name=self.cell.name,
-            slots=self.counters.slots,
-            paths={path: self.cell.path_state(path) for path in PATHS},
-            percentage=record.percentage,
-            phase=record.phase,
-            flag_age_s=self.controller.snapshot().flag_age_s or 0.0,
-        )
+    async def _scraped_cells(self) -> list[ScrapedCell]:
+        """What `/metrics` shows: every cell of this host that answers."""
+        return [_scraped(name, figures) for name, figures in (await self.controller.queries.figures()).items()]
 
 
-def _scraped_there(name: str, figures: CellFigures) -> ScrapedCell:
+def _scraped(name: str, figures: CellFigures) -> ScrapedCell:
     return ScrapedCell(
         name=name,
         slots=figures.slots,

@@ -60,7 +60,7 @@ class Visit:
 
     def query(self, name: str) -> str:
         """A parameter of the address, empty when it is missing, and cut where no search makes sense any more."""
-        return str(self.request.query_params.get(name, "")).strip()[:SEARCH_CHARACTERS]
+        return str(self.request.query_params.get(name, "")).replace("\0", "").strip()[:SEARCH_CHARACTERS]
 
 
 TheVisit: TypeAlias = NamedDependency[SkipValidation[Visit]]

@@ -51,7 +51,7 @@ class Service:
 
 
 def make_app(world: World, access: Access) -> Litestar:
-    def cells() -> list[ScrapedCell]:
+    async def cells() -> list[ScrapedCell]:
         paths = {path: world.cell.path_state(path) for path in PATHS}
         state = world.control.record
         return [ScrapedCell("a", world.counters.slots, paths, state.percentage, state.phase, 0.0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -82,6 +83,12 @@ def cookies(used_link: str, browser: Browser) -> list[Any]:
 def silence(page: Page) -> None:
     """Let as much time go by for the page as makes it stale when it hears nothing; its clock has to be `install`ed."""
     page.clock.fast_forward(SILENCE_MS)
+
+
+def cut_off(page: Page) -> None:
+    """From its next address on, this page hears of no change and fetches none. A worker's requests cannot be routed."""
+    page.add_init_script("delete window.SharedWorker")
+    page.route(re.compile("/(changes|sections/.*)$"), lambda route: route.abort())
 
 
 def _trouble(message: ConsoleMessage) -> list[str]:

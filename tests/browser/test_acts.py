@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from ops.pictures.stage import Remote, Stage
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import Visitor, cut_off
 
 THREE_STEPS = "\n".join(
     ['name = "three"', *(f'[[stage]]\npercentage = {share}\nbake = "1h"' for share in (10, 50, 100))]
@@ -121,7 +121,7 @@ def test_everybody_who_looks_sees_it_at_once(visitor: Visitor, remote: Remote) -
 def test_two_browsers_at_once_and_the_second_is_told_who_was_faster(visitor: Visitor, remote: Remote) -> None:
     remote.reset(10)
     late = visitor("/try")
-    late.route("**/stream/**", lambda route: route.abort())
+    cut_off(late)
     late.goto(late.url.replace("/try", "/"))
     headline(late, "10 % of users on v3")
     first = visitor()

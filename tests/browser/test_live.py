@@ -6,7 +6,7 @@ import os
 import re
 import signal
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from ops.pictures.stage import Remote, Stage
 from tests.browser.conftest import Visitor, silence
@@ -40,39 +40,6 @@ def test_a_service_that_is_silent_makes_the_page_stale_too(visitor: Visitor, sta
     finally:
         os.kill(stage.pid, signal.SIGCONT)
     expect(page.locator("#stale")).to_be_hidden()
-
-
-def held_back(page: Page, address: str) -> list[Route]:
-    """Requests of this address from now on, which wait until somebody lets them go on."""
-    routes: list[Route] = []
-
-    def hold(route: Route) -> None:  # of its own: Playwright cannot remember a method of a list
-        routes.append(route)
-
-    page.route(address, hold)
-    return routes
-
-
-def test_the_stream_is_asked_for_however_late_the_extension_of_htmx_comes(visitor: Visitor, stage: Stage) -> None:
-    page = visitor("/sign-in?out=1", bypass_csp=True)  # to wait for a function is to evaluate a text
-    late = held_back(page, "**/htmx-sse-*")
-    page.goto(f"{stage.url}/health", wait_until="commit")
-    page.wait_for_function("window.htmx")
-    page.evaluate("() => new Promise(setTimeout)")  # timers that were there before have gone off by now
-    with page.expect_response("**/stream/health"):
-        late[0].continue_()
-
-
-def test_a_first_connection_that_waits_for_its_answer_stays_the_only_one(visitor: Visitor, stage: Stage) -> None:
-    page = visitor("/sign-in?out=1", install_clock=True)
-    waiting = held_back(page, "**/stream/health")
-    with page.expect_request("**/stream/health"):
-        page.goto(f"{stage.url}/health")
-    silence(page)
-    expect(page.locator("#stale")).to_contain_text("nothing is heard from the service")
-    waiting[0].continue_()
-    expect(page.locator("#stale")).to_be_hidden()
-    assert len(waiting) == 1
 
 
 def test_a_page_that_was_signed_out_says_so(visitor: Visitor, stage: Stage) -> None:

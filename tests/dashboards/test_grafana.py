@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.metrics.counters import Counters
-from app.metrics.prometheus import Metrics, ScrapedCell
+from app.metrics.prometheus import ScrapedCell, render
 from app.pool.state import PathState
 from dashboards.base.render import DASHBOARDS
 
@@ -24,7 +24,7 @@ def published() -> dict[str, set[str]]:
     """Each sample's name with its labels, as a scraper sees them."""
     state = PathState(True, None, "b1", 3, 2, 50_000_000, 12_000.5, 1, 60.0)
     cell = ScrapedCell("a", Counters().slots, {"v2": state, "v3": state}, 10, "progressing", 0.5)
-    text = Metrics(lambda: [cell]).render("text/plain")[0].decode()
+    text = render([cell], "text/plain")[0].decode()
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

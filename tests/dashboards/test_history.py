@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from dashboards.export import as_csv
 from rollout.views import EVERYTHING, AuditFilter
 from tests.dashboards.memory import (
     entry,
@@ -91,3 +92,32 @@ def test_a_note_is_left_and_brings_back_to_where_it_was_written(pages: Pages) ->
     assert pages.send("/notes", text="still quiet", back="history").headers["location"] == "/history"
     assert pages.source.notes == ["ada: all quiet", "ada: still quiet"]
     assert pages.send("/notes", text="   ").status_code == 409
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "=1",
+        "+1",
+        "-1",
+        "@SUM(1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "\n1",
+        "\r\n=1",
+        " =1",
+        "\u200b=1",
+        "\ufeff@x",
+        *"\uff1d\uff0b\uff0d\uff20",
+    ],
+)
+def test_no_cell_begins_as_a_formula(evil: str) -> None:
+    row = next(csv.reader(io.StringIO(as_csv([entry(1, evil, evil, evil)]), newline="")))
+    assert row.count(f"'{evil}") == 3, "the name, what was done and the reason"
+
+
+@pytest.mark.parametrize("good", ["a=1", "v3 fails: 61 %", "\u2013 a dash", "1-2", " two"])
+def test_other_text_stays_as_it_was_written(good: str) -> None:
+    row = next(csv.reader(io.StringIO(as_csv([entry(1, good, good, good)]), newline="")))
+    assert row.count(good) == 3

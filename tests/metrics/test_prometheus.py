@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from app.logs import configure_logging
 from app.metrics.counters import Counters
-from app.metrics.prometheus import Metrics, ScrapedCell
+from app.metrics.prometheus import Metrics, ScrapedCell, render
 from app.pool.state import PathState
 
 # The published list: metric (as a scraper sees it) -> its labels beside `cell`.
@@ -43,7 +44,7 @@ def figures(counters: Counters) -> ScrapedCell:
 
 
 def scrape(counters: Counters, accept: str = OPENMETRICS) -> dict[str, list[tuple[dict[str, str], float]]]:
-    body, _ = Metrics(lambda: [figures(counters)]).render(accept)
+    body, _ = render([figures(counters)], accept)
     parse = parse_openmetrics if accept == OPENMETRICS else parse_text
     samples: dict[str, list[tuple[dict[str, str], float]]] = {}
     for family in parse(body.decode()):
@@ -106,7 +107,7 @@ def test_what_is_not_known_is_absent_and_the_phase_is_one_hot() -> None:
     ],
 )
 def test_the_format_is_negotiated(accept: str, content_type: str) -> None:
-    body, kind = Metrics(lambda: [figures(Counters())]).render(accept)
+    body, kind = render([figures(Counters())], accept)
     assert kind.startswith(content_type)
     assert body.endswith(b"# EOF\n") == accept.startswith("application/openmetrics")
 
@@ -141,3 +142,34 @@ def test_an_exception_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> N
         structlog.get_logger().exception("failed", reference="ab12")
     (line,) = capsys.readouterr().err.splitlines()
     assert "ValueError: broken" in json.loads(line)["exception"]
+
+
+def counted(events: int) -> list[ScrapedCell]:
+    counters = Counters()
+    for _ in range(events):
+        counters.stale_event()
+    return [figures(counters)]
+
+
+async def test_a_scrape_is_of_figures_asked_for_after_it_came_and_many_share_one_question() -> None:
+    asked: asyncio.Queue[asyncio.Future[list[ScrapedCell]]] = asyncio.Queue()
+
+    def ask() -> asyncio.Future[list[ScrapedCell]]:
+        answer: asyncio.Future[list[ScrapedCell]] = asyncio.get_running_loop().create_future()
+        asked.put_nowait(answer)
+        return answer
+
+    metrics = Metrics(ask)
+    first = asyncio.create_task(metrics.scrape(""))
+    question = await asked.get()
+    later = [asyncio.create_task(metrics.scrape("")) for _ in range(20)]
+    await asyncio.sleep(0)
+    assert asked.empty(), "they wait for the next"
+    question.set_result(counted(1))
+    assert b'crossfade_stale_events_total{cell="a"} 1.0' in (await first)[0]
+    question = await asked.get()
+    later[0].cancel()  # a scraper that goes away takes the answer from nobody
+    question.set_result(counted(2))
+    bodies = [body for body, _ in await asyncio.gather(*later[1:])]
+    assert all(b'crossfade_stale_events_total{cell="a"} 2.0' in body for body in bodies)
+    assert asked.empty()

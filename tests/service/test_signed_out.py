@@ -37,9 +37,9 @@ def test_a_revoked_token_takes_its_browsers_and_their_open_pages_along(unchanged
     service = unchanged
     tokens = {name: service.crossfade("token", "--role", "viewer", "--name", name).stdout.split()[-1] for name in "ab"}
     with browser(service, tokens["a"]) as gone, browser(service, tokens["b"]) as stays:
-        with gone.stream("GET", "/stream/overview") as stream:
+        with gone.stream("GET", "/changes") as stream:
             pieces = stream.iter_text()
-            assert "hx-partial" in next(pieces)
+            assert next(pieces).startswith("data: ")
             revoked_at = time.monotonic()
             assert service.crossfade("token", "--revoke", "a").returncode == 0
             for _ in pieces:

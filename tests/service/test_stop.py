@@ -59,10 +59,10 @@ def test_a_planned_stop_lets_running_messages_finish_and_closes_1012(start: Star
 
 def test_a_planned_stop_ends_the_streams_of_open_pages_itself(start: Start) -> None:
     service = start(CROSSFADE_SHUTDOWN_S="0")
-    with service.http.stream("GET", "/stream/overview", headers={"HX-Request": "true"}) as stream:
+    with service.http.stream("GET", "/changes", headers={"HX-Request": "true"}) as stream:
         assert stream.status_code == 200
         pieces = stream.iter_text()
-        assert "hx-partial" in next(pieces)
+        assert next(pieces).startswith("data: ")
         service.signal(signal.SIGTERM)
         for _ in pieces:  # to its end; a stream that uvicorn cuts off is an error
             pass
