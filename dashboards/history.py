@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from litestar import MediaType, Response, get, post
+from litestar import Response, get, post
 from litestar.params import QueryParameter
 from litestar.response import Redirect, Stream
 from msgspec import Struct, structs
 
 from dashboards.base.page import ClickResult, Fact, LivePage, chrome, top
 from dashboards.base.person import Person, why_not_role
-from dashboards.base.visit import Form, TheVisit, Visit, answer
+from dashboards.base.visit import Form, Mistyped, TheVisit, Visit, answer
 from dashboards.export import MEDIA_TYPES, PIECE, Kind, export
 from rollout import formats
 from rollout.views import AuditEntry, AuditFilter, AuditPage, RolloutView
@@ -187,7 +187,7 @@ async def get_export(visit: TheVisit) -> Response[Any]:
     try:
         wanted = search_of(visit.query).wanted()
     except ValueError as wrong:
-        return Response(f"{wrong}\n", media_type=MediaType.TEXT, status_code=422)
+        raise Mistyped(str(wrong)) from None
     pieces = await export(kind, None, lambda before: visit.source.exported(before, PIECE, wanted))
     return Stream(
         pieces,

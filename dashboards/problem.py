@@ -13,7 +13,7 @@ from dashboards.base.person import Person
 from dashboards.base.places import NoPlace
 from dashboards.base.security import secured
 from dashboards.base.source import PageRequest, Source, Unavailable
-from dashboards.base.visit import SOURCE, NotThere, answer, csrf_of
+from dashboards.base.visit import SOURCE, Mistyped, NotThere, answer, csrf_of
 
 NOT_NOW = "The store does not answer, so this cannot be shown now. The overview and its rollback button still work."
 RELOAD = "This form is too old or not from here. Reload the page and try again."
@@ -39,6 +39,8 @@ def trouble_of(error: Exception) -> Trouble:
     match error:
         case NotThere():
             return Trouble(404, "Not found", str(error))
+        case Mistyped():
+            return Trouble(422, "Not understood", f"{error}.")
         case Unavailable():
             return Trouble(503, "Not now", NOT_NOW, {"Retry-After": "5"})
         case NoPlace(status=status):
@@ -47,7 +49,7 @@ def trouble_of(error: Exception) -> Trouble:
             return Trouble(403, "Not done", RELOAD)
 
 
-TROUBLES: tuple[type[Exception], ...] = (NotThere, Unavailable, NoPlace, PermissionDeniedException)
+TROUBLES: tuple[type[Exception], ...] = (NotThere, Mistyped, Unavailable, NoPlace, PermissionDeniedException)
 """What the pages raise and leave to the application to answer: to people with `problem_page`."""
 
 

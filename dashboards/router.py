@@ -18,13 +18,16 @@ from dashboards import changes, errors, health, history, overview, plan, receipt
 from dashboards.base.page import LivePage
 from dashboards.base.render import STATIC, digest_of, partial, render_section
 from dashboards.base.security import secure
-from dashboards.base.visit import SOURCE, VISIT, NotSignedIn, TheVisit, Visit
+from dashboards.base.source import PageRequest
+from dashboards.base.visit import SOURCE, VISIT, NotSignedIn, NotThere, TheVisit, Visit
 
 __all__ = ["SOURCE", "make_router"]
 
 SHOWN: Final = "Crossfade-Shown"
 """Header with the digests of the sections that a page has: an answer names them, the page's next request repeats it."""
 
+NAME_CHARACTERS: Final = 100
+"""Of a static file."""
 Live: TypeAlias = Literal["overview", "try", "sessions", "user", "errors", "history", "receipt", "plan", "health"]
 LIVE: Mapping[Live, Callable[[Visit], Awaitable[LivePage]]] = {
     "overview": overview.show_overview,
@@ -53,6 +56,15 @@ async def get_sections(visit: TheVisit, name: FromPath[Live]) -> Response[str]:
     )
 
 
+async def check_name(request: PageRequest) -> None:
+    """A coroutine, like all that Litestar calls.
+
+    Raises NotThere for what cannot be a file's name, which an operating system answers with errors of many kinds."""
+    name = request.scope["path"].rpartition("/")[2]
+    if len(name) > NAME_CHARACTERS or not name.isascii() or not name.isprintable():
+        raise NotThere("There is no page at this address.")
+
+
 def make_router() -> Router:
     static = create_static_files_router(
         path="/static",
@@ -60,6 +72,7 @@ def make_router() -> Router:
         # The digest in the address changes with the file.
         cache_control=CacheControlHeader(max_age=31_536_000, public=True, immutable=True),
         opt={"exclude_from_auth": True, "exclude_from_csrf": True},
+        before_request=check_name,
     )
     pages = Router(
         path="/",

@@ -31,6 +31,10 @@ class NotThere(Exception):
     """There is nothing of this name; the text says so to a person."""
 
 
+class Mistyped(Exception):
+    """A part of an address is not what it has to be; the text says so to a person."""
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """A request of somebody who is signed in."""

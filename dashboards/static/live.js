@@ -81,7 +81,7 @@
   // Hidden pages fetch nothing. A look that begins before a change may miss it, so another one follows.
   function look(now) {
     if (document.hidden || Date.now() < heldUntil) return;
-    if (asking) again = again || Boolean(now);
+    if (asking && Date.now() - tried < 2 * FETCH_MS) again = again || Boolean(now);
     else if (now || Date.now() - seen >= every) {
       asking = true;
       again = false;
@@ -210,10 +210,11 @@
   // A form that is sent without htmx leaves the page, over the same few connections.
   document.addEventListener("submit", (event) => { if (!event.defaultPrevented) hold(true); });
 
-  listen();
+  // htmx knows the page from then on, and not earlier.
+  document.addEventListener("DOMContentLoaded", listen);
   showLive();
   setInterval(() => {
-    if (!spoken || Date.now() - spoken > STALE_AFTER_MS) listenAlone();
+    if ((port || mine) && (!spoken || Date.now() - spoken > STALE_AFTER_MS)) listenAlone();
     // Where no stream comes through, the page is kept up to date all the same.
     if (Date.now() - Math.max(seen, tried) > (stale() ? UNHEARD_MS : FETCH_MS / 2)) look(true);
     showLive();

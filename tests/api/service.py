@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, cast
 from httpx import ASGITransport, AsyncClient
 from litestar import Litestar
 from litestar.datastructures import State
+from litestar.types import ControllerRouterHandler
 
 from app.api.access import NO_PROXIES, Access, Proxies
 from app.api.csrf import csrf_middleware
@@ -50,7 +51,9 @@ class Service:
         assert answer.status_code == 200, answer.text
 
 
-def make_app(world: World, access: Access) -> Litestar:
+def make_app(world: World, access: Access, routes: Sequence[ControllerRouterHandler] = ()) -> Litestar:
+    """`routes`: beside those of the service."""
+
     async def cells() -> list[ScrapedCell]:
         paths = {path: world.cell.path_state(path) for path in PATHS}
         state = world.control.record
@@ -59,7 +62,7 @@ def make_app(world: World, access: Access) -> Litestar:
     history = SeriesHistory(world.cell, world.counters, world.store, lambda: world.now)
     services = Services(world.control, access, Metrics(cells), history)
     app = Litestar(
-        route_handlers=[operators_router(make_router())],
+        route_handlers=[operators_router(make_router()), *routes],
         middleware=[csrf_middleware(SECRET)],
         state=State({STATE: services, SOURCE: PageSource(world.control, access, history)}),
         openapi_config=openapi_config("0"),
@@ -95,8 +98,12 @@ async def another_cell(service: Service) -> AsyncIterator[AsyncClient]:
         yield client
 
 
-def make_client(world: World, access: Access, peer: str = "127.0.0.1") -> AsyncClient:
+def make_client(
+    world: World, access: Access, peer: str = "127.0.0.1", routes: Sequence[ControllerRouterHandler] = ()
+) -> AsyncClient:
     # Litestar's own client runs the application in another loop, where the world's locks do not live.
-    application = cast("Any", make_app(world, access))  # two descriptions of ASGI that mypy does not bring together
+    application = cast(
+        "Any", make_app(world, access, routes)
+    )  # two descriptions of ASGI that mypy does not bring together
     transport = ASGITransport(application, raise_app_exceptions=False, client=(peer, 1))
     return AsyncClient(transport=transport, base_url="http://testserver.local")

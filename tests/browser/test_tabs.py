@@ -52,7 +52,6 @@ def test_a_hidden_page_fetches_nothing_and_keeps_title_and_icon_and_comes_back_a
     page.goto(stage.url)
     expect(page.locator("#headline")).to_have_text("20 % of users on v3")
     page.evaluate("window.name = 'hidden'; document.dispatchEvent(new Event('visibilitychange'))")
-    page.wait_for_load_state("networkidle")
     fetched: list[str] = []
     page.on("request", lambda request: fetched.append(request.url))
     remote.say("rollback")

@@ -60,7 +60,7 @@ def test_a_day_that_is_none_is_said_and_nothing_is_shown_in_its_place(pages: Pag
     assert "<li>" not in page.partition('id="history"')[2]
     refused = pages.get("/history.csv?until=yesterday")
     assert refused.status_code == 422
-    assert "'yesterday' is not a day" in refused.text
+    assert "&#39;yesterday&#39; is not a day" in refused.text
 
 
 def test_a_file_does_not_pretend_to_be_all_while_the_store_is_down(pages: Pages) -> None:
