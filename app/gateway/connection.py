@@ -4,6 +4,7 @@ session by one synchronous call each, without a task or a queue per socket.
 
 from __future__ import annotations
 
+import asyncio
 from asyncio.transports import BaseTransport
 from time import monotonic
 from typing import Any
@@ -20,8 +21,31 @@ EXTENSION = "crossfade.socket"
 """Key in the ASGI scope's extensions under which the handler of `/ws` finds its `FramedSocket`."""
 
 
+UNREAD_S = 30.0
+"""A client that reads too little of an answer for so long is cut off: what waits for it is 64 KiB, and its socket."""
+
+
 class Upgradable(HttpToolsProtocol):
     """uvicorn's HTTP class (`Config(http=Upgradable)`); nothing of it is left once a `Connection` has taken over."""
+
+    _unread: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._reads()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._reads()
+        super().connection_lost(exc)
+
+    def _reads(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
