@@ -57,9 +57,7 @@ async def get_sections(visit: TheVisit, name: FromPath[Live]) -> Response[str]:
 
 
 async def check_name(request: PageRequest) -> None:
-    """A coroutine, like all that Litestar calls.
-
-    Raises NotThere for what cannot be a file's name, which an operating system answers with errors of many kinds."""
+    """Raises NotThere for what cannot be a file's name, which an operating system answers with errors of many kinds."""
     name = request.scope["path"].rpartition("/")[2]
     if len(name) > NAME_CHARACTERS or not name.isascii() or not name.isprintable():
         raise NotThere("There is no page at this address.")

@@ -13,7 +13,7 @@ import rich_click as click
 from prometheus_client.metrics_core import Metric
 
 from app.cli.root import crossfade
-from app.metrics.prometheus import CountersCollector
+from app.metrics.prometheus import CellsCollector
 from app.settings import describe
 from app.supervisor.faults import NO_FAULTS
 
@@ -35,7 +35,7 @@ def metrics_table() -> str:
     """Every metric as a scraper sees it, with its labels."""
     rows = [
         (f"`{_published(metric)}`", ", ".join(getattr(metric, "_labelnames", ())), metric.documentation)
-        for metric in CountersCollector(lambda: []).collect()
+        for metric in CellsCollector([]).collect()
     ]
     return _table(("metric", "labels", "meaning"), rows)
 

@@ -73,4 +73,5 @@ async def test_a_cell_that_stands_still_is_left_out_and_comes_back_with_all_it_h
         return now if names_in(now) == set(idle.names) else None
 
     now = await until(back, what="d is back")
+    assert now is not None
     assert all(now[sample] >= value for sample, value in before.items())
