@@ -197,6 +197,8 @@ def by_accept(
             return problem_page(request, words(error))
         problem = document.problem
         text = problem.detail[:1].upper() + problem.detail[1:]
+        if isinstance(error, ValidationException):
+            text = f"Something in this address or form is not what it has to be. {text}"
         kept = {name: value for name, value in document.headers.items() if name.lower() != "content-type"}
         return problem_page(request, Trouble(problem.status, problem.title, text.rstrip(".") + ".", kept))
 

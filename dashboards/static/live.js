@@ -76,6 +76,7 @@
   let asking = false;
   let again = false;
   let tried = 0;
+  let patience = 0;
   let heldUntil = 0;
 
   // Hidden pages fetch nothing. A look that begins before a change may miss it, so another one follows.
@@ -86,6 +87,8 @@
       asking = true;
       again = false;
       tried = Date.now();
+      clearTimeout(patience);
+      patience = setTimeout(() => window.htmx.trigger(fetcher, "htmx:abort"), FETCH_MS);
       window.htmx.trigger(fetcher, "crossfade:look");
     }
   }
@@ -110,7 +113,7 @@
     const { request, sourceElement } = event.detail.ctx;
     if (sourceElement === fetcher) {
       request.headers["Crossfade-Shown"] = had;
-      request.timeout = FETCH_MS;
+      request.timeout = 2 * FETCH_MS; // not reached: htmx would call it an error, and `stale since` says it
     } else if (request.method === "POST") {
       request.headers["Crossfade-Live"] = String(Boolean(newest) && !stale());
       hold(true);
@@ -132,13 +135,14 @@
       return;
     }
     asking = false;
+    clearTimeout(patience);
     if (ctx.status === "swapped" && ctx.response.raw.ok) {
       had = ctx.response.raw.headers.get("Crossfade-Shown") || "";
       seen = heard = Date.now();
       lost = "";
       showLive();
       announce();
-      document.dispatchEvent(new Event("crossfade:seen"));
+      if (!document.hidden) document.dispatchEvent(new Event("crossfade:seen"));
     }
     if (again) look(true);
   });
