@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
 
-from app.control.host_lock import HostLock
+from app.control.host_lock import HostLock, Wanted
 from app.control.lockfile import UNKNOWN, LockFile
 from app.control.lookout import BusLookout
 from app.fleet.bus import BusMessage, Locked
@@ -34,7 +34,7 @@ class HangingFile(LockFile):
         self._wait()
         super().write(lock)
 
-    def lift(self, generation: int, known: Lock | None) -> None:
+    def lift(self, generation: int, known: Collection[Lock]) -> None:
         self._wait()
         super().lift(generation, known)
 
@@ -55,9 +55,9 @@ def file(tmp_path: Path) -> Iterator[HangingFile]:
     file.go_on.set()
 
 
-def locked(lock: Lock | None) -> tuple[Lock | None, int]:
+def locked(lock: Lock | None) -> Wanted:
     """What is in force: this lock of generation 0, or none any more."""
-    return lock, 0 if lock else 1
+    return Wanted(lock, 0 if lock else 1)
 
 
 async def test_a_write_to_a_disk_that_hangs_ends_and_is_tried_again(file: HangingFile) -> None:

@@ -394,15 +394,15 @@ async def test_lifting_an_old_lock_leaves_a_new_one_of_another_cell(tmp_path: Pa
     new = Lock(1, 1, 2.0, "ann", True, "")
     unsure = Lock(1, -1, 3.0, "ann", True, "")
     file.write(new)
-    file.lift(1, old)
+    file.lift(1, [old])
     assert file.read() == new
     file.write(unsure)
-    file.lift(1, old)
+    file.lift(1, [old])
     assert file.read() == unsure
-    file.lift(1, unsure)
+    file.lift(1, [unsure])
     assert file.read() is None
     file.write(old)
-    file.lift(1, None)
+    file.lift(1, [])
     assert file.read() is None
 
 
