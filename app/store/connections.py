@@ -82,6 +82,10 @@ class Connections:
         for engine in self.groups:
             await engine.dispose()
 
+    def patience_s(self, engine: AsyncEngine) -> float:
+        """How long the next transaction on this pool may take, in seconds."""
+        return self._hurry_s if engine in self._hung else self._limit_s
+
     @asynccontextmanager
     async def begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         """A transaction. Raises `StoreUnavailable`."""
@@ -97,7 +101,7 @@ class Connections:
     @asynccontextmanager
     async def _limited(self, engine: AsyncEngine) -> AsyncIterator[None]:
         try:
-            async with timeout(self._hurry_s if engine in self._hung else self._limit_s):
+            async with timeout(self.patience_s(engine)):
                 yield
             self._hung.discard(engine)
         except (PoolTimeout, TimeoutError):
