@@ -11,7 +11,7 @@ import rich_click as click
 from app.cli.exits import CommandRefused
 from app.cli.target import settings_or_end
 from app.data_folder import take_folder
-from app.errors import CrossfadeError
+from app.errors import CrossfadeError, FolderTaken
 from rollout.names import TOKEN_ROLES, TokenRole
 
 if TYPE_CHECKING:
@@ -32,8 +32,11 @@ def serve(cells: int) -> None:
     settings = settings_or_end()
     try:
         folder = take_folder(Path(settings.data), settings.bind)
-    except (CrossfadeError, OSError) as error:
-        raise CommandRefused(str(error)) from None
+    except FolderTaken as taken:
+        raise CommandRefused(f"crossfade: {taken}") from None
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise CommandRefused(f"crossfade: CROSSFADE_DATA={settings.data!r} cannot be used: {why}") from None
     try:
         keep_operator_token(settings)
     except (CrossfadeError, OSError) as error:

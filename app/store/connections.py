@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.data_folder import FolderLost
 from app.errors import StoreUnavailable
 from app.store import migrations, tables
 
@@ -126,5 +127,7 @@ class Connections:
 
 
 def _one_line(error: BaseException) -> str:
+    if isinstance(error, FolderLost):
+        return error.words
     lines = str(getattr(error, "orig", None) or error).splitlines()
     return lines[0] if lines else type(error).__name__
