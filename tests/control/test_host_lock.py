@@ -160,15 +160,16 @@ async def test_a_lock_heard_of_while_the_record_is_not_read_yet_waits_for_it(tmp
     await first.control.execute(Start(actor=ANN, percentage=50, revision=0), "cli")
     await first.control.execute(SetPercentage(actor=ANN, percentage=80, revision=1), "cli")
     second = await World.make(tmp_path, "b", bus=MemoryBus("b", board), store_down=True)
-    assert not second.cell.view.locked
+    views = [second.cell.view.locked]
     first.store.fail(True)
     await first.control.execute(Rollback(actor=ANN, reason="errors"), "cli")
     for _ in range(2):  # heard, and then heard again
         second.lookout.look()
-        assert second.cell.view.locked
+        views.append(second.cell.view.locked)
         lock = first.control.record.lock
         assert lock is not None
         board["b"].hear("a", Locked(lock))
+    assert views == [False, True, True]
     assert second.control.record.revision == 1  # of an empty record: no other is known
     second.store.fail(False)
     first.lock_file.remove()
