@@ -74,9 +74,7 @@ class HostLock:
         return self._written
 
     async def reserve(self) -> None:
-        """Take the place on the disk that the next lock needs, if that was not possible yet. Raises nothing."""
-        if not self.unreserved:
-            return
+        """Take the place on the disk that the next lock needs, unless it is taken. Raises nothing."""
         try:
             await self._disk.call(self._file.reserve)
         except OSError as error:
@@ -96,7 +94,6 @@ class HostLock:
             self._failed("the rollback lock is not on the disk", error)
         else:
             self._holds(lock)
-            self.unreserved = "its place holds the lock in force"
 
     async def settle(self, current: Callable[[], Wanted]) -> None:
         """Look what the file says, and make it say what is in force: written again, replaced, or removed.

@@ -63,6 +63,9 @@ async def test_the_place_for_a_lock_is_taken_at_the_start(world: World) -> None:
     assert not spare.exists()  # it is the lock now
     await world.control.loop.keep_lock()
     assert spare.exists()  # for the next
+    spare.unlink()
+    await world.control.loop.keep_lock()
+    assert spare.exists()  # whoever deleted it
 
 
 async def test_on_the_disk_and_in_the_store_is_said_so(world: World) -> None:
