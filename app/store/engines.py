@@ -19,6 +19,7 @@ from app.errors import SettingError
 
 GRACE_S = 0.5
 """Most seconds that giving up a hanging PostgreSQL connection takes after the time-out."""
+SET_ALL = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS settings (name, value)"
 HURRY_S = 0.5
 """Time limit of calls to PostgreSQL after one that hung, until one is answered."""
 
@@ -89,8 +90,7 @@ async def _connect(connect: Callable[[], Awaitable[Any]], settings: Mapping[str,
     async with asyncio.timeout(limit_s):
         connection = await connect()
         try:
-            assignments = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
-            await connection.execute(f"SELECT {assignments}")
+            await connection.execute(SET_ALL, list(settings), list(settings.values()))
         except BaseException:
             connection.terminate()
             raise

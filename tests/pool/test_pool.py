@@ -130,10 +130,15 @@ async def test_what_a_killed_worker_said_is_heard_before_its_path_is_down(monkey
         for session in range(500):
             worker.send(chat("y" * 4000, session, number=2))
         ours, _ = pairs[-1]
-        done = asyncio.get_running_loop().create_future()
+        ended = asyncio.Event()
+
+        def end() -> None:
+            _end_with_answers_unread(worker.pid, ours)
+            ended.set()
+
         # In the same turn, after the call in which the link gives the kernel what is queued.
-        asyncio.get_running_loop().call_soon(lambda: done.set_result(_end_with_answers_unread(worker.pid, ours)))
-        await done
+        asyncio.get_running_loop().call_soon(end)
+        await ended.wait()
         await recorder.until(lambda: recorder.downs)
         down = recorder.order.index("down")
         assert "frames" not in recorder.order[down:]
