@@ -6,11 +6,10 @@ While one call hangs, all others are refused at once, so that nobody waits behin
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from queue import SimpleQueue
 from typing import Any, TypeVar
+
+from app.daemon_thread import DaemonThread
 
 Result = TypeVar("Result")
 
@@ -22,10 +21,8 @@ class Disk:
         """`name` is the thread's; `limit_s` is how long a call is waited for."""
         self.answered = asyncio.Event()
         """Set when a call that was given up is over after all; whoever waits for it clears it."""
-        self._name = name
         self._limit_s = limit_s
-        self._calls: SimpleQueue[tuple[Future[object], Callable[[], object]]] = SimpleQueue()
-        self._started = False
+        self._thread = DaemonThread(name)
         self._overdue: asyncio.Future[Any] | None = None
 
     @property
@@ -38,7 +35,7 @@ class Disk:
         if self.hangs:
             raise TimeoutError("the disk has not answered an earlier call yet")
         limit_s = self._limit_s if limit_s is None else limit_s
-        answer = asyncio.wrap_future(self._submit(lambda: call(*arguments)))
+        answer = self._thread.submit(lambda: call(*arguments))
         await asyncio.wait({answer}, timeout=limit_s)
         if not answer.done():
             self._overdue = answer
@@ -50,21 +47,3 @@ class Disk:
         if not answer.cancelled():
             answer.exception()
         self.answered.set()
-
-    def _submit(self, call: Callable[[], Result]) -> Future[Result]:
-        if not self._started:
-            self._started = True
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
-        future: Future[Result] = Future()
-        self._calls.put((future, call))  # type: ignore[arg-type]  # the queue holds futures of every kind
-        return future
-
-    def _run(self) -> None:
-        while True:
-            future, call = self._calls.get()
-            try:
-                result = call()
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
