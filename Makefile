@@ -18,7 +18,7 @@ setup-dev:
 	@ops/setup/venv.sh dev
 
 test: setup-dev ## everything that tests need, then all tests
-	@ops/setup/system-packages.sh --optional postgresql chromium
+	@ops/setup/system-packages.sh --optional postgresql pgbouncer chromium
 	@ops/setup/npm-test-packages.sh
 	@# Two at a time, on their own ports and folders; whoever has finished takes over what the other has not begun.
 	$(PY) -m pytest -n 2 --dist worksteal
@@ -28,7 +28,7 @@ check: setup-dev ## format, lint, types, fast tests
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	$(PY) -m bandit --quiet --recursive --configfile pyproject.toml app rollout dashboards
-	@ops/setup/system-packages.sh --optional postgresql
+	@ops/setup/system-packages.sh --optional postgresql pgbouncer
 	@ops/setup/npm-test-packages.sh
 	$(PY) -m pytest -m 'not slow' -n 2
 

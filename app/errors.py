@@ -7,6 +7,7 @@
     ├── LinkError           a frame on a worker's link cannot be read; the link is closed
     ├── IllegalTransition   a session does not allow this in its state
     ├── StoreUnavailable    the store cannot be reached; serving goes on, changes are refused
+    ├── FolderTaken         the data folder belongs to another service; stops the start
     ├── UnknownCell         there is no cell of this name                                         (404)
     ├── CellStillThere      a cell cannot be given up, because it reports or did just now         (409)
     ├── RevisionTaken       another writer saved the record first                    app.store.port
@@ -53,6 +54,10 @@ class IllegalTransition(CrossfadeError):
 
 class StoreUnavailable(CrossfadeError):
     """The store cannot be reached. Serving goes on with what is known; every change but a rollback is refused."""
+
+
+class FolderTaken(CrossfadeError):
+    """The data folder belongs to another service of this host: says whose it is. Stops the start."""
 
 
 class UnknownCell(CrossfadeError):

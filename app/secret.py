@@ -7,6 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
+from app.data_folder import make_folder
 from app.settings import Settings
 
 SECRET_FILE = "secret"  # noqa: S105 - a file's name
@@ -21,7 +22,7 @@ def load_secret(settings: Settings) -> bytes:
         return file.read_bytes()
     except FileNotFoundError:
         pass
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     with contextlib.suppress(FileExistsError):
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:

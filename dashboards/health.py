@@ -84,12 +84,20 @@ def _facts(view: RolloutView, health: HealthView) -> list[Fact]:
     record = f"revision {view.revision}, changed {formats.clock(view.changed_at)}" if view.revision else "new"
     return [
         Fact("store", f"{health.store} {store}", "bad" if health.store_down else "good"),
+        _folder(health),
         Fact("flag in the environment", forced, "plain" if view.forced is None else "warn"),
         Fact("flag read", f"{formats.duration(view.flag_age_s)} ago", "plain"),
         Fact("Unleash", view.unleash, "bad" if view.unleash in ("unreachable", "changed outside") else "good"),
         _leader(view, health),
         Fact("record", record),
     ]
+
+
+def _folder(health: HealthView) -> Fact:
+    """Where the lock of a rollback is written."""
+    if health.folder_trouble:
+        return Fact("data folder", f"{health.folder}: {health.folder_trouble}", "bad")
+    return Fact("data folder", f"{health.folder} has a place for the lock of a rollback", "good")
 
 
 def _leader(view: RolloutView, health: HealthView) -> Fact:

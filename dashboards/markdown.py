@@ -32,6 +32,8 @@ def _head(receipt: ReceiptView) -> Iterator[str]:
     yield f"By {_text(back.by)} at {formats.timestamp(back.at)}, from {receipt.from_percentage} %: {reason}"
     yield ""
     yield f"- {_state(back)}"
+    if not back.durable:
+        yield f"- not durable: {_text(back.durability)}; a restart of the host would end it"
     yield f"- no new user on v3 after {_ms(back, back.new_stopped_ms)}"
     yield f"- open sessions moved after {_ms(back, back.existing_moved_ms)}"
     yield (

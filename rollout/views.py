@@ -55,11 +55,22 @@ class VerdictView(Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class Durability(Struct, frozen=True):
+    """Whether a lock would be found again after a crash of its host, and where it is kept or why it is not."""
+
+    durable: bool
+    words: str
+
+
 class LockView(Struct, frozen=True, kw_only=True):
     generation: int
     since: float
     by: str
     reason: str
+    durable: bool = True
+    """Whether it would be found again after a crash of the host that says this."""
+    durability: str = ""
+    """Where it is kept, or why it is not durable: `not on disk: no space`."""
 
 
 class CellState(Struct, frozen=True, kw_only=True):
@@ -93,6 +104,10 @@ class RollbackView(Struct, frozen=True, kw_only=True):
     silent_cells: list[str]
     without_state: int = 0
     """Of the sessions moved, the ones that could not take their state along, because v3's build exports none."""
+    durable: bool = True
+    """False: its lock is in force, and a crash of the host would end it. Verified or not is another question."""
+    durability: str = ""
+    """Why it is not durable; empty: it is."""
 
 
 class StageView(Struct, frozen=True, kw_only=True):
@@ -318,6 +333,10 @@ class HealthView(Struct, frozen=True, kw_only=True):
     store: str
     store_down: bool
     settings: list[SettingView]
+    folder: str = ""
+    """Where the data folder is."""
+    folder_trouble: str = ""
+    """Why it keeps nothing, or has no place for the lock of a rollback, in words; empty: it is as it should be."""
     leader: str = ""
     """The cell that takes the steps that nobody commands; empty: not known, or none just now."""
     workers: list[WorkerView] = []

@@ -6,6 +6,8 @@ A test says what it needs by `@pytest.mark.needs("postgresql")`, a fixture by `r
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +20,8 @@ from ops.pictures.stage import chromium
 
 SPECIFICATION = Path(__file__).parent.parent / ".cache/npm/node_modules/@unleash/client-specification"
 MISSING = "missing program: "
+OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")
+"""Runs a program that may mount file systems for itself; a kernel may forbid that to accounts other than root."""
 
 
 def _has_postgresql() -> bool:
@@ -27,9 +31,16 @@ def _has_postgresql() -> bool:
         return False
 
 
+def find_pgbouncer() -> str | None:
+    """PgBouncer's program. Debian installs it where only root looks."""
+    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
 PROGRAMS: Mapping[str, Callable[[], bool]] = {
     "postgresql": _has_postgresql,
     "chromium": lambda: chromium() is not None,
+    "full-disk": lambda: subprocess.run([*OWN_MOUNTS, "true"], capture_output=True, check=False).returncode == 0,
+    "pgbouncer": lambda: find_pgbouncer() is not None,
     "client-specification": SPECIFICATION.is_dir,  # no program, but fetched as one: ops/setup/npm-test-packages.sh
 }
 

@@ -144,6 +144,8 @@ BASE = (
     "app.process_title",
     "app.daemon_thread",
     "app.verification_keys",
+    "app.disk",
+    "app.data_folder",
 )
 KNOWS: dict[str, tuple[str, ...]] = {
     "rollout": (),

@@ -22,13 +22,16 @@ async def healthz() -> dict[str, str]:
     "/readyz",
     opt=NO_COOKIE,
     tags=["health"],
-    summary="Whether v2 serves and the record is known, in the cell that answers",
+    summary="Whether v2 serves and the record is known and kept, in the cell that answers",
 )
 async def readyz(services: TheServices) -> Response[dict[str, str]]:
     cell = services.control.cell.name
-    if services.control.ready:
+    reason = services.control.not_ready
+    if not reason:
         return Response({"status": "ready", "cell": cell}, status_code=200)
-    return Response({"status": "not ready", "cell": cell}, status_code=503, headers={"Retry-After": "1"})
+    return Response(
+        {"status": "not ready", "cell": cell, "reason": reason}, status_code=503, headers={"Retry-After": "1"}
+    )
 
 
 @get(

@@ -116,7 +116,7 @@ class PageSource:
             leader = await self._control.repository.leader()
         except StoreUnavailable:
             leader = ""
-        return health_view(self._control.snapshot(), leader)
+        return health_view(self._control.snapshot(), leader, self._control.folder_trouble())
 
     # -- people ---------------------------------------------------------------------------------------------------
 

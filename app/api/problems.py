@@ -17,6 +17,7 @@ from litestar.openapi import ResponseSpec
 from litestar.types import ExceptionHandlersMap
 
 from app.api.examples import PROBLEMS
+from app.data_folder import FolderLost
 from app.errors import CellStillThere, CrossfadeError, FactoryError, StateIncompatible, StoreUnavailable, UnknownCell
 from app.problem import MEDIA_TYPE, Problem, encode_problem, problem_of
 from dashboards.problem import TROUBLES, Trouble, problem_page, trouble_of, wants_page
@@ -141,7 +142,9 @@ def on_cell(_: AnyRequest, error: CrossfadeError) -> ProblemDocument:
 def on_store_unavailable(request: AnyRequest, error: StoreUnavailable) -> ProblemDocument:
     """The store does not answer: users are served and a rollback works, everything else is refused."""
     log.warning("answered 503", path=request.url.path, error=str(error))
-    detail = "the store cannot be reached; nothing was changed, and only a rollback works without it"
+    cause = error.__cause__
+    why = cause.words if isinstance(cause, FolderLost) else "the store cannot be reached"
+    detail = f"{why}; nothing was changed, and only a rollback works without it"
     problem = problem_of(503, detail, "store_unavailable", "Store unavailable")
     return answer(problem, headers={"Retry-After": "5"})
 

@@ -11,7 +11,7 @@ import rich_click as click
 from click import get_current_context
 
 from app.cli import words
-from app.cli.exits import Ending, Unverified
+from app.cli.exits import Ending, NotDurable, Unverified
 from app.cli.options import Invocation, speaks_to_service
 from rollout.views import RolloutView
 
@@ -139,22 +139,32 @@ def note(invocation: Invocation, text: str) -> None:
 @reason_option
 @speaks_to_service
 def rollback(invocation: Invocation, reason: str) -> None:
-    """Move everyone to v2 now, and lock. Waits until that was observed in every cell (exit 4 if not within 10 s)."""
+    """Move everyone to v2 now, and lock. Waits up to 10 s until every cell was observed and the lock is durable.
+
+    Exit 4 if not: it is in force all the same.
+    """
     invocation.service.change("POST", ROLLBACK, {"reason": reason_or_command(reason)})
-    view = wait_until_verified(invocation)
+    view = wait_until_done(invocation)
     done = view.last_rollback
-    if done is not None and done.verified_at is not None and view.lock is not None:
+    verified = done is not None and done.verified_at is not None and view.lock is not None
+    if done is not None and verified and words.durable(view):
         receipt = f"Receipt: {invocation.service.target.url}/rollbacks/{done.id}"
         invocation.say(f"Everyone is on v2. Rollback {words.rollback(done, view.cells)}\n{receipt}", view)
         return
     if invocation.as_json:
         invocation.say("", view)
+    if done is not None and verified:
+        raise NotDurable(f"Everyone is on v2. Rollback {words.rollback(done, view.cells)}\n{words.not_durable(view)}")
     extent = words.in_force(done, view.cells) if done is not None else "in force where the service answered"
-    raise Unverified(f"{extent}; not verified within {VERIFY_S:.0f} s. `crossfade status` shows when it is.")
+    kept = words.not_durable(view)
+    raise Unverified(
+        f"{extent}; not verified within {VERIFY_S:.0f} s. `crossfade status` shows when it is."
+        + (f"\n{kept}" if kept else "")
+    )
 
 
-def wait_until_verified(invocation: Invocation) -> RolloutView:
-    """Poll until the rollback in force was observed everywhere, or the time is over.
+def wait_until_done(invocation: Invocation) -> RolloutView:
+    """Poll until the rollback in force was observed everywhere and is durable, or the time is over.
 
     Raises `Unverified` if the service took the command but does not answer again within that time.
     """
@@ -163,7 +173,7 @@ def wait_until_verified(invocation: Invocation) -> RolloutView:
     while True:
         try:
             view = invocation.service.rollout()
-            if _is_verified(view):
+            if _is_verified(view) and words.durable(view):
                 return view
         except Ending as error:
             if time.monotonic() >= end:

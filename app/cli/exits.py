@@ -4,7 +4,8 @@
     ├── CommandRefused  1  the service refused, or a check failed
     ├── Misused         2  wrong usage or a wrong setting; the service was not asked
     ├── Unreachable     3  nothing answers at the URL
-    └── Unverified      4  a rollback is in force, but was not observed in every cell
+    ├── Unverified      4  a rollback is in force, but was not observed in every cell
+    └── NotDurable      4  a rollback is in force and observed, but a crash of its host would end it
 
 `PlainEndings` prints them and exits with their code.
 """
@@ -44,6 +45,12 @@ class Unreachable(Ending):
 
 class Unverified(Ending):
     """A rollback is in force but was not observed in every cell; the text names the silent cells."""
+
+    exit_code = 4
+
+
+class NotDurable(Ending):
+    """A rollback is in force and was observed, but neither the disk nor the store has it; the text says why."""
 
     exit_code = 4
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from app.cli.exits import CommandRefused
 from app.cli.target import settings_or_end
-from app.errors import CrossfadeError
+from app.data_folder import take_folder
+from app.errors import CrossfadeError, FolderTaken
 from rollout.names import TOKEN_ROLES, TokenRole
 
 if TYPE_CHECKING:
@@ -29,6 +31,13 @@ def serve(cells: int) -> None:
 
     settings = settings_or_end()
     try:
+        folder = take_folder(Path(settings.data), settings.bind)
+    except FolderTaken as taken:
+        raise CommandRefused(f"crossfade: {taken}") from None
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise CommandRefused(f"crossfade: CROSSFADE_DATA={settings.data!r} cannot be used: {why}") from None
+    try:
         keep_operator_token(settings)
     except (CrossfadeError, OSError) as error:
         # Users are served without it; commands on this host then need CROSSFADE_TOKEN.
@@ -36,10 +45,11 @@ def serve(cells: int) -> None:
     if cells > 1:
         from app.serve.parent import run_cells
 
-        sys.exit(run_cells(settings, cells))
+        assert folder.owner is not None  # it was just taken
+        sys.exit(run_cells(settings, folder.owner, cells))
     from app.serve.server import run
 
-    sys.exit(run(settings))
+    sys.exit(run(settings, folder))
 
 
 @click.command()

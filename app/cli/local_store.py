@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 
 from app.cli.known_token import KnownToken
 from app.cli.target import operator_token_file
+from app.data_folder import make_folder
 from app.serve.service import make_store
 from app.settings import Settings
 from app.store.port import Store, Token
@@ -166,7 +167,7 @@ async def _opened(settings: Settings) -> AsyncIterator[Store]:
 
 def _write_private(file: Path, text: str) -> None:
     """Write a file that nobody else can read, not even while it is being written."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     new = file.with_suffix(".new")
     new.unlink(missing_ok=True)
     new.touch(mode=0o600)

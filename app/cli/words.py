@@ -66,6 +66,8 @@ def status(view: RolloutView) -> str:
     if view.lock is not None:
         locked = ago(view.now, view.lock.since)
         lines.append(f"lock {view.lock.generation} by {view.lock.by}, {locked}: {view.lock.reason or '-'}")
+        if view.lock.durability:
+            lines.append(not_durable(view) or f"the lock is kept {view.lock.durability}")
     if view.last_rollback is not None:
         lines.append("last rollback: " + rollback(view.last_rollback, view.cells))
     lines += ["", paths(view.paths)]
@@ -115,8 +117,12 @@ def rollback(done: RollbackView, cells: Sequence[CellState]) -> str:
     observed.append(f"{done.sessions_moved} of {done.sessions_to_move} sessions moved")
     figures = ", ".join([*observed, f"{done.closed} closed", f"{done.interrupted} interrupted"])
     if done.verified_at is not None:
-        return f"verified {formats.timestamp(done.verified_at)}; {figures}"
-    return f"{in_force(done, cells)}; not verified; {figures}"
+        return f"verified {formats.timestamp(done.verified_at)}{_undurable(done)}; {figures}"
+    return f"{in_force(done, cells)}; not verified{_undurable(done)}; {figures}"
+
+
+def _undurable(done: RollbackView) -> str:
+    return "" if done.durable else f", {done.durability}"
 
 
 def in_force(done: RollbackView, cells: Sequence[CellState]) -> str:
@@ -131,6 +137,21 @@ def in_force(done: RollbackView, cells: Sequence[CellState]) -> str:
         for name in done.silent_cells
     )
     return f"{text}; {names}"
+
+
+def durable(view: RolloutView) -> bool:
+    """Whether the rollback in force would be found again after a crash of the host that answered."""
+    return view.lock is None or view.lock.durable
+
+
+def not_durable(view: RolloutView) -> str:
+    """What is to be done while the rollback in force is not durable; empty: it is."""
+    if view.lock is None or view.lock.durable:
+        return ""
+    return (
+        f"{view.lock.durability}: a crash or a restart of this host would put users back on v3. Mend that; the service "
+        "tries again every second, and `crossfade status` shows when it is done."
+    )
 
 
 def preview(view: Preview) -> str:

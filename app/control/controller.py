@@ -16,6 +16,7 @@ import structlog
 from app.control.change import Change, Changes
 from app.control.clock import RolloutClock
 from app.control.deploy import Deployments
+from app.control.durability import DurabilityWatch
 from app.control.enforcer import Enforcer
 from app.control.flag_writer import FlagWriter
 from app.control.follower import Follower
@@ -36,6 +37,7 @@ from app.control.state import State
 from app.control.sync import Sync
 from app.control.verification import Verification
 from app.control.views import Snapshot, users_on
+from app.data_folder import FolderWatch
 from app.flags import Flags
 from app.fleet.bus import Bus, Changed
 from app.fleet.lease import Lease, OnlyCell
@@ -72,6 +74,7 @@ class Controller:
         store: Store,
         flags: Flags,
         host_lock: HostLock,
+        folder: FolderWatch,
         counters: Counters,
         settings: Settings,
         builds: Builds,
@@ -102,17 +105,21 @@ class Controller:
             cell=cell, fleet=fleet, state=state, flag=flag, repository=repository, counters=counters, guard=guard,
             settings=settings, clock=clock,
         )  # fmt: skip
+        durability = DurabilityWatch(
+            state=state, host_lock=host_lock, repository=repository, notifier=notifier,
+            store_here=settings.store == "sqlite", lost=lambda: folder.lost,
+        )  # fmt: skip
         verification = Verification(
             cell=cell, fleet=fleet, state=state, counters=counters, repository=repository, notifier=notifier,
             observed=observed, clock=clock,
         )  # fmt: skip
         enforcer = Enforcer(
-            cell=cell, state=state, host_lock=host_lock, flag=flag, verification=verification, snapshots=snapshots,
-            notifier=notifier,
+            cell=cell, state=state, host_lock=host_lock, durability=durability, flag=flag, verification=verification,
+            snapshots=snapshots, notifier=notifier,
         )  # fmt: skip
         rollbacks = Rollbacks(
-            cell=cell, fleet=fleet, state=state, host_lock=host_lock, flag=flag, repository=repository,
-            verification=verification, snapshots=snapshots, notifier=notifier, notify=notify,
+            cell=cell, fleet=fleet, state=state, host_lock=host_lock, durability=durability, flag=flag,
+            repository=repository, verification=verification, snapshots=snapshots, notifier=notifier, notify=notify,
         )  # fmt: skip
         follower = Follower(state, repository, rollbacks, enforcer)
         changes = Changes(
@@ -137,7 +144,7 @@ class Controller:
             snapshots=snapshots, notifier=notifier, settings=settings, observed=observed,
         ) if host else None  # fmt: skip
         self.loop = ControlLoop(
-            cell=cell, bus=bus, state=state, host_lock=host_lock, flag=flag, repository=repository,
+            cell=cell, bus=bus, state=state, host_lock=host_lock, folder=folder, flag=flag, repository=repository,
             rollbacks=rollbacks, verification=verification, enforcer=enforcer, follower=follower, changes=changes,
             sync=self.sync, sources=sources, register=self.register, lease=lease or OnlyCell(monotonic),
             clock=rollout_clock, counters=counters, guard=guard,
@@ -149,6 +156,9 @@ class Controller:
         self.notifier = notifier
         self.verification = verification
         self._state = state
+        self._folder = folder
+        self._host_lock = host_lock
+        self._durability = durability
         self._flag = flag
         self._rollbacks = rollbacks
         self._follower = follower
@@ -166,13 +176,33 @@ class Controller:
         return self._state.record
 
     @property
+    def not_ready(self) -> str:
+        """Why this cell should get no clients, in words; empty: the record is known, kept, and v2 serves."""
+        if self._folder.lost:
+            return self._folder.lost
+        if not self.repository.loaded:
+            return "the record could not be read yet"
+        stable = self.cell.path_state(STABLE)
+        return "" if stable.available else f"v2 is unavailable: {stable.reason or 'no reason is known'}"
+
+    @property
     def ready(self) -> bool:
-        """Whether the record is known and v2 serves."""
-        return self.repository.loaded and self.cell.path_state(STABLE).available
+        """Whether this cell should get clients."""
+        return not self.not_ready
+
+    def folder_trouble(self) -> str:
+        """Why the data folder keeps nothing, or has no place for the lock of a rollback; empty: it has."""
+        lock = self.record.lock
+        if self._folder.lost:
+            return self._folder.lost
+        if lock is None and self._host_lock.unreserved:
+            return f"no place is kept for the lock of a rollback: {self._host_lock.unreserved}"
+        return f"the lock in force is not there: {self._host_lock.trouble}" if self._host_lock.trouble else ""
 
     def snapshot(self) -> Snapshot:
         """Everything that a view is made of, now."""
-        return self._snapshots.take(self.verification.rollback())
+        rollback = self._durability.shown(self.verification.rollback())
+        return self._snapshots.take(rollback, self._durability.now())
 
     async def execute(self, command: Change | Rollback, source: str) -> None:
         """Carry out a command; `source` says where it came from, for the audit.
@@ -239,4 +269,5 @@ class Controller:
         end = found.rollback.at + UNDO_S
         timeline = [entry for entry in reversed(entries) if found.rollback.at - TIMELINE_S <= entry.at <= end]
         given_up = await self._giving_up.during(found.rollback)
-        return msgspec.structs.replace(found, timeline=timeline, given_up=given_up)
+        rollback = self._durability.shown(found.rollback)
+        return msgspec.structs.replace(found, rollback=rollback, timeline=timeline, given_up=given_up)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from app.control.durability import DurabilityWatch
 from app.control.flag_writer import FlagWriter
 from app.control.host_lock import HostLock
 from app.control.notifier import Notifier
@@ -26,6 +27,7 @@ class Enforcer:
         cell: CellPort,
         state: State,
         host_lock: HostLock,
+        durability: DurabilityWatch,
         flag: FlagWriter,
         verification: Verification,
         snapshots: Snapshots,
@@ -34,6 +36,7 @@ class Enforcer:
         self._cell = cell
         self._state = state
         self._host_lock = host_lock
+        self._durability = durability
         self._flag = flag
         self._verification = verification
         self._snapshots = snapshots
@@ -50,7 +53,7 @@ class Enforcer:
         before = self._state.adopt(record)
         if before.lock is not None:
             await self._verification.stop()
-            await self._host_lock.settle(self._state.disk_lock)
+            await self._host_lock.settle(self._state.wanted)
         if before.lock is not None or (before.id, before.percentage) != (record.id, record.percentage):
             await self._flag.write()
             if self._state.record is not record:
@@ -67,14 +70,17 @@ class Enforcer:
             self._verification.begin(record, sweep, None, to_move=to_move, figures=figures)
         if (before.id, before.percentage) != (record.id, record.percentage):
             self._snapshots.begin_window(record.percentage)
-        await self._host_lock.settle(self._state.disk_lock)
+        await self._host_lock.settle(self._state.wanted)
         await self._flag.write()
         self._notifier.tell()
 
+    async def keep_lock(self) -> None:
+        """See to it that the disk says what is in force, and keeps a place for the next lock. Raises nothing."""
+        await self._host_lock.settle(self._state.wanted)
+        self._durability.check()
+        await self._host_lock.reserve()
+
     async def retry(self) -> None:
-        """Whatever did not hold the last time."""
-        lock, _ = self._state.disk_lock()
-        if not self._host_lock.agrees(lock):
-            await self._host_lock.settle(self._state.disk_lock)
+        """Write the flag, if it could not be written the last time. The disk is tried again by `keep_lock`."""
         if self._flag.behind and await self._flag.write():
             self._state.publish()

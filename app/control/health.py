@@ -11,11 +11,13 @@ from rollout.names import PATHS, PathName
 from rollout.views import HealthView, SettingView, WorkerView
 
 
-def health_view(snapshot: Snapshot, leader: str = "") -> HealthView:
-    """The store, the settings and every worker; `leader` is the cell that holds the store's lease."""
+def health_view(snapshot: Snapshot, leader: str = "", folder_trouble: str = "") -> HealthView:
+    """The store, the data folder, the settings and every worker; `leader` is the cell that holds the store's lease."""
     return HealthView(
         store=shown_value("store", snapshot.settings.store),
         store_down=snapshot.store_down,
+        folder=snapshot.settings.data,
+        folder_trouble=folder_trouble,
         settings=settings_view(snapshot.settings),
         leader=leader or (snapshot.cell.name if snapshot.fleet.alone else ""),
         workers=workers_view(snapshot),

@@ -6,23 +6,35 @@ A disk that fails or hangs is logged and tried again every second; it delays nei
 from __future__ import annotations
 
 import asyncio
-import threading
+import errno
 from collections.abc import Callable
-from concurrent.futures import Future
-from queue import SimpleQueue
+from dataclasses import replace
 from time import time
-from typing import Any, TypeVar
+from typing import NamedTuple
 
 import structlog
 
-from app.control.lockfile import UNKNOWN, LockFile
+from app.control.lockfile import NO_SPACE, UNKNOWN, LockFile, fitting
+from app.data_folder import FolderLost
+from app.disk import Disk
 from rollout.state import Lock
 
 LIMIT_S = 1.0
 START_S = 5.0
 """At the start a disk may take longer; one that still does not answer counts as a lock."""
-Result = TypeVar("Result")
+REMEMBERED = 100
+"""Locks that a process remembers having made; the disk has one at a time."""
 log = structlog.get_logger()
+
+
+class Wanted(NamedTuple):
+    """What the disk should say."""
+
+    lock: Lock | None
+    generation: int
+    """The record's."""
+    heard: bool = False
+    """Another cell has made the lock, and may know its generation better."""
 
 
 class HostLock:
@@ -31,57 +43,79 @@ class HostLock:
     def __init__(self, file: LockFile, limit_s: float = LIMIT_S) -> None:
         self.turn = asyncio.Lock()
         """Held around every change of the file, and by a rollback until its view is in force."""
+        self.trouble = ""
+        """Why the disk does not say what is in force, in words; empty: it does, or was not asked yet."""
+        self.unreserved = "not asked for yet"
+        """Why no place is kept on the disk for the next lock, in words; empty: one is."""
         self._file = file
-        self._limit_s = limit_s
-        self._thread = _DiskThread()
-        self._overdue: asyncio.Future[Any] | None = None
+        self._disk = Disk("rollback-lock", limit_s)
         self._written: Lock | None = None
         self._settled = True
         """Whether the disk is known to say what is in force."""
-        self._made: set[Lock] = set()
-        """Locks that this process put there, is putting there now, or found at its start: it knows of them."""
+        self._made: dict[Lock, None] = {}
+        """Locks that this process put there, is putting there now, or found there: it knows of them. The oldest first.
+        """
         self._stamp: tuple[int, int] | None = None
+
+    @property
+    def answered(self) -> asyncio.Event:
+        """Set when a call that took too long is over after all, and `settle` has to see what it did."""
+        return self._disk.answered
 
     async def find(self) -> Lock | None:
         """The lock that an earlier process left. A disk that does not answer may hold one, so it counts as a lock."""
         try:
-            self._written = await self._call(self._file.read, limit_s=START_S)
+            self._written = await self._disk.call(self._file.read, limit_s=START_S)
         except OSError as error:
             log.error("the rollback lock cannot be read; everyone is served by v2", error=str(error))
             return Lock(0, UNKNOWN, time(), "unknown", True, f"the disk of the rollback lock does not answer: {error}")
         if self._written is not None:
-            self._made.add(self._written)
+            self._know(self._written)
         return self._written
+
+    async def reserve(self) -> None:
+        """Take the place on the disk that the next lock needs, unless it is taken. Raises nothing."""
+        try:
+            await self._disk.call(self._file.reserve)
+        except OSError as error:
+            words = words_of(error)
+            if words != self.unreserved:
+                log.error("no place can be kept on the disk for a rollback's lock", error=words)
+            self.unreserved = words
+        else:
+            self.unreserved = ""
 
     async def write(self, lock: Lock) -> None:
         """Write the lock to the disk; the caller holds `turn`. Raises nothing: `settle` tries again what failed."""
-        self._made.add(lock)
+        self._know(lock)
         try:
-            await self._call(self._file.write, lock)
+            await self._disk.call(self._file.write, lock)
         except OSError as error:
-            log.error("the rollback lock is not on the disk", error=str(error))
-            self._written, self._settled = None, False
+            self._failed("the rollback lock is not on the disk", error)
         else:
-            self._written, self._settled = lock, True
+            self._holds(lock)
 
-    async def settle(self, current: Callable[[], tuple[Lock | None, int]]) -> None:
-        """Make the file say what is in force: written again, replaced, or removed. Raises nothing.
+    async def settle(self, current: Callable[[], Wanted]) -> None:
+        """Look what the file says, and make it say what is in force: written again, replaced, or removed.
 
-        `current` gives the lock and the record's generation. It is asked when the turn has come: whoever had it before
-        may have been a rollback, whose lock stays.
+        Raises nothing. `current` is asked when the turn has come: whoever had it before may have been a rollback, whose
+        lock stays. What a call did that came back late is found here too.
         """
         async with self.turn:
-            lock, generation = current()
+            lock, generation, heard = current()
             try:
+                found = await self._disk.call(self._file.look)
                 if lock is None:
-                    await self._call(self._file.lift, generation, self._written)
-                    self._written, self._settled = None, True
-                elif lock != self._written and lock == await self._call(self._file.read):
-                    self._written, self._settled = lock, True  # another cell of this host was faster
+                    if found is not None:
+                        await self._disk.call(self._file.lift, generation, tuple(self._made))
+                    self._holds(None)
+                elif found is not None and _same(found, lock, heard):
+                    self._know(found)
+                    self._holds(lock)  # another cell of this host may have been faster
             except OSError as error:
-                self._settled = False
-                log.error("the rollback lock cannot be brought in line with what is in force", error=str(error))
-            if lock is not None and lock != self._written:
+                self._failed("the rollback lock cannot be brought in line with what is in force", error)
+                return
+            if lock is not None and (found is None or lock != self._written):
                 await self.write(lock)
 
     def agrees(self, lock: Lock | None) -> bool:
@@ -93,7 +127,7 @@ class HostLock:
 
         While the disk hangs it is not asked, and the answer is None.
         """
-        if self._hangs():
+        if self._disk.hangs:
             return None
         try:
             stamp = self._file.stamp()
@@ -106,45 +140,36 @@ class HostLock:
         self._stamp = stamp
         return None if lock in self._made else lock
 
-    def _hangs(self) -> bool:
-        return self._overdue is not None and not self._overdue.done()
+    def _know(self, lock: Lock) -> None:
+        self._made[fitting(lock)] = None
+        while len(self._made) > REMEMBERED:
+            del self._made[next(iter(self._made))]
 
-    async def _call(self, call: Callable[..., Result], *arguments: object, limit_s: float | None = None) -> Result:
-        """Raises `OSError`, or `TimeoutError` (also an `OSError`) when the disk does not answer in time."""
-        if self._hangs():
-            raise TimeoutError("the disk has not answered an earlier call yet")
-        limit_s = self._limit_s if limit_s is None else limit_s
-        answer = asyncio.wrap_future(self._thread.submit(lambda: call(*arguments)))
-        await asyncio.wait({answer}, timeout=limit_s)
-        if not answer.done():
-            self._overdue = answer
-            answer.add_done_callback(lambda late: late.cancelled() or late.exception())
-            raise TimeoutError(f"the disk did not answer within {limit_s:g} s")
-        return answer.result()
+    def _holds(self, lock: Lock | None) -> None:
+        if self.trouble:
+            log.info("the disk of the rollback lock works again")
+        self._written, self._settled, self.trouble = lock, True, ""
+
+    def _failed(self, what: str, error: OSError) -> None:
+        words = words_of(error)
+        if words != self.trouble:
+            log.error(what, error=str(error))
+        self._written, self._settled, self.trouble = None, False, words
 
 
-class _DiskThread:
-    """One daemon thread: a disk that hangs for ever blocks no other thread, nor the end of the process."""
+def _same(found: Lock, lock: Lock, heard: bool) -> bool:
+    lock = fitting(lock)
+    return found == (replace(lock, generation=found.generation) if heard else lock)
 
-    def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[Future[object], Callable[[], object]]] = SimpleQueue()
-        self._started = False
 
-    def submit(self, call: Callable[[], Result]) -> Future[Result]:
-        """Call this in the thread, after what was submitted before."""
-        if not self._started:
-            self._started = True
-            threading.Thread(target=self._run, name="rollback-lock", daemon=True).start()
-        future: Future[Result] = Future()
-        self._calls.put((future, call))  # type: ignore[arg-type]  # the queue holds futures of every kind
-        return future
-
-    def _run(self) -> None:
-        while True:
-            future, call = self._calls.get()
-            try:
-                result = call()
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+def words_of(error: OSError) -> str:
+    """Why a disk does not keep what it is given, for a person."""
+    if isinstance(error, FolderLost):
+        return error.words
+    if isinstance(error, TimeoutError):
+        return "the disk does not answer"
+    if error.errno in NO_SPACE:
+        return "no space"
+    if error.errno == errno.EROFS:
+        return "the file system is read-only"
+    return (error.strerror or str(error) or type(error).__name__).lower()

@@ -29,6 +29,7 @@ from app.control.state import State
 from app.control.sync import Sync
 from app.control.verification import Verification
 from app.control.views import builds_differ, verdicts
+from app.data_folder import FolderWatch
 from app.errors import StoreUnavailable
 from app.fleet.bus import Bus
 from app.fleet.lease import Lease, OnlyCell
@@ -51,6 +52,7 @@ class ControlLoop:
         bus: Bus,
         state: State,
         host_lock: HostLock,
+        folder: FolderWatch,
         flag: FlagWriter,
         repository: Repository,
         rollbacks: Rollbacks,
@@ -73,6 +75,7 @@ class ControlLoop:
         self._bus = bus
         self._state = state
         self._host_lock = host_lock
+        self._folder = folder
         self._flag = flag
         self._repository = repository
         self._rollbacks = rollbacks
@@ -100,6 +103,7 @@ class ControlLoop:
         if self._register is not None:
             await self._register.check()
         lock = await self._host_lock.find()
+        await self._host_lock.reserve()
         sweep = self._state.publish() if lock is None else self._rollbacks.found(lock)
         await self._sources.start()
         with suppress(StoreUnavailable):
@@ -118,6 +122,7 @@ class ControlLoop:
         async with asyncio.TaskGroup() as group:
             group.create_task(_for_ever("judging", self._judge_when_woken))
             group.create_task(_for_ever("a tick of the control loop", self._tick_in_a_second))
+            group.create_task(_for_ever("keeping the lock on the disk", self._keep_lock_in_a_second))
             group.create_task(self._sync.run())
             if self._register is not None:
                 group.create_task(self._register.run())
@@ -186,6 +191,20 @@ class ControlLoop:
         await self.judge()
         if woken:
             self._sync.say()
+
+    async def keep_lock(self) -> None:
+        """Look whether the data folder is there and the disk says what is in force; mend what can be mended."""
+        with suppress(OSError):
+            await self._folder.check()
+        await self._enforcer.keep_lock()
+
+    async def _keep_lock_in_a_second(self) -> None:
+        """On its own, because neither the store nor a command may hold it up."""
+        await self.keep_lock()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TICK_S):
+                await self._host_lock.answered.wait()
+        self._host_lock.answered.clear()
 
     async def _tick_in_a_second(self) -> None:
         await self.tick()

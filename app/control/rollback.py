@@ -13,6 +13,7 @@ from time import monotonic
 
 import structlog
 
+from app.control.durability import DurabilityWatch
 from app.control.flag_writer import FlagWriter
 from app.control.host_lock import HostLock
 from app.control.lockfile import UNKNOWN
@@ -53,6 +54,7 @@ class Rollbacks:
         fleet: Fleet,
         state: State,
         host_lock: HostLock,
+        durability: DurabilityWatch,
         flag: FlagWriter,
         repository: Repository,
         verification: Verification,
@@ -64,6 +66,7 @@ class Rollbacks:
         self._fleet = fleet
         self._state = state
         self._host_lock = host_lock
+        self._durability = durability
         self._flag = flag
         self._repository = repository
         self._verification = verification
@@ -99,6 +102,7 @@ class Rollbacks:
             if isinstance(effect, Notify):
                 self._notify(effect)
         await asyncio.wait({self._spawn(self._save())}, timeout=ANSWER_S)
+        self._durability.check()
 
     async def _make_durable(self, command: Rollback, now: Now) -> tuple[Transition, Lock]:
         """The rollback of the record in force, and its lock, which is on the disk unless the disk has failed."""
@@ -139,6 +143,12 @@ class Rollbacks:
         self._verification.begin(self._state.record, sweep, None, to_move=to_move, leader=leader, figures=figures)
         self._notifier.tell()
         self._spawn(self._flag.write())
+        self._spawn(self._look_at_disk())
+
+    async def _look_at_disk(self) -> None:
+        """Whoever made a lock that was heard of has put it on the disk, unless that failed."""
+        await self._host_lock.settle(self._state.wanted)
+        self._durability.check()
 
     # -- in the store -------------------------------------------------------------------------------------------------
 
@@ -164,15 +174,26 @@ class Rollbacks:
         if pending.left_to_its_maker(self._repository.stored or Rollout(), monotonic()):
             return
         record = await self._settled(pending)
+        while (ordered := self._ordered_since(pending)) is not None:
+            # While what this cell had only heard of was being saved, it was given a rollback itself: to audit that one.
+            pending = ordered
+            record = await self._settled(pending)
         self._state.adopt(record)
         self._verification.rename(record.last_rollback)
-        await self._host_lock.settle(self._state.disk_lock)
+        await self._host_lock.settle(self._state.wanted)
+        self._durability.check()
         if record.lock is None:
             await self._verification.stop()
             await self._flag.write()
             self._state.publish()
         else:
             await self._verification.keep(found=pending.entry is None)
+
+    def _ordered_since(self, settled: PendingRollback) -> PendingRollback | None:
+        """The rollback that took the place of the one that was settled, which nobody has written yet."""
+        pending = self._state.pending
+        same = pending is None or pending.entry is settled.entry
+        return None if same else pending
 
     async def _settled(self, pending: PendingRollback) -> Rollout:
         """Save the pending rollback on top of whatever the store has by then; returns the record that is left."""

@@ -16,7 +16,7 @@ from app.metrics.counters import Counters
 from app.settings import Settings
 from rollout.events import Audit
 from rollout.state import Rollout
-from rollout.views import AuditEntry, PathFigures, RollbackView
+from rollout.views import AuditEntry, Durability, PathFigures, RollbackView
 
 
 class Snapshots:
@@ -51,7 +51,7 @@ class Snapshots:
         self._guard.new_epoch(percentage)
         self._window = self._counters.mark(monotonic())
 
-    def take(self, rollback: RollbackView | None = None) -> Snapshot:
+    def take(self, rollback: RollbackView | None = None, durability: Durability | None = None) -> Snapshot:
         """Everything that a view is made of, now; `rollback` is what is known of the last one."""
         return Snapshot(
             now=self._state.now(),
@@ -68,6 +68,7 @@ class Snapshots:
             store_down=self._repository.down or not self._repository.loaded,
             verdicts=self._guard.verdicts(),
             rollback=rollback,
+            durability=durability,
         )
 
     def figures(self) -> list[PathFigures]:

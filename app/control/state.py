@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from app.control.clock import RolloutClock
+from app.control.host_lock import Wanted
 from app.control.pending import PendingRollback, joined
 from app.control.ports import CellPort
 from app.flags import Flags
@@ -19,7 +20,7 @@ from app.settings import Settings
 from rollout.assign import View
 from rollout.names import CANARY, PathName
 from rollout.now import Now
-from rollout.state import Lock, Rollout
+from rollout.state import Rollout
 
 
 class State:
@@ -61,13 +62,15 @@ class State:
         """Whether the record in force is the store's, and not that of a cell which has yet to read it."""
         return self._known
 
-    def disk_lock(self) -> tuple[Lock | None, int]:
-        """The lock that belongs on the disk, and the record's generation.
+    def wanted(self) -> Wanted:
+        """What the disk should say.
 
         A pending rollback's is the lock as it was made: only the store's record can say to which generation it belongs.
         """
-        lock = self._record.lock if self._pending is None else self._pending.lock
-        return lock, self._record.generation
+        pending = self._pending
+        if pending is None:
+            return Wanted(self._record.lock, self._record.generation)
+        return Wanted(pending.lock, self._record.generation, heard=pending.entry is None)
 
     def now(self) -> Now:
         """This moment on both clocks, for a decision."""

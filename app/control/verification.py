@@ -278,9 +278,11 @@ class Verification:
             # An admission under a later sweep shows in that sweep's own clock.
             if swept.new_stopped_ms > 0 or in_force_at is None:
                 in_force_at = sweep.at + swept.new_stopped_ms / 1000
-            moved += swept.sessions_moved
-            closed += swept.closed
-            interrupted += swept.interrupted
+            # Each sweep of the same rollback counts on from the one that it has overtaken; one that was overtaken
+            # before this cell began to wait for it reports nothing.
+            moved = max(moved, swept.sessions_moved)
+            closed = max(closed, swept.closed)
+            interrupted = max(interrupted, swept.interrupted)
             if swept.verified:
                 break
             if observation.sweep is sweep:

@@ -23,9 +23,10 @@ from rollout.now import Now
 from rollout.permissions import allowed, check_load
 from rollout.plan import Plan
 from rollout.schedule import frozen_until
-from rollout.state import Rollout
+from rollout.state import Lock, Rollout
 from rollout.views import (
     CellState,
+    Durability,
     LockView,
     PathFigures,
     PlanView,
@@ -61,6 +62,8 @@ class Snapshot:
     store_down: bool
     verdicts: Sequence[VerdictView]
     rollback: RollbackView | None
+    durability: Durability | None
+    """Of the lock in force; None: there is none."""
 
     def own_state(self, path: PathName) -> PathState:
         """A path in this cell, without the users that another cell of this host counts."""
@@ -91,9 +94,7 @@ def rollout_view(snapshot: Snapshot) -> RolloutView:
         flag_age_s=NEVER_READ_S if age_s is None else age_s,
         unleash=snapshot.flag_status,
         forced=settings.forced,
-        lock=None
-        if lock is None
-        else LockView(generation=lock.generation, since=lock.since, by=lock.by, reason=lock.reason),
+        lock=None if lock is None else _lock(lock, snapshot.durability),
         last_rollback=snapshot.rollback,
         paths=path_figures(snapshot),
         verdicts=verdicts(snapshot),
@@ -105,6 +106,14 @@ def rollout_view(snapshot: Snapshot) -> RolloutView:
         frozen_until=frozen_until(state.plan.freezes, now.wall),
         now=now.wall,
     )
+
+
+def _lock(lock: Lock, durability: Durability | None) -> LockView:
+    kept = durability or Durability(True, "")
+    return LockView(
+        generation=lock.generation, since=lock.since, by=lock.by, reason=lock.reason,
+        durable=kept.durable, durability=kept.words,
+    )  # fmt: skip
 
 
 def plan_view(plan: Plan) -> PlanView:

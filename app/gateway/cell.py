@@ -341,8 +341,9 @@ class Cell:
             self._start_sweep(list(self.index), None, 0)
 
     def _start_sweep(self, sessions: Iterable[Session], cancel_after_s: float | None, per_second: int) -> Sweep:
-        if self._sweep is not None:
-            self._sweep.overtake()
+        overtaken = self._sweep
+        if overtaken is not None:
+            overtaken.overtake()
             self._canary.note()
         self._sweeps += 1
         sweep = self._sweep = RunningSweep(
@@ -354,6 +355,7 @@ class Cell:
             per_second=per_second,
             done=self._canary.note,
             hear_others=self._hear_others,
+            overtaken=overtaken,
         )
         sweep.run_slice()
         return sweep.snapshot()

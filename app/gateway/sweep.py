@@ -43,6 +43,7 @@ class SweepReport:
     existing_moved_ms: float
     """Until no session was on v3 and v3's worker had answered a later barrier with zero (or was dead)."""
     sessions_moved: int
+    """By this sweep and by those of the same rollback that it overtook, as the two below."""
     closed: int
     """Client sockets that were closed because of it; the promise is zero."""
     interrupted: int
@@ -85,9 +86,11 @@ class RunningSweep:
         per_second: int,
         done: Callable[[], None],
         hear_others: Callable[[], object] = lambda: None,
+        overtaken: RunningSweep | None = None,
     ) -> None:
         """`cancel_after_s` is a rollback's; `per_second`: handovers, 0 for all at once; `hear_others` is called before
-        each slice of anything but a rollback, and may overtake this sweep.
+        each slice of anything but a rollback, and may overtake this sweep. `overtaken` is the sweep before: what it did
+        counts here too where both are a rollback's.
         """
         self.at = time.clock()
         self.number = number
@@ -110,6 +113,9 @@ class RunningSweep:
         self._done = done
         self._hear_others = hear_others
         self._timer: Timer | None = None
+        self._before = (
+            overtaken.totals() if overtaken is not None and overtaken.rollback and self.rollback else (0, 0, 0)
+        )
 
     def add(self, sessions: Iterable[Session]) -> None:
         """Decide these again under the same sweep: the view is the same, but a worker came or went."""
@@ -180,6 +186,11 @@ class RunningSweep:
         """A client's socket was closed because of it."""
         self.closed += 1
 
+    def totals(self) -> tuple[int, int, int]:
+        """Moved, closed and interrupted, by this sweep and those of the same rollback before it."""
+        moved, closed, interrupted = self._before
+        return moved + self.moved, closed + self.closed, interrupted + self.interrupted
+
     @property
     def waiting(self) -> int:
         """Sessions whose turn has not come."""
@@ -205,11 +216,12 @@ class RunningSweep:
         )
 
     def report(self, *, last_admission_at: float, verified: bool) -> SweepReport:
+        moved, closed, interrupted = self.totals()
         return SweepReport(
             new_stopped_ms=max(0.0, last_admission_at - self.at) * 1000,
             existing_moved_ms=(self._time.clock() - self.at) * 1000,
-            sessions_moved=self.moved,
-            closed=self.closed,
-            interrupted=self.interrupted,
+            sessions_moved=moved,
+            closed=closed,
+            interrupted=interrupted,
             verified=verified,
         )

@@ -10,7 +10,7 @@ OURS = ("app", "rollout", "dashboards")
 
 
 def main() -> None:
-    """Arguments: the shared socket, the link to the parent."""
+    """Arguments: the shared socket, the link to the parent, the owner's file of the data folder."""
     here = Path(__file__).resolve().parent
     # A script's own folder comes first, where our modules would hide others' of the same name.
     sys.path[:] = [str(here.parent.parent), *(entry for entry in sys.path if Path(entry).resolve() != here)]
@@ -18,7 +18,7 @@ def main() -> None:
         del sys.modules[name]
     from app.serve.cell_process import main as serve
 
-    sys.exit(serve(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(serve(*map(int, sys.argv[1:4])))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from pathlib import Path
 
+from app.data_folder import DataFolder
 from app.fleet.host_bus import HostBus
 from app.link.parent_death import die_with
 from app.link.preamble import receive_config
@@ -16,13 +18,16 @@ from app.serve.server import greet, serve
 from app.serve.service import Service
 
 
-def main(listener_descriptor: int, link_descriptor: int) -> int:
-    """Serve as a cell until SIGTERM, or until the parent is gone. Returns the exit code."""
+def main(listener_descriptor: int, link_descriptor: int, owner_descriptor: int) -> int:
+    """Serve as a cell until SIGTERM, or until the parent is gone. Returns the exit code.
+
+    While it has the owner's file open, nobody else can own the data folder, even if the parent was killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its cells
     listener = socket.socket(fileno=listener_descriptor)
     link = socket.socket(fileno=link_descriptor)
-    for inherited in (listener, link):
-        os.set_inheritable(inherited.fileno(), False)
+    for inherited in (listener_descriptor, link_descriptor, owner_descriptor):
+        os.set_inheritable(inherited, False)
     try:
         config = receive_config(link, CellConfig)
     except EOFError:
@@ -39,7 +44,8 @@ def main(listener_descriptor: int, link_descriptor: int) -> int:
         service.spawn(_greet_when_asked(bus, service))
 
     def make() -> Service:
-        return Service(config.settings, config.name, bus=bus)
+        folder = DataFolder(Path(config.settings.data), owner_descriptor)
+        return Service(config.settings, folder, config.name, bus=bus)
 
     return serve(config.settings, make, listener, ready)
 

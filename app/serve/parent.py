@@ -42,8 +42,12 @@ log = structlog.get_logger()
 class CellHost:
     """Runs the cells of one host. `ready` is called once, when every cell serves."""
 
-    def __init__(self, settings: Settings, cells: int, listener: socket.socket, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, owner: int, cells: int, listener: socket.socket, ready: Callable[[], None]
+    ) -> None:
+        """`owner`: descriptor by which this process and its cells own the data folder."""
         self._settings = settings
+        self._owner = owner
         self._listener = listener
         self._ready = ready
         self._names = cell_names(settings, cells)
@@ -100,9 +104,10 @@ class CellHost:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
             config = CellConfig(name=name, parent_pid=os.getpid(), settings=self._settings)
             send_config(ours, config)
+            inherited = (self._listener.fileno(), theirs.fileno(), self._owner)
             process = await asyncio.create_subprocess_exec(
-                sys.executable, str(BOOTSTRAP), str(self._listener.fileno()), str(theirs.fileno()),
-                pass_fds=[self._listener.fileno(), theirs.fileno()],
+                sys.executable, str(BOOTSTRAP), *map(str, inherited),
+                pass_fds=inherited,
                 stdin=asyncio.subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C in a terminal is for the parent, which ends its cells in order
             )  # fmt: skip
@@ -161,8 +166,11 @@ class CellHost:
             await asyncio.sleep(ANNOUNCE_S)
 
 
-def run_cells(settings: Settings, cells: int, ready: Callable[[], None] = lambda: None) -> int:
-    """Serve with several cells until a signal; `ready` is called when all serve. Returns the exit code."""
+def run_cells(settings: Settings, owner: int, cells: int, ready: Callable[[], None] = lambda: None) -> int:
+    """Serve with several cells until a signal; `ready` is called when all serve. Returns the exit code.
+
+    `owner`: descriptor by which the data folder is owned.
+    """
     set_process_title("parent")
     configure_logging(settings.log_level)
     try:
@@ -172,8 +180,8 @@ def run_cells(settings: Settings, cells: int, ready: Callable[[], None] = lambda
         print(f"crossfade: {error}", file=sys.stderr)  # noqa: T201
         return 1
     with listener:
-        return asyncio.run(_run(settings, cells, listener, ready))
+        return asyncio.run(_run(settings, owner, cells, listener, ready))
 
 
-async def _run(settings: Settings, cells: int, listener: socket.socket, ready: Callable[[], None]) -> int:
-    return await CellHost(settings, cells, listener, ready).run()
+async def _run(settings: Settings, owner: int, cells: int, listener: socket.socket, ready: Callable[[], None]) -> int:
+    return await CellHost(settings, owner, cells, listener, ready).run()

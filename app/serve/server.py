@@ -14,6 +14,7 @@ from types import FrameType
 
 import uvicorn
 
+from app.data_folder import DataFolder
 from app.errors import CrossfadeError, StoreUnavailable
 from app.gateway.connection import Connection, Upgradable
 from app.gateway.draining import drain
@@ -64,8 +65,11 @@ class CellServer(uvicorn.Server):
         self.should_exit = True
 
 
-def run(settings: Settings, ready: Callable[[Service], None] | None = None) -> int:
-    """Serve as the only cell until a signal; `ready` is called when sockets are accepted. Returns the exit code."""
+def run(settings: Settings, folder: DataFolder, ready: Callable[[Service], None] | None = None) -> int:
+    """Serve as the only cell until a signal; `ready` is called when sockets are accepted. Returns the exit code.
+
+    `folder` is the settings', and owned.
+    """
     set_process_title(f"gateway {cell_names(settings, 1)[0]}")
     configure_logging(settings.log_level)
     try:
@@ -78,7 +82,7 @@ def run(settings: Settings, ready: Callable[[Service], None] | None = None) -> i
         if ready is not None:
             ready(service)
 
-    return serve(settings, lambda: Service(settings), listener, on_ready)
+    return serve(settings, lambda: Service(settings, folder), listener, on_ready)
 
 
 def serve(

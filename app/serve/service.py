@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from app.control.history import SeriesHistory
 from app.control.host_lock import HostLock
 from app.control.lockfile import LockFile
 from app.control.lookout import BusLookout
+from app.data_folder import DataFolder, FolderWatch
 from app.errors import StoreUnavailable
 from app.flags import Flags
 from app.flags.embedded import EmbeddedFlags
@@ -39,6 +40,7 @@ from app.pool.pools import WorkerPools
 from app.secret import load_secret
 from app.serve.names import cell_names, host_name
 from app.settings import Settings
+from app.store.connections import nothing_to_check
 from app.store.port import Store
 from app.store.sql import postgres_store, sqlite_store
 from app.supervisor.threads import new_thread_id, owns_thread
@@ -48,10 +50,13 @@ IDLE_CHECK_S = 5.0
 log = structlog.get_logger()
 
 
-def make_store(settings: Settings) -> Store:
-    """The store that the settings name. Raises `SettingError` for a URL that cannot be parsed."""
+def make_store(settings: Settings, check: Callable[[], Awaitable[None]] = nothing_to_check) -> Store:
+    """The store that the settings name. Raises `SettingError` for a URL that cannot be parsed.
+
+    `check` raises `OSError` when nothing can be kept in the data folder.
+    """
     if settings.store == "sqlite":
-        return sqlite_store(Path(settings.data))
+        return sqlite_store(Path(settings.data), check=check)
     return postgres_store(settings.store)
 
 
@@ -75,8 +80,8 @@ def bucket_of(group_id: str, user_id: str) -> int:
 class Service:
     """One cell. Make it in the running event loop; `start` and `stop` are called there."""
 
-    def __init__(self, settings: Settings, name: str = "", bus: HostBus | None = None) -> None:
-        """`bus` is a cell's of several. Raises `SettingError`."""
+    def __init__(self, settings: Settings, folder: DataFolder, name: str = "", bus: HostBus | None = None) -> None:
+        """`folder` is the settings', and owned; `bus` is a cell's of several. Raises `SettingError`."""
         name = name or cell_names(settings, 1)[0]
         several = bus is not None
         self.settings = settings
@@ -89,10 +94,11 @@ class Service:
         self._tasks: list[asyncio.Task[None]] = []
         self._bus = bus
         host_bus = bus or NoBus()
-        host_lock = HostLock(LockFile(Path(settings.data)))
+        folder_watch = FolderWatch(folder)
+        host_lock = HostLock(LockFile(folder))
         lookout = BusLookout(host_bus, host_lock) if several else None
         owns = partial(_owns_thread, self.secret)
-        self.store = make_store(settings)
+        self.store = make_store(settings, folder_watch.check)
         self.resume_store = ResumeStore(self.store)
         self.resumes = ResumeIndex(self.resume_store, settings.resume_s)
         self.cell = Cell(name, settings, self.counters, owns, bucket_of, observer=self, lookout=lookout)
@@ -105,6 +111,7 @@ class Service:
             store=self.store,
             flags=self.flags,
             host_lock=host_lock,
+            folder=folder_watch,
             counters=self.counters,
             settings=settings,
             builds=CellBuilds(self.pools, self.cell),

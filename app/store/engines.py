@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
-from sqlalchemy import event
+from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.errors import SettingError
 
 GRACE_S = 0.5
 """Most seconds that giving up a hanging PostgreSQL connection takes after the time-out."""
+SET_ALL = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS settings (name, value)"
 HURRY_S = 0.5
 """Time limit of calls to PostgreSQL after one that hung, until one is answered."""
 
 
-def sqlite_engine(file: Path, synchronous: str, limit_s: float) -> AsyncEngine:
-    """One database file. `synchronous`: FULL survives a power cut, NORMAL a crash of the process."""
-    # One of the connections is held by `changes`, for as long as somebody listens.
-    engine = create_async_engine(f"sqlite+aiosqlite:///{file}", pool_size=3, max_overflow=0)
+def sqlite_engine(file: Path, synchronous: str, limit_s: float, *, size: int) -> AsyncEngine:
+    """A pool of connections to one database file, which only this account may read, and those beside it too.
+
+    `synchronous`: FULL survives a power cut, NORMAL a crash of the process.
+    """
+    with suppress(OSError):  # what cannot be opened is said when it is used
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives -wal and -shm the same mode
+    # Never made anew by a later connection: a folder that was emptied meanwhile must not look like a new store.
+    place = URL.create(
+        "sqlite+aiosqlite", database=f"file:{quote(str(file.absolute()))}", query={"mode": "rw", "uri": "true"}
+    )
+    engine = create_async_engine(place, pool_size=size, max_overflow=0)
     # SQLite waits in a thread that cannot be cancelled, so its own limit ends before ours.
     patience_ms = int(limit_s * 800)
 
@@ -53,7 +66,7 @@ def postgres_engine(url: str, limit_s: float, *, size: int, synchronous: bool) -
         "statement_timeout": limit_ms,
         "synchronous_commit": "on" if synchronous else "off",
     }
-    connect: Any = partial(asyncpg.connect, url, timeout=limit_s, server_settings=settings)
+    connect: Any = partial(_connect, partial(asyncpg.connect, url, timeout=limit_s), settings, limit_s)
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
@@ -70,6 +83,18 @@ def postgres_engine(url: str, limit_s: float, *, size: int, synchronous: bool) -
         connection.driver_connection.terminate()
 
     return engine
+
+
+async def _connect(connect: Callable[[], Awaitable[Any]], settings: Mapping[str, str], limit_s: float) -> Any:
+    """A connection with these settings, set by a statement: a pooler such as PgBouncer refuses them in the start-up."""
+    async with asyncio.timeout(limit_s):
+        connection = await connect()
+        try:
+            await connection.execute(SET_ALL, list(settings), list(settings.values()))
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
 
 def _check(url: str) -> None:

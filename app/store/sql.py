@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import cast
 
@@ -14,7 +14,9 @@ import msgspec
 from sqlalchemy import ColumnElement, RowMapping, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.data_folder import make_folder
 from app.store import tables
+from app.store.connections import Engines, nothing_to_check
 from app.store.dialects import insert_new, notify, replace
 from app.store.engines import GRACE_S, HURRY_S, postgres_engine, sqlite_engine
 from app.store.feed import NAME, read_revision
@@ -67,7 +69,7 @@ class SqlStore(FleetStore):
         query = select(tables.audit).where(*_conditions(wanted)).order_by(tables.audit.c.id.desc()).limit(limit + 1)
         if before is not None:
             query = query.where(tables.audit.c.id < before)
-        async with self.begin(self.control) as connection:
+        async with self.begin(self.lookups) as connection:
             rows = (await connection.execute(query)).mappings().all()
         items = [_read_audit(row) for row in rows[:limit]]
         return AuditPage(items=items, next=items[-1].id if len(rows) > limit else None)
@@ -103,24 +105,24 @@ class SqlStore(FleetStore):
             await notify(connection, await read_revision(connection))
 
     async def save_token(self, token: Token) -> None:
-        async with self.begin(self.control) as connection:
+        async with self.begin(self.lookups) as connection:
             await connection.execute(insert(tables.tokens).values(**dataclasses.asdict(token)))
 
     async def load_tokens(self) -> Sequence[Token]:
-        async with self.begin(self.control) as connection:
+        async with self.begin(self.lookups) as connection:
             query = select(tables.tokens).where(tables.tokens.c.kind != "code")
             rows = (await connection.execute(query)).mappings().all()
         return [Token(**row) for row in rows]
 
     async def find_token(self, digest: str) -> Token | None:
-        async with self.begin(self.control) as connection:
+        async with self.begin(self.lookups) as connection:
             query = select(tables.tokens).where(tables.tokens.c.digest == digest)
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else Token(**row)
 
     async def revoke_token(self, digest: str, now: float) -> bool:
         table = tables.tokens
-        async with self.begin(self.control) as connection:
+        async with self.begin(self.lookups) as connection:
             revoke = update(table).where(table.c.digest == digest, table.c.revoked_at.is_(None)).values(revoked_at=now)
             return (await connection.execute(revoke)).rowcount == 1
 
@@ -175,32 +177,37 @@ class SqlStore(FleetStore):
         return [SeriesChunk(row.cell, row.step_s, row.at, row.data) for row in rows]
 
 
-def sqlite_store(folder: FilePath, limit_s: float = 5.0) -> SqlStore:
+def sqlite_store(
+    folder: FilePath, limit_s: float = 5.0, check: Callable[[], Awaitable[None]] = nothing_to_check
+) -> SqlStore:
     """The embedded store: `control.db` and `sessions.db` in `folder`, which is made if it does not exist.
 
-    A saved control record survives a power cut; a resume document need not.
+    A saved control record survives a power cut; a resume document need not. `check`: see `Connections`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    return SqlStore(
-        sqlite_engine(folder / "control.db", "FULL", limit_s),
-        sqlite_engine(folder / "sessions.db", "NORMAL", limit_s),
-        limit_s,
+    make_folder(folder)
+    control, sessions = folder / "control.db", folder / "sessions.db"
+    engines = Engines(
+        control=sqlite_engine(control, "FULL", limit_s, size=3),
+        lookups=sqlite_engine(control, "FULL", limit_s, size=2),
+        sessions=sqlite_engine(sessions, "NORMAL", limit_s, size=2),
+        fleet=sqlite_engine(sessions, "NORMAL", limit_s, size=1),
     )
+    return SqlStore(engines, limit_s, check=check)
 
 
 def postgres_store(url: str, limit_s: float = 3.0) -> SqlStore:
     """The store of a fleet, in one database, as durable as `sqlite_store`; `url` is read as libpq reads it.
 
-    There are two pools, so that a command never waits behind many resume documents. Raises `SettingError` for a URL
-    that cannot be read.
+    Raises `SettingError` for a URL that cannot be read.
     """
     statement_s = limit_s - GRACE_S
-    return SqlStore(
-        postgres_engine(url, statement_s, size=5, synchronous=True),
-        postgres_engine(url, statement_s, size=3, synchronous=False),
-        statement_s,
-        HURRY_S,
+    engines = Engines(
+        control=postgres_engine(url, statement_s, size=3, synchronous=True),
+        lookups=postgres_engine(url, statement_s, size=2, synchronous=True),
+        sessions=postgres_engine(url, statement_s, size=2, synchronous=False),
+        fleet=postgres_engine(url, statement_s, size=1, synchronous=False),
     )
+    return SqlStore(engines, statement_s, HURRY_S)
 
 
 async def _replace_record(connection: AsyncConnection, record: StoredRecord, expected: int) -> None:

@@ -104,6 +104,11 @@ def unverified(view: RolloutView) -> bool:
     return view.phase == "rolled_back" and (view.last_rollback is None or view.last_rollback.verified_at is None)
 
 
+def undurable(view: RolloutView) -> str:
+    """Why the rollback in force would not be found again after a crash; empty: it would, or there is none."""
+    return "" if view.lock is None or view.lock.durable else view.lock.durability or "not on disk"
+
+
 def top(view: RolloutView) -> Top:
     age = "" if view.unleash == "embedded" else f", {formats.duration(view.flag_age_s)}"  # embedded: never old
     return Top(

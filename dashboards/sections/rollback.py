@@ -73,8 +73,10 @@ def observed(view: RolloutView, done: RollbackView) -> ObservedRollback:
     moved = f"{formats.count(done.sessions_moved)} of {formats.count(done.sessions_to_move)}"
     if view.phase != "rolled_back":
         head: tuple[Tone, str] = ("plain", f"Last rollback, {formats.moment(done.at, view.now)} UTC")
+    elif not done.durable:
+        head = ("bad", f"{_observed_words(done)}, {done.durability}")
     elif done.verified_at is not None:
-        head = ("good", f"Verified {formats.clock(done.verified_at)}")
+        head = ("good", _observed_words(done))
     elif done.silent_cells:
         head = ("bad", f"In force in {_cells(done)}, not verified")
     else:
@@ -89,6 +91,10 @@ def observed(view: RolloutView, done: RollbackView) -> ObservedRollback:
         Fact("messages interrupted", formats.count(done.interrupted), "warn" if done.interrupted else "plain"),
         Fact("in force in", _cells(done), "bad" if done.silent_cells else "plain"),
     ]
+    if not done.durable:
+        facts.append(Fact("durable", f"no: {done.durability}", "bad"))
+    elif view.phase == "rolled_back" and view.lock is not None and view.lock.durability:
+        facts.append(Fact("lock kept", view.lock.durability))
     if view.phase != "rolled_back":
         facts.append(Fact("verified", formats.clock(done.verified_at or 0) if verified else "never", "plain"))
     took = "" if done.existing_moved_ms is None else f" in {formats.milliseconds(done.existing_moved_ms)}"
@@ -101,6 +107,10 @@ def observed(view: RolloutView, done: RollbackView) -> ObservedRollback:
         f"{moved} sessions moved{took}, {formats.plural(done.closed, 'socket')} closed",
         past=view.phase != "rolled_back",
     )
+
+
+def _observed_words(done: RollbackView) -> str:
+    return IN_FORCE if done.verified_at is None else f"Verified {formats.clock(done.verified_at)}"
 
 
 def _without_state(done: RollbackView) -> list[Fact]:
@@ -136,10 +146,12 @@ def rollback_sentence(view: RolloutView) -> str:
     moved = f"{formats.count(done.sessions_moved)} of {formats.plural(done.sessions_to_move, 'session')} moved"
     if done.verified_at is None:
         silence = _silence(view, done)
-        return f"{IN_FORCE}. {moved}; in force in {_cells(done)}{'; ' if silence else ''}{silence}."
+        kept = "" if done.durable else f"; {done.durability}"
+        return f"{IN_FORCE}. {moved}; in force in {_cells(done)}{'; ' if silence else ''}{silence}{kept}."
     parts = [moved if done.existing_moved_ms is None else f"{moved} in {formats.milliseconds(done.existing_moved_ms)}"]
     if done.new_stopped_ms is not None:
         parts.append(f"no new session on v3 after {formats.milliseconds(done.new_stopped_ms)}")
     parts.append(f"{formats.plural(done.closed, 'socket')} closed")
     parts.append(f"{formats.plural(done.interrupted, 'message')} interrupted")
-    return f"Verified {formats.clock(done.verified_at)}. {', '.join(parts)}."
+    kept = "" if done.durable else f" {done.durability.capitalize()}: a restart of this host would end it."
+    return f"Verified {formats.clock(done.verified_at)}. {', '.join(parts)}.{kept}"

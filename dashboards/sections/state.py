@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from dashboards.base.page import Fact, Icon, Tone, icon_of, unverified
+from dashboards.base.page import Fact, Icon, Tone, icon_of, undurable, unverified
 from dashboards.sections.figures import figures_of
 from dashboards.sections.rollback import rollback_sentence
 from rollout import formats
@@ -68,9 +68,12 @@ def state(view: RolloutView) -> StateSection:
 
 
 def headline(view: RolloutView) -> str:
-    """One sentence; while a rollback is not verified it does not say that everyone is on v2."""
+    """One sentence; while a rollback is not verified it does not say that everyone is on v2, and never that it lasts
+    while it would not.
+    """
     if view.phase == "rolled_back":
-        return "Rolling back to v2" if unverified(view) else "Everyone is on v2"
+        kept = undurable(view)
+        return ("Rolling back to v2" if unverified(view) else "Everyone is on v2") + (f", {kept}" if kept else "")
     if view.forced is not None:
         return f"Everyone is on {'v3' if view.forced else 'v2'}, forced by the environment"
     if view.percentage in (0, 100):
@@ -140,6 +143,10 @@ def _notes(view: RolloutView) -> list[Fact]:
     if view.lock is not None:
         reason = f": {view.lock.reason}" if view.lock.reason else ""
         notes.append(Fact("Locked", f"by {view.lock.by} at {formats.clock(view.lock.since)}{reason}", "bad"))
+        if kept := undurable(view):
+            notes.append(
+                Fact("Not durable", f"{kept}; a crash or a restart of this host would end the rollback", "bad")
+            )
         notes.append(Fact("Next", "nothing advances until a manager unlocks, with a reason", "plain"))
     if view.forced is not None:
         setting = f"{view.flag}={'true' if view.forced else 'false'} is set where the service runs"

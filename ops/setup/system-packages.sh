@@ -1,5 +1,6 @@
 #!/bin/sh
-# Programs that tests or benchmarks run and pip cannot bring: postgresql, chromium, nginx, haproxy.
+# Programs that tests or benchmarks run and pip cannot bring: postgresql, pgbouncer, chromium, nginx,
+# haproxy.
 # Installs what is missing with apt-get when it may (root), and says plainly what is missing when it may not. That is an
 # error, but not after --optional: without root, tests skip what they lack (tests/programs.py).
 set -eu
@@ -16,7 +17,7 @@ have() {
     case $1 in
         postgresql) command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 ;;
         chromium) command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ;;
-        nginx | haproxy) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
+        nginx | haproxy | pgbouncer) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
         *) echo "system-packages.sh: unknown program $1" >&2; exit 2 ;;
     esac
 }

@@ -18,7 +18,7 @@ class HangingStore(SqlStore):
     """Answers no question about a token any more."""
 
     def __init__(self, real: SqlStore) -> None:
-        super().__init__(real.control, real.sessions)
+        super().__init__(real.engines)
         self.asked = 0
 
     async def find_token(self, digest: str) -> Token | None:

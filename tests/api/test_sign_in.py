@@ -274,6 +274,7 @@ async def test_health_needs_nobody(service: Service) -> None:
     service.world.cell.available["v2"] = False
     not_ready = await service.client.get("/readyz")
     assert (not_ready.status_code, not_ready.headers["retry-after"]) == (503, "1")
+    assert not_ready.json()["reason"].startswith("v2 is unavailable")
 
 
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])

@@ -154,8 +154,8 @@ def cell(name: str, silent_s: float = 0.1) -> CellState:
     return CellState(name=name, revision=7, sessions=50, silent_s=silent_s, silent=silent_s > 2, has_lock=False)
 
 
-def rolled_back(*, verified_at: float | None, silent: list[str], at: float = 2000.0) -> RolloutView:
-    """A rollout under a lock of second 2000."""
+def rolled_back(*, verified_at: float | None, silent: list[str], at: float = 2000.0, trouble: str = "") -> RolloutView:
+    """A rollout under a lock of second 2000; `trouble`: why it is not durable."""
     done = RollbackView(
         id="r1",
         at=at,
@@ -170,6 +170,9 @@ def rolled_back(*, verified_at: float | None, silent: list[str], at: float = 200
         verified_at=verified_at,
         cells=["a"],
         silent_cells=silent,
+        durable=not trouble,
+        durability=trouble,
     )
-    lock = LockView(generation=3, since=2000.0, by="ada", reason="bad")
+    kept = trouble or "on this host's disk and in the store"
+    lock = LockView(generation=3, since=2000.0, by="ada", reason="bad", durable=not trouble, durability=kept)
     return view(phase="rolled_back", percentage=0, stage=None, lock=lock, last_rollback=done, now=2001.0)

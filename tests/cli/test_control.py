@@ -174,6 +174,56 @@ def test_rollback_that_is_not_verified_is_exit_4_and_names_the_silent_cells(
     assert result.stdout == ""
 
 
+FULL = "not on disk: no space"
+
+
+def test_rollback_that_is_not_durable_is_exit_4_and_says_why(
+    run: Run, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "VERIFY_S", 0.2)
+    service.canned.answer("POST", "/api/rollout/rollback", (200, {}))
+    service.canned.answer("GET", "/api/rollout", (200, rolled_back(verified_at=2000.5, silent=[], trouble=FULL)))
+    result = run("rollback", "--url", service.url)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "Everyone is on v2. Rollback verified" in result.stderr
+    assert f"{FULL}: a crash or a restart of this host would put users back on v3." in result.stderr
+
+
+def test_rollback_waits_until_it_is_durable(run: Run, service: FakeService) -> None:
+    service.canned.answer("POST", "/api/rollout/rollback", (200, {}))
+    service.canned.answer(
+        "GET",
+        "/api/rollout",
+        (200, rolled_back(verified_at=2000.5, silent=[], trouble="not on disk yet")),
+        (200, rolled_back(verified_at=2000.5, silent=[])),
+    )
+    result = run("rollback", "--url", service.url)
+    assert result.exit_code == 0, result.output
+    assert "not on disk" not in result.output
+
+
+def test_rollback_that_is_neither_verified_nor_durable_says_both(
+    run: Run, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "VERIFY_S", 0.2)
+    service.canned.answer("POST", "/api/rollout/rollback", (200, {}))
+    service.canned.answer("GET", "/api/rollout", (200, rolled_back(verified_at=None, silent=["d"], trouble=FULL)))
+    result = run("rollback", "--url", service.url, "--json")
+    assert result.exit_code == 4
+    assert "d silent for 12 s; not verified within" in result.stderr
+    assert FULL in result.stderr
+    assert json.loads(result.stdout)["lock"]["durable"] is False
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [(FULL, f"{FULL}: a crash or a restart"), ("", "the lock is kept on this host's disk and in the store")],
+)
+def test_status_says_whether_the_lock_would_last(run: Run, service: FakeService, trouble: str, words: str) -> None:
+    service.canned.answer("GET", "/api/rollout", (200, rolled_back(verified_at=2000.5, silent=[], trouble=trouble)))
+    assert words in run("status", "--url", service.url).stdout
+
+
 def test_rollback_that_was_taken_and_then_not_answered_is_exit_4(
     run: Run, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

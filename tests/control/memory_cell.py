@@ -41,6 +41,7 @@ class MemoryCell:
         self.log = log if log is not None else []
         self.last_admission_at = 0.0
         """Monotonic seconds."""
+        self._rollback = False
         self._sweeps = 0
         self._changed = asyncio.Event()
         self._moved: Counter[int] = Counter()
@@ -80,7 +81,11 @@ class MemoryCell:
         self.log.append("rollback" if rollback else "sweep")
         self.view = view
         self.applied.append((view, rollback))
-        self._sweeps += 1
+        before, self._sweeps = self._sweeps, self._sweeps + 1
+        if rollback and self._rollback:
+            for counts in (self._moved, self._closed, self._interrupted):
+                counts[self._sweeps] = counts[before]
+        self._rollback = rollback
         at = monotonic()
         to_move = self._decide() if move_existing else 0
         self._changed.set()

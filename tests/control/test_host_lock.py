@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
 
-from app.control.host_lock import HostLock
+from app.control.host_lock import HostLock, Wanted
 from app.control.lockfile import UNKNOWN, LockFile
 from app.control.lookout import BusLookout
 from app.fleet.bus import BusMessage, Locked
+from rollout.events import Actor, Rollback, SetPercentage, Start
 from rollout.state import Lock
+from tests.control.world import World
 from tests.fleet.memory_bus import MemoryBus
 
+ANN = Actor("ann", "manager")
 MINE = Lock(1, 0, 1.0, "ann", True, "errors")
 OTHERS = Lock(1, 0, 2.0, "bob", True, "slow")
 LIMIT_S = 0.05
@@ -34,7 +37,7 @@ class HangingFile(LockFile):
         self._wait()
         super().write(lock)
 
-    def lift(self, generation: int, known: Lock | None) -> None:
+    def lift(self, generation: int, known: Collection[Lock]) -> None:
         self._wait()
         super().lift(generation, known)
 
@@ -55,9 +58,9 @@ def file(tmp_path: Path) -> Iterator[HangingFile]:
     file.go_on.set()
 
 
-def locked(lock: Lock | None) -> tuple[Lock | None, int]:
+def locked(lock: Lock | None) -> Wanted:
     """What is in force: this lock of generation 0, or none any more."""
-    return lock, 0 if lock else 1
+    return Wanted(lock, 0 if lock else 1)
 
 
 async def test_a_write_to_a_disk_that_hangs_ends_and_is_tried_again(file: HangingFile) -> None:
@@ -148,6 +151,35 @@ async def test_the_lookout_hands_what_it_finds_to_whoever_hears_the_bus(file: Ha
     LockFile(tmp_path).write(OTHERS)
     lookout.look()
     assert heard == [("b", Locked(MINE)), ("", Locked(OTHERS))]
+
+
+async def test_a_lock_heard_of_while_the_record_is_not_read_yet_waits_for_it(tmp_path: Path) -> None:
+    """A cell that starts serves v2 at once, and takes the lock for one of the record that it has yet to read."""
+    board: dict[str, MemoryBus] = {}
+    first = await World.make(tmp_path, bus=MemoryBus("a", board))
+    await first.control.execute(Start(actor=ANN, percentage=50, revision=0), "cli")
+    await first.control.execute(SetPercentage(actor=ANN, percentage=80, revision=1), "cli")
+    second = await World.make(tmp_path, "b", bus=MemoryBus("b", board), store_down=True)
+    views = [second.cell.view.locked]
+    first.store.fail(True)
+    await first.control.execute(Rollback(actor=ANN, reason="errors"), "cli")
+    for _ in range(2):  # heard, and then heard again
+        second.lookout.look()
+        views.append(second.cell.view.locked)
+        lock = first.control.record.lock
+        assert lock is not None
+        board["b"].hear("a", Locked(lock))
+    assert views == [False, True, True]
+    assert second.control.record.revision == 1  # of an empty record: no other is known
+    second.store.fail(False)
+    first.lock_file.remove()
+    await second.control.loop.tick()
+    stored = await second.stored()
+    assert (stored.phase, stored.revision, stored.percentage, stored.reason) == ("rolled_back", 3, 0, "errors")
+    assert stored.last_rollback is not None
+    assert stored.last_rollback.place.percentage == 80
+    for world in (first, second):
+        await world.abandon()
 
 
 async def test_a_lock_made_while_the_last_one_waits_to_be_lifted_stays(file: HangingFile) -> None:

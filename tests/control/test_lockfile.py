@@ -14,10 +14,10 @@ LOCK = Lock(rollout=3, generation=2, since=1000.5, by="ann", by_person=True, rea
 
 
 def test_a_lock_is_found_again(tmp_path: Path) -> None:
-    file = LockFile(tmp_path / "data")
+    file = LockFile(tmp_path)
     assert file.read() is None
     file.write(LOCK)
-    assert LockFile(tmp_path / "data").read() == LOCK
+    assert LockFile(tmp_path).read() == LOCK
     file.remove()
     assert file.read() is None
     file.remove()

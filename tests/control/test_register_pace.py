@@ -52,7 +52,7 @@ class RegisterStore(SqlStore):
 
     def __init__(self, folder: Path) -> None:
         real = sqlite_store(folder)
-        super().__init__(real.control, real.sessions)
+        super().__init__(real.engines)
         self.reads: list[float] = []
         self.writes: list[float] = []
         self.down = False

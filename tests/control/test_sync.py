@@ -281,6 +281,30 @@ async def test_when_the_cell_that_was_given_a_rollback_does_not_save_it_another_
     assert (await host["b"].stored()).phase == "rolled_back"
 
 
+async def test_a_rollback_given_while_one_that_was_only_heard_of_is_being_saved_is_audited_too(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollback, "MAKER_S", 0.0)
+    await host.started()
+    host["a"].store.fail(True)
+    await host["a"].control.execute(Rollback(actor=BOB, reason="errors"), "page")
+    deliver(host.board)
+    host["b"].store.pause()
+    saving = asyncio.create_task(host["b"].control.loop.tick())
+    await host["b"].store.waiting()  # what a has ordered is about to be saved by b
+    ordered = asyncio.create_task(host["b"].control.execute(Rollback(actor=ANN, reason="me too"), "cli"))
+    await host.until(lambda: host["b"].log.count("lock on disk") == 1)
+    host["b"].store.go_on()
+    await asyncio.gather(saving, ordered)
+    await host["b"].control.loop.tick()
+    entries = (await host["b"].control.repository.events()).items
+    assert {(entry.what, entry.who, entry.reason) for entry in entries[:2]} == {
+        ("rollback", "bob", "errors"),
+        ("rollback (already in force)", "ann", "me too"),
+    }
+    assert (await host["b"].stored()).lock is not None
+
+
 async def test_the_audit_of_a_rollback_over_a_change_says_what_it_was_before(host: Host) -> None:
     await host.started(60)
     host["b"].store.pause()
@@ -394,15 +418,15 @@ async def test_lifting_an_old_lock_leaves_a_new_one_of_another_cell(tmp_path: Pa
     new = Lock(1, 1, 2.0, "ann", True, "")
     unsure = Lock(1, -1, 3.0, "ann", True, "")
     file.write(new)
-    file.lift(1, old)
+    file.lift(1, [old])
     assert file.read() == new
     file.write(unsure)
-    file.lift(1, old)
+    file.lift(1, [old])
     assert file.read() == unsure
-    file.lift(1, unsure)
+    file.lift(1, [unsure])
     assert file.read() is None
     file.write(old)
-    file.lift(1, None)
+    file.lift(1, [])
     assert file.read() is None
 
 

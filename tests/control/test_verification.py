@@ -81,6 +81,16 @@ async def test_an_overtaken_sweep_is_swept_again_and_what_all_have_moved_adds_up
     assert alone.seen.new_stopped_ms == pytest.approx(clock_ms(commanded_at, first.at), abs=1e-6)
 
 
+async def test_what_a_sweep_moved_counts_even_if_it_was_overtaken_before_anybody_looked(alone: VerifyingCell) -> None:
+    alone.roll_back(busy=3)
+    alone.cell.harm(closed=1, interrupted=2)
+    for _ in range(2):  # pins, say, changed twice in the same turn
+        alone.cell.apply(alone.cell.view, rollback=True)
+    alone.cell.finish()
+    report = await alone.own_part()
+    assert (report.to_move, report.moved, report.closed, report.interrupted) == (USERS, USERS, 1, 2)
+
+
 async def test_an_admission_under_a_later_sweep_is_when_new_ones_have_stopped(alone: VerifyingCell) -> None:
     commanded_at = monotonic()
     alone.roll_back(commanded_at=commanded_at, busy=1)

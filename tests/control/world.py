@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,14 @@ from app.control.lockfile import LockFile
 from app.control.lookout import BusLookout
 from app.control.ports import Guard
 from app.control.record import read_record
+from app.data_folder import DataFolder, FolderWatch, make_folder
 from app.errors import StoreUnavailable
 from app.flags.embedded import EmbeddedFlags
 from app.fleet.bus import Bus, NoBus
 from app.fleet.lease import Lease
 from app.metrics.counters import Counters
 from app.settings import Settings
+from app.store.connections import nothing_to_check
 from app.store.port import StoredRecord
 from app.store.sql import SqlStore, sqlite_store
 from rollout.cohort import bucket
@@ -48,9 +51,9 @@ class NoGuard:
 class FragileStore(SqlStore):
     """The real store, which can be cut off, or held in the middle of saving a record."""
 
-    def __init__(self, real: SqlStore, log: list[str]) -> None:
-        super().__init__(real.control, real.sessions)
-        for engine in (real.control, real.sessions):
+    def __init__(self, real: SqlStore, log: list[str], check: Callable[[], Awaitable[None]] = nothing_to_check) -> None:
+        super().__init__(real.engines, check=check)
+        for engine in real.groups:
             event.listen(engine.sync_engine, "begin", self._require_reachable)
         self.log = log
         self._failing = False
@@ -110,28 +113,58 @@ class FragileStore(SqlStore):
 
 
 class LoggedLockFile(LockFile):
-    def __init__(self, folder: Path, log: list[str]) -> None:
+    """The real file, on a disk that can be told to fail or to hang."""
+
+    def __init__(self, folder: Path | DataFolder, log: list[str]) -> None:
         super().__init__(folder)
         self.log = log
-        self.broken = False
+        self.fails = 0
+        """Number of the error of every write; 0: none."""
+        self.calls = 0
         self.removing = threading.Event()
         self.let_go = threading.Event()
         self.let_go.set()
+        self._answers = threading.Event()
+        self._answers.set()
 
     def hold_removal(self) -> None:
         """The next removal waits for `let_go`, as on a slow disk; `removing` says that it began."""
         self.let_go.clear()
+
+    def hang(self) -> None:
+        """Every call waits for `release`."""
+        self._answers.clear()
+
+    def release(self) -> None:
+        self._answers.set()
 
     def remove(self) -> None:
         self.removing.set()
         self.let_go.wait(5)
         super().remove()
 
+    def reserve(self) -> None:
+        self._disk()
+        super().reserve()
+
     def write(self, lock: Lock) -> None:
-        if self.broken:
-            raise OSError("the disk is full")
+        self._disk()
         super().write(lock)
         self.log.append("lock on disk")
+
+    def look(self) -> Lock | None:
+        self._disk(writes=False)
+        return super().look()
+
+    def lift(self, generation: int, known: Collection[Lock]) -> None:
+        self._disk()
+        super().lift(generation, known)
+
+    def _disk(self, *, writes: bool = True) -> None:
+        self.calls += 1
+        self._answers.wait(30)
+        if writes and self.fails:
+            raise OSError(self.fails, os.strerror(self.fails))
 
 
 @dataclass
@@ -165,13 +198,21 @@ class World:
         host: str = "",
         several: bool = False,
         settings: Settings | None = None,
+        data_folder: DataFolder | None = None,
+        failing: int = 0,
     ) -> World:
-        """`several`: other cells share the store, and the one that holds its lease leads."""
+        """`several`: other cells share the store, and the one that holds its lease leads.
+
+        `data_folder` is the folder, where the cell owns it; `failing`: number of the error of the lock's disk.
+        """
         log: list[str] = []
-        store = FragileStore(sqlite_store(database or folder), log)
+        make_folder(folder)
+        data = FolderWatch(data_folder or DataFolder(folder))
+        store = FragileStore(sqlite_store(database or folder), log, data.check)
         cell, flags, counters = MemoryCell(name, USERS, log), EmbeddedFlags(GROUP), Counters()
         builds = MemoryBuilds(cell, log)
-        lock_file = LoggedLockFile(folder, log)
+        lock_file = LoggedLockFile(data_folder or folder, log)
+        lock_file.fails = failing
         host_lock, bus, wakeup = HostLock(lock_file), bus or NoBus(), asyncio.Event()
         notices: list[Notify] = []
         world: World
@@ -180,6 +221,7 @@ class World:
             store=store,
             flags=flags,
             host_lock=host_lock,
+            folder=data,
             counters=counters,
             settings=settings or Settings(),
             builds=builds,
@@ -218,6 +260,7 @@ class World:
             self.now += 1
             self.monotonic += 1
             await self.control.loop.tick()
+            await self.control.loop.keep_lock()
 
     @property
     def users(self) -> list[str]:

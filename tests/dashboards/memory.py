@@ -334,6 +334,7 @@ class MemorySource:
         self.without_state = 0
         """Sessions that would lose their state by the next change."""
         self.leader = "a"
+        self.folder_trouble = ""
         self.workers = [worker(cell, name) for cell in ("a", "b") for name in PATHS]
         self.done: ReceiptView | None = None
         """The receipt `r1`; None: made of the rollout's last rollback."""
@@ -452,6 +453,8 @@ class MemorySource:
         return HealthView(
             store="sqlite",
             store_down=self.unavailable,
+            folder="/var/lib/crossfade",
+            folder_trouble=self.folder_trouble,
             settings=settings,
             leader=self.leader,
             workers=self.workers,

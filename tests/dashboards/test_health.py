@@ -20,6 +20,12 @@ def test_health_says_what_is_down_and_shows_no_secret(pages: Pages) -> None:
     assert "sqlite does not answer; only a rollback works" in pages.get("/health").text
 
 
+def test_health_says_whether_a_rollback_s_lock_has_a_place(pages: Pages) -> None:
+    assert "/var/lib/crossfade has a place for the lock of a rollback" in pages.text("/health")
+    pages.source.folder_trouble = "the data folder /var/lib/crossfade is gone"
+    assert "/var/lib/crossfade: the data folder /var/lib/crossfade is gone" in pages.text("/health")
+
+
 def test_health_says_in_words_which_part_is_not_there(pages: Pages) -> None:
     whole = pages.get("/health").text
     assert "cell a</dd>" in whole

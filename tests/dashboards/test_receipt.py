@@ -97,6 +97,14 @@ def test_what_is_not_verified_is_not_called_so(pages: Pages) -> None:
     assert json_of(pages).rollback.verified_at is None
 
 
+def test_what_would_not_outlast_a_crash_is_said(pages: Pages) -> None:
+    show(pages, durable=False, durability="not on disk: no space")
+    assert "durable no: not on disk: no space" in pages.text("/rollbacks/r1")
+    assert "- not durable: not on disk: no space; a restart of the host would end it" in markdown_of(pages)
+    show(pages)
+    assert "durable" not in pages.text("/rollbacks/r1") + markdown_of(pages)
+
+
 def test_a_clock_that_nobody_ran_is_not_still_to_come(pages: Pages) -> None:
     """The command was given to a process that is gone: what it would have measured will never be known."""
     show(pages, new_stopped_ms=None, existing_moved_ms=None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from dashboards.base.page import Fact, top
 from dashboards.sections.rollback import rollback
 from dashboards.sections.state import state
+from rollout import formats
 from rollout.views import CellState, StageView
 from tests.dashboards.memory import NO_FIGURES, NOW, path, receipt, rollout
 
@@ -36,6 +38,42 @@ def test_until_a_rollback_is_verified_nobody_reads_that_everyone_is_on_v2() -> N
     assert (panel.receipt.headline, panel.receipt.tone) == ("In force, not verified yet: moving 120 of 186", "warn")
     assert Fact("last session moved after", "not yet known", "none") in panel.receipt.facts
     assert (panel.label, panel.enabled) == ("Roll back again", True)
+
+
+FULL = "not on disk: no space"
+
+
+@pytest.mark.parametrize(
+    ("verified_at", "headline", "panel_says"),
+    [
+        (NOW - 1, f"Everyone is on v2, {FULL}", f"Verified {formats.clock(NOW - 1)}, {FULL}"),
+        (None, f"Rolling back to v2, {FULL}", f"In force, not verified yet, {FULL}"),
+    ],
+)
+def test_what_would_not_outlast_a_crash_is_said_where_one_looks(
+    verified_at: float | None, headline: str, panel_says: str
+) -> None:
+    usual = rollout("rolled_back", 0)
+    assert usual.lock is not None
+    lock = msgspec.structs.replace(usual.lock, durable=False, durability=FULL)
+    done = receipt(verified_at=verified_at, durable=False, durability=FULL)
+    view = rollout("rolled_back", 0, lock=lock, last_rollback=done)
+    shown, panel = state(view), rollback(view, "").receipt
+    assert panel is not None
+    assert (shown.headline, panel.headline, panel.tone) == (headline, panel_says, "bad")
+    assert Fact("durable", f"no: {FULL}", "bad") in panel.facts
+    assert any(note.label == "Not durable" and note.value.startswith(FULL) for note in shown.notes)
+    assert FULL in shown.next.lower()
+    assert FULL not in str((state(usual), rollback(usual, "")))
+
+
+def test_where_the_lock_is_kept_is_said() -> None:
+    usual = rollout("rolled_back", 0)
+    assert usual.lock is not None
+    kept = "on this host's disk and in the store"
+    panel = rollback(rollout("rolled_back", 0, lock=msgspec.structs.replace(usual.lock, durability=kept)), "").receipt
+    assert panel is not None
+    assert Fact("lock kept", kept) in panel.facts
 
 
 def test_a_silent_cell_is_named_and_never_counted_as_verified() -> None:

@@ -440,6 +440,17 @@ async def test_a_sweep_that_is_overtaken_is_not_verified() -> None:
     assert not (await cell.verify(sweep)).verified
 
 
+async def test_a_rollback_s_sweeps_add_up_and_those_before_it_do_not() -> None:
+    cell = HandCell(percentage=100)
+    connect_users(cell, 5)
+    cell.apply(View(flag=flag(0)))  # moves all of them
+    cell.apply(View(flag=flag(100)))  # and back
+    cell.apply(LOCKED, rollback=True)
+    sweep = cell.apply(LOCKED, rollback=True)
+    report = await cell.verify(sweep)
+    assert (report.verified, report.sessions_moved, report.closed, report.interrupted) == (True, 5, 0, 0)
+
+
 async def test_v3_coming_back_during_a_rollback_gets_nobody_and_the_rollback_is_verified() -> None:
     cell = HandCell(percentage=100)
     connect_users(cell, 5)

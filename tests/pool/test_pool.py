@@ -17,7 +17,6 @@ import uvloop
 from app.errors import FactoryError
 from app.link.frames import Cancel, Close, Done, FromWorker, RunEvent, Started
 from app.link.link import Batches
-from app.pool.handle import WorkerHandle
 from app.pool.memory import read_rss
 from rollout.builds import BuildSource, Served
 from tests.pool.recorder import PATIENCE_S, Recorder, chat, hosting, limits_of, opened, serving
@@ -111,8 +110,15 @@ async def test_each_path_can_go_on_from_the_others_sample() -> None:
         assert refused.reason
 
 
-async def test_what_a_killed_worker_said_is_heard_before_its_path_is_down() -> None:
-    recorder = Recorder()
+async def test_what_a_killed_worker_said_is_heard_before_its_path_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, pairs = Recorder(), list[tuple[socket.socket, socket.socket]]()
+    make = socket.socketpair
+
+    def remember(*words: int) -> tuple[socket.socket, socket.socket]:
+        pairs.append(make(*words))
+        return pairs[-1]
+
+    monkeypatch.setattr(socket, "socketpair", remember)
     async with hosting(recorder, limits_of(ping_s=PATIENCE_S)) as pool:  # a tick would read, too
         worker = serving(pool)
         for session in range(500):
@@ -123,10 +129,16 @@ async def test_what_a_killed_worker_said_is_heard_before_its_path_is_down() -> N
         # are more than one turn reads, so the end of the process is seen before the end of its words.
         for session in range(500):
             worker.send(chat("y" * 4000, session, number=2))
-        worker._link.flush()
-        while _lying_in_the_kernel(worker) < 500:
-            pass
-        _kill_and_see_it_dead(worker.pid)
+        ours, _ = pairs[-1]
+        ended = asyncio.Event()
+
+        def end() -> None:
+            _end_with_answers_unread(worker.pid, ours)
+            ended.set()
+
+        # In the same turn, after the call in which the link gives the kernel what is queued.
+        asyncio.get_running_loop().call_soon(end)
+        await ended.wait()
         await recorder.until(lambda: recorder.downs)
         down = recorder.order.index("down")
         assert "frames" not in recorder.order[down:]
@@ -135,6 +147,13 @@ async def test_what_a_killed_worker_said_is_heard_before_its_path_is_down() -> N
         with pytest.raises(ConnectionError):
             await worker.barrier(1)
         worker.send(chat("z"))  # to nobody
+
+
+def _end_with_answers_unread(pid: int, ours: socket.socket) -> None:
+    """Kill the worker once all its answers lie in the kernel."""
+    while _lying_in_the_kernel(ours) < 500:
+        pass
+    _kill_and_see_it_dead(pid)
 
 
 def _kill_and_see_it_dead(pid: int) -> None:
@@ -147,9 +166,8 @@ def _count(things: Sized, count: int) -> Callable[[], bool]:
     return lambda: len(things) == count
 
 
-def _lying_in_the_kernel(worker: WorkerHandle) -> int:
+def _lying_in_the_kernel(connected: socket.socket) -> int:
     """How many `Done` of the worker have not been read yet."""
-    connected = worker._link._socket
     with contextlib.suppress(BlockingIOError):
         unread = connected.recv(1 << 23, socket.MSG_PEEK)
         batches: Batches[FromWorker] = Batches(FromWorker)

@@ -21,6 +21,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.utils.sync import AsyncCallable
 from websockets.asyncio.client import connect
 
+from app.data_folder import take_folder
 from app.gateway.connection import Connection, Upgradable
 from app.serve.asgi import create_app
 from app.serve.service import Service
@@ -80,7 +81,8 @@ class RunningCell:
 async def running(folder: Path, **settings: Any) -> AsyncIterator[RunningCell]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         bind = f"127.0.0.1:{free.getsockname()[1]}"
-    service = Service(Settings(bind=bind, data=str(folder), shutdown_s=0, **settings))
+    owned = take_folder(folder, bind)
+    service = Service(Settings(bind=bind, data=str(folder), shutdown_s=0, **settings), owned)
     await service.start()
     try:
         app = create_app(service)
@@ -95,6 +97,7 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[RunningCell]:
                 service.end_streams()
     finally:
         await service.stop()
+        owned.close()
 
 
 async def knock(url: str, headers: dict[str, str]) -> websockets.Response | None:
