@@ -144,6 +144,7 @@ BASE = (
     "app.process_title",
     "app.daemon_thread",
     "app.verification_keys",
+    "app.proxies",
 )
 KNOWS: dict[str, tuple[str, ...]] = {
     "rollout": (),
