@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 
 from app.fleet.host_bus import HostBus
@@ -14,11 +13,13 @@ from app.process_title import set_process_title
 from app.serve.cell_config import CellConfig
 from app.serve.server import greet, serve
 from app.serve.service import Service
+from app.serve.signals import Signals
 
 
 def main(listener_descriptor: int, link_descriptor: int) -> int:
-    """Serve as a cell until SIGTERM, or until the parent is gone. Returns the exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its cells
+    """Serve as a cell until a signal, or until the parent is gone. Returns the exit code."""
+    signals = Signals()
+    signals.hear()
     listener = socket.socket(fileno=listener_descriptor)
     link = socket.socket(fileno=link_descriptor)
     for inherited in (listener, link):
@@ -41,7 +42,7 @@ def main(listener_descriptor: int, link_descriptor: int) -> int:
     def make() -> Service:
         return Service(config.settings, config.name, bus=bus)
 
-    return serve(config.settings, make, listener, ready)
+    return serve(config.settings, make, listener, signals, ready)
 
 
 async def _greet_when_asked(bus: HostBus, service: Service) -> None:
