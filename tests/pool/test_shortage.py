@@ -93,6 +93,7 @@ async def test_at_the_real_limit_of_descriptors_nothing_is_counted_and_nothing_l
 async def test_a_process_that_cannot_be_watched_is_ended_and_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is a process by then, but no descriptor and no thread that would see its end."""
     recorder = Recorder()
+    others = _children()
     async with hosting(recorder, crash_limit=2) as pool:
         no_thread = RuntimeError("can't start new thread")
         no_descriptor = OSError(errno.EMFILE, "Too many open files")
@@ -102,7 +103,7 @@ async def test_a_process_that_cannot_be_watched_is_ended_and_started_again(monke
         ):
             os.kill(serving(pool).pid, signal.SIGKILL)
             await recorder.until(lambda: len(recorder.unavailable) == 2)
-            assert _children() == set()
+            assert _children() <= others
         await recorder.until(lambda: len(recorder.ups) == 2)
 
 
