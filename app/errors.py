@@ -3,6 +3,7 @@
     CrossfadeError
     ├── SettingError        a setting has a value that is not allowed; stops the start
     ├── FactoryError        a supervisor factory cannot be imported, or makes nothing usable
+    ├── HostShortage        the machine has no descriptor, memory or process left to start one of ours
     ├── StateIncompatible   one path cannot restore the other's state documents
     ├── LinkError           a frame on a worker's link cannot be read; the link is closed
     ├── IllegalTransition   a session does not allow this in its state
@@ -38,6 +39,10 @@ class SettingError(CrossfadeError):
 
 class FactoryError(CrossfadeError):
     """A supervisor factory (`package.module:factory`) cannot be imported, or makes nothing usable."""
+
+
+class HostShortage(CrossfadeError):
+    """The machine has no descriptor, memory or process left to start one of ours; no fault of what it would run."""
 
 
 class StateIncompatible(CrossfadeError):

@@ -146,6 +146,7 @@ BASE = (
     "app.verification_keys",
     "app.disk",
     "app.data_folder",
+    "app.proxies",
 )
 KNOWS: dict[str, tuple[str, ...]] = {
     "rollout": (),

@@ -207,4 +207,4 @@ def is_https(connection: Connection) -> bool:
 
 
 def _peer(connection: Connection) -> str:
-    return connection.client.host if connection.client else "unknown"
+    return connection.client.host if connection.client else "this host"

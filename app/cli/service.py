@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import quote
@@ -13,6 +13,8 @@ import msgspec
 from app.api.headers import MISSING_CELLS
 from app.cli.exits import CommandRefused, Misused, Unreachable
 from app.cli.target import Target
+from app.proxies import may_use_proxy, proxy_variables
+from app.serve.local_socket import address_of
 from rollout.views import RolloutView
 
 if TYPE_CHECKING:
@@ -45,12 +47,29 @@ class ApiClient:
             headers["Authorization"] = f"Bearer {target.token}"
         self._transport_error = httpx.TransportError
         self._broken_off = (httpx.RemoteProtocolError, httpx.ReadError)
+        self._open = ExitStack()
         try:
-            self._client = httpx.Client(
-                base_url=target.url, headers=headers, timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S)
-            )
+            base = httpx.URL("http://localhost" if target.socket else target.url)
         except (httpx.InvalidURL, UnicodeEncodeError) as error:
             raise Misused(f"{target.url}: {error}") from None
+        remote = target.socket is None and may_use_proxy(target.url)
+        self._proxies = proxy_variables() if remote else ""
+        try:
+            transport = None
+            if target.socket is not None:
+                transport = httpx.HTTPTransport(uds=self._open.enter_context(address_of(target.socket)))
+            self._client = self._open.enter_context(
+                httpx.Client(
+                    base_url=base,
+                    headers=headers,
+                    timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+                    transport=transport,
+                    trust_env=remote,
+                    verify=httpx.create_ssl_context(),  # of the environment's authorities, also without its proxies
+                )
+            )
+        except (httpx.InvalidURL, ValueError, ImportError) as error:
+            raise Misused(f"{self._proxies} does not name a usable proxy: {error}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +77,7 @@ class ApiClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.close()
+        self._open.close()
 
     def read(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes:
         """The body of a `GET`."""
@@ -120,6 +139,11 @@ class ApiClient:
                 f"{self.target.url} closed the connection before its answer was complete: {error}"
             ) from None
         except self._transport_error as error:
+            if self._proxies:
+                raise Unreachable(
+                    f"cannot reach {self.target.url} through the proxy that {self._proxies} names: "
+                    f"{error or type(error).__name__}"
+                ) from None
             raise Unreachable(
                 f"cannot reach {self.target.url}: {error or type(error).__name__}\n"
                 "Start the service there with `make run` or `crossfade serve`, or name another service with --url or "

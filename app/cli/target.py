@@ -14,6 +14,7 @@ import msgspec
 
 from app.cli.exits import Misused
 from app.errors import SettingError
+from app.serve.local_socket import answering_socket
 from app.settings import Settings, is_loopback
 from app.settings_reader import load_settings
 
@@ -23,12 +24,14 @@ OPERATOR_TOKEN = "operator.token"  # noqa: S105 - a file's name
 class Target(msgspec.Struct, frozen=True):
     """A service's base URL, without a slash at the end, and the bearer token for it, if there is one.
 
-    `token_from` names the variable or file that the token came from.
+    `token_from` names the variable or file that the token came from. `socket`: the Unix socket of this host's service,
+    to be used instead of the URL; None: there is none that answers, or another service was named.
     """
 
     url: str
     token: str | None
     token_from: str
+    socket: Path | None = None
 
 
 def settings_or_end(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -51,15 +54,16 @@ def find_target(url: str | None, environ: Mapping[str, str] = os.environ) -> Tar
         return Target(_checked(url), token, "CROSSFADE_TOKEN")
     settings = settings_or_end(environ)
     base = _checked(url or f"http://{_reachable(settings)}")
+    local = None if url else answering_socket(Path(settings.data))
     if token:
-        return Target(base, token, "CROSSFADE_TOKEN")
-    if is_loopback(urlsplit(base).hostname or ""):
+        return Target(base, token, "CROSSFADE_TOKEN", local)
+    if local is not None or is_loopback(urlsplit(base).hostname or ""):
         file = operator_token_file(settings)
         try:
-            return Target(base, file.read_text().strip() or None, str(file))
+            return Target(base, file.read_text().strip() or None, str(file), local)
         except OSError:
             pass
-    return Target(base, None, "")
+    return Target(base, None, "", local)
 
 
 def _checked(url: str) -> str:

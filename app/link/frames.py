@@ -73,7 +73,11 @@ class SetFaults(Struct, frozen=True, array_like=True, tag="f"):
     faults: dict[str, float | int | str | bool]
 
 
-ToWorker: TypeAlias = Open | Run | Cancel | Close | Ping | Barrier | Check | SetFaults
+class Stop(Struct, frozen=True, array_like=True, tag="s"):
+    """End: running messages are cancelled, supervisors closed, nothing is answered. No signal ends a worker."""
+
+
+ToWorker: TypeAlias = Open | Run | Cancel | Close | Ping | Barrier | Check | SetFaults | Stop
 
 # -- worker to gateway ------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import msgspec
 
 from app.loadtest.options import LoadOptions
 from app.loadtest.report import CohortShare
+from app.proxies import may_use_proxy
 from rollout.views import RolloutView, SessionView
 
 
@@ -31,13 +32,13 @@ async def ask_share(url: str, token: str, options: LoadOptions) -> CohortShare |
     import httpx
 
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
-        try:
+    try:
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30, trust_env=may_use_proxy(url)) as client:
             rollout = await client.get("/api/rollout")
             sessions = await client.get("/api/sessions")
             rollout.raise_for_status()
             sessions.raise_for_status()
-        except httpx.HTTPError:
-            return None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError):  # the last ones: a proxy that is none
+        return None
     view = msgspec.json.decode(rollout.content, type=RolloutView)
     return share_of(options, view, msgspec.json.decode(sessions.content, type=list[SessionView]))

@@ -13,6 +13,7 @@ def watch_exit(process: subprocess.Popen[bytes], on_exit: Callable[[int], None])
     """Call `on_exit(status)` in the running event loop once the process has ended and was waited for.
 
     It watches the process's descriptor, because asyncio's child watchers differ in uvloop; without one, a thread waits.
+    Raises `RuntimeError` when there is neither.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -30,4 +31,8 @@ def watch_exit(process: subprocess.Popen[bytes], on_exit: Callable[[int], None])
         os.close(descriptor)
         on_exit(process.wait())
 
-    loop.add_reader(descriptor, readable)
+    try:
+        loop.add_reader(descriptor, readable)
+    except BaseException:
+        os.close(descriptor)
+        raise

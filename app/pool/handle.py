@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar, cast
 
-from app.errors import CrossfadeError, FactoryError, LinkError
+from app.errors import CrossfadeError, FactoryError, HostShortage, LinkError
 from app.link.config import WorkerConfig
 from app.link.frames import (
     Barrier,
@@ -21,6 +23,7 @@ from app.link.frames import (
     Ping,
     Pong,
     Ready,
+    Stop,
     ToWorker,
     Traffic,
 )
@@ -63,7 +66,10 @@ class WorkerHandle:
         on_gone: Callable[[WorkerHandle, Death], None],
         oldest_unstarted_s: Callable[[WorkerHandle], float],
     ) -> None:
-        """Start the process; call it in the thread of the event loop. Raises `FactoryError` when there is none."""
+        """Start the process; call it in the thread of the event loop.
+
+        When there is none: raises `HostShortage`, which is no fault of the path, or `FactoryError`.
+        """
         self.config = config
         self.python = python
         self.restarts = 0
@@ -86,17 +92,32 @@ class WorkerHandle:
         self._counter = itertools.count(1)
         self._barriers: dict[int, asyncio.Future[int]] = {}
         self._checks: dict[int, asyncio.Future[Checked]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         try:
             self._process, connected = launch(config, python)
         except OSError as error:
             raise FactoryError(f"{config.path}: cannot start {python or 'the interpreter'}: {error.strerror}") from None
         self.pid = self._process.pid
-        self._link: Link[FromWorker] = Link(connected, FromWorker, on_frames=self._on_batch, on_closed=self._link_ended)
-        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._reading: asyncio.Future[ProportionalShare | None] | None = None
         """Its share of memory, which is being measured."""
-        watch_exit(self._process, self._exited)
+        self._link = self._watched(self._process, connected)
         self._watch_memory()
+
+    def _watched(self, process: subprocess.Popen[bytes], connected: socket.socket) -> Link[FromWorker]:
+        """Watch the new process and read its link. Raises `HostShortage`; the process is gone then."""
+        try:
+            link: Link[FromWorker] = Link(connected, FromWorker, on_frames=self._on_batch, on_closed=self._link_ended)
+            try:
+                watch_exit(process, self._exited)
+            except BaseException:
+                link.close()
+                raise
+        except (OSError, RuntimeError) as error:
+            process.kill()
+            process.wait()
+            connected.close()
+            raise HostShortage(f"this machine cannot watch a process: {error}") from None
+        return link
 
     # -- for its pool and its gateway ---------------------------------------------------------------------------------
 
@@ -172,11 +193,13 @@ class WorkerHandle:
             self._process.kill()
 
     async def stop(self, grace_s: float) -> None:
-        """End it: SIGTERM, SIGKILL after the grace. Returns when it is gone."""
+        """End it: by `Stop`, and SIGKILL after the grace, or at once before it is ready. Returns when it is gone."""
         if self.death is None:
             self.death = Death("replaced", "stopped")
-        if self.alive:
-            self._process.terminate()
+        if self.alive and self._ready_frame is None:
+            self._process.kill()
+        elif self.alive:
+            self._link.send(Stop())
             try:
                 async with asyncio.timeout(grace_s):
                     await self._gone.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import subprocess
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.link.config import WorkerConfig
-from app.link.preamble import send_config
+from app.link.spawn import spawn
 
 BOOTSTRAP = Path(__file__).parent.parent / "worker" / "bootstrap.py"
 BUILTIN = "builtin"
@@ -20,30 +19,18 @@ _STDERR = 2
 
 
 def launch(config: WorkerConfig, python: str = "") -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """The process, and our end of its link. `python`: the interpreter, empty for this one. Raises `OSError`.
+    """The process, and our end of its link. `python`: the interpreter, empty for this one.
 
-    Call it in the thread of the event loop: on Linux a worker ends with the thread that started it.
+    Call it in the thread of the event loop: on Linux a worker ends with the thread that started it. Raises
+    `HostShortage`, and `OSError` when the interpreter cannot be executed.
     """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        for end in (ours, theirs):
-            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-                with contextlib.suppress(OSError):
-                    end.setsockopt(socket.SOL_SOCKET, option, SOCKET_BYTES)
-        try:
-            send_config(ours, config)
-            process = subprocess.Popen(
-                command_of(config, theirs.fileno(), python),
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=_STDERR,  # what people's code prints must not run into a command's own output
-                env=environment_of(os.environ, python),
-                process_group=0,  # Ctrl-C in a terminal is for the gateway, which ends its workers in order
-            )
-        except BaseException:
-            ours.close()
-            raise
-    return process, ours
+    return spawn(
+        config,
+        lambda descriptor: command_of(config, descriptor, python),
+        buffer_bytes=SOCKET_BYTES,
+        stdout=_STDERR,  # what people's code prints must not run into a command's own output
+        env=environment_of(os.environ, python),
+    )
 
 
 def command_of(config: WorkerConfig, descriptor: int, python: str) -> list[str]:

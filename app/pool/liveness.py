@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 UNANSWERED = 4
-BACK_OFF_S = 0.1
-MOST_BACK_OFF_S = 5.0
-HEALTHY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """Seconds before a dead worker is started again: `after_health_s` when it lived for `healthy_s`, else `first_s`.
+
+    Each early death after that doubles the wait, to `most_s`; a healthy life begins anew.
+    """
+
+    healthy_s: float
+    after_health_s: float
+    first_s: float
+    most_s: float
+
+
+STABLE_BACK_OFF = BackOff(healthy_s=1.0, after_health_s=0.0, first_s=0.25, most_s=1.0)
+"""Everybody waits for v2, and nobody else can serve them."""
+CANARY_BACK_OFF = BackOff(healthy_s=60.0, after_health_s=0.1, first_s=0.1, most_s=5.0)
+"""Its users are on v2 meanwhile."""
 
 
 class Heartbeat:
@@ -55,30 +72,32 @@ class Heartbeat:
 
 
 class Restarts:
-    """Delays restarts. The back-off doubles from 0.1 to 5 s and begins anew after a worker lived for a minute."""
+    """Delays restarts, by one path's back-off."""
 
-    def __init__(self, crash_limit: int | None, crash_window_s: float) -> None:
+    def __init__(self, back_off: BackOff, crash_limit: int | None, crash_window_s: float) -> None:
         """`crash_limit` deaths within the window keep the path down until `reset`; None: it is always restarted."""
+        self._back_off = back_off
         self._crash_limit = crash_limit
         self._crash_window_s = crash_window_s
         self._deaths: deque[float] = deque()
-        self._back_off_s = BACK_OFF_S
+        self._wait_s = back_off.first_s
 
     def died(self, now: float, uptime_s: float) -> float | None:
-        """Seconds to wait before the next start; None: it stays down."""
-        if uptime_s >= HEALTHY_S:
-            self._back_off_s = BACK_OFF_S
+        """Seconds to wait before the next start; None: it stays down. `uptime_s` is 0 for one that never served."""
         if self._crash_limit is not None:
             self._deaths.append(now)
             while self._deaths[0] <= now - self._crash_window_s:
                 self._deaths.popleft()
             if len(self._deaths) >= self._crash_limit:
                 return None
-        wait_s = self._back_off_s
-        self._back_off_s = min(MOST_BACK_OFF_S, 2 * wait_s)
+        if uptime_s >= self._back_off.healthy_s:
+            self._wait_s = self._back_off.first_s
+            return self._back_off.after_health_s
+        wait_s = self._wait_s
+        self._wait_s = min(self._back_off.most_s, 2 * wait_s)
         return wait_s
 
     def reset(self) -> None:
         """Forget all deaths: a person asked for a start, or there is another build."""
         self._deaths.clear()
-        self._back_off_s = BACK_OFF_S
+        self._wait_s = self._back_off.first_s

@@ -8,24 +8,32 @@ from dataclasses import dataclass
 
 import msgspec
 
-from app.errors import FactoryError
+from app.errors import FactoryError, HostShortage
 from app.link.config import WorkerConfig
 from app.link.frames import SetFaults, Traffic
 from app.pool.death import Death
 from app.pool.handle import WorkerHandle, WorkerLimits
-from app.pool.liveness import Restarts
+from app.pool.liveness import BackOff, Restarts
 from app.pool.ports import PathEvents
 from rollout.builds import Served
 
 STOP_S = 2.0
+SHORTAGE_S = 0.25
+"""Seconds between two starts while the machine has nothing left for a process."""
+CANDIDATE_TRIES = 8
+"""So often a new build is tried then, before the person who loads it is told."""
 
 _log = logging.getLogger("crossfade.pool")
 
 
 @dataclass(frozen=True, slots=True)
 class RestartRules:
-    """When a path stays down: after `crash_limit` deaths within `crash_window_s` seconds; None: it never does."""
+    """When a path is started again, and when it stays down: after `crash_limit` deaths within `crash_window_s` seconds.
 
+    None: it never does.
+    """
+
+    back_off: BackOff
     crash_limit: int | None
     crash_window_s: float
 
@@ -44,12 +52,13 @@ class WorkerPool:
         self._limits = limits
         self._rules = rules
         self._events = events
-        self._restart_rule = Restarts(rules.crash_limit, rules.crash_window_s)
+        self._restart_rule = Restarts(rules.back_off, rules.crash_limit, rules.crash_window_s)
         self._serving: WorkerHandle | None = None
         self._handles: set[WorkerHandle] = set()
         self._up: set[WorkerHandle] = set()
         self._restarting: asyncio.Task[None] | None = None
         self._stopping = False
+        self._shortage = ""
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -60,19 +69,21 @@ class WorkerPool:
     async def start(self, served: Served | None = None) -> None:
         """Start the first worker, from what is said here or in the configuration.
 
-        Raises `FactoryError` with the reason; nothing is tried again by itself then.
+        Raises `FactoryError` with the reason; nothing is tried again by itself then. While the machine has nothing
+        left for a process it is tried for as long as a start may take.
         """
         if served is not None:
             self._config, self._python = self._config_for(served), served.source.python
+        tries = max(1, round(self._limits.start_s / SHORTAGE_S))
         try:
-            worker = await self._start(self._config, self._python)
+            worker = await self._start_by(self._config, self._python, tries)
         except FactoryError as error:
             self._events.path_unavailable(self.path, str(error), self.restarts)
             raise
         self._serve(worker)
 
     async def stop(self, grace_s: float = STOP_S) -> None:
-        """End all workers of the path: SIGTERM, and SIGKILL after the grace. `events` is not told."""
+        """End all workers of the path: by `Stop`, and SIGKILL after the grace. `events` is not told."""
         self._stopping = True
         if self._restarting is not None:
             self._restarting.cancel()
@@ -92,7 +103,7 @@ class WorkerPool:
 
         Raises `FactoryError` with the reason.
         """
-        return await self._start(self._config_for(served), served.source.python)
+        return await self._start_by(self._config_for(served), served.source.python, CANDIDATE_TRIES)
 
     def adopt(self, candidate: WorkerHandle) -> WorkerHandle | None:
         """Let it serve the path from now on, restarts included; returns the one that did.
@@ -127,6 +138,27 @@ class WorkerPool:
     def _config_for(self, served: Served) -> WorkerConfig:
         return msgspec.structs.replace(self._config, factory=served.source.factory, build=served.build)
 
+    async def _start_by(self, config: WorkerConfig, python: str, tries: int) -> WorkerHandle:
+        """Start a worker; a shortage of the machine is waited out for so many tries. Raises `FactoryError`."""
+        while True:
+            try:
+                return await self._start(config, python)
+            except HostShortage as error:
+                tries -= 1
+                self._short(error)
+                if tries <= 0:
+                    raise FactoryError(f"{self.path}: {error}") from None
+                await asyncio.sleep(SHORTAGE_S)
+
+    def _short(self, error: HostShortage) -> None:
+        """The machine has nothing left for a process: no death, and no fault of the path."""
+        if str(error) == self._shortage:
+            return
+        self._shortage = str(error)
+        _log.warning("worker not started: %s: %s; tried again", self.path, error)
+        if self._serving is None:
+            self._events.path_unavailable(self.path, f"{error}; tried again", self.restarts)
+
     async def _start(self, config: WorkerConfig, python: str) -> WorkerHandle:
         worker = WorkerHandle(
             config,
@@ -136,6 +168,7 @@ class WorkerPool:
             on_gone=self._gone,
             oldest_unstarted_s=self._oldest_unstarted_s,
         )
+        self._shortage = ""
         self._handles.add(worker)
         await worker.ready()
         return worker
@@ -186,6 +219,9 @@ class WorkerPool:
             await asyncio.sleep(wait_s)
             try:
                 worker = await self._start(self._config, self._python)
+            except HostShortage as error:
+                self._short(error)
+                wait_s = SHORTAGE_S
             except FactoryError as error:
                 _log.warning("worker not restarted: %s", error)
                 wait_s = self._next_start_s(Death("start_failed", str(error)), 0.0)

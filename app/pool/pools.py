@@ -12,6 +12,7 @@ import msgspec
 from app.errors import FactoryError
 from app.link.config import WorkerConfig
 from app.pool.handle import WorkerLimits
+from app.pool.liveness import CANARY_BACK_OFF, STABLE_BACK_OFF
 from app.pool.pool import STOP_S, RestartRules, WorkerPool
 from app.pool.ports import PathEvents
 from app.pool.source import source_of
@@ -70,7 +71,11 @@ def _pool_of(path: PathName, settings: Settings, thread_secret: bytes, events: P
         unstarted_s=settings.unstarted_s,
         memory_bytes=settings.worker_memory_bytes,
     )
-    rules = RestartRules(settings.crash_limit if canary else None, settings.crash_window_s)
+    rules = RestartRules(
+        back_off=CANARY_BACK_OFF if canary else STABLE_BACK_OFF,
+        crash_limit=settings.crash_limit if canary else None,
+        crash_window_s=settings.crash_window_s,
+    )
     return WorkerPool(config, source.python, limits, rules, events)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from pathlib import Path
 
@@ -16,14 +15,16 @@ from app.process_title import set_process_title
 from app.serve.cell_config import CellConfig
 from app.serve.server import greet, serve
 from app.serve.service import Service
+from app.serve.signals import Signals
 
 
 def main(listener_descriptor: int, link_descriptor: int, owner_descriptor: int) -> int:
-    """Serve as a cell until SIGTERM, or until the parent is gone. Returns the exit code.
+    """Serve as a cell until a signal, or until the parent is gone. Returns the exit code.
 
     While it has the owner's file open, nobody else can own the data folder, even if the parent was killed.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its cells
+    signals = Signals()
+    signals.hear()
     listener = socket.socket(fileno=listener_descriptor)
     link = socket.socket(fileno=link_descriptor)
     for inherited in (listener_descriptor, link_descriptor, owner_descriptor):
@@ -47,7 +48,7 @@ def main(listener_descriptor: int, link_descriptor: int, owner_descriptor: int) 
         folder = DataFolder(Path(config.settings.data), owner_descriptor)
         return Service(config.settings, folder, config.name, bus=bus)
 
-    return serve(config.settings, make, listener, ready)
+    return serve(config.settings, make, listener, signals, ready)
 
 
 async def _greet_when_asked(bus: HostBus, service: Service) -> None:

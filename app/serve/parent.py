@@ -6,6 +6,7 @@ It serves nobody itself and keeps no state of the rollout.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -16,15 +17,17 @@ from pathlib import Path
 
 import structlog
 
-from app.errors import CrossfadeError, LinkError
+from app.errors import CrossfadeError, HostShortage, LinkError
 from app.fleet.hub import Hub
-from app.link.preamble import send_config
+from app.link.spawn import spawn
 from app.logs import configure_logging
+from app.pool.exits import watch_exit
 from app.process_title import set_process_title
 from app.secret import load_secret
 from app.serve.cell_config import CellConfig
 from app.serve.listening import bind
 from app.serve.names import cell_names
+from app.serve.signals import Signals
 from app.settings import Settings
 
 BOOTSTRAP = Path(__file__).with_name("cell_bootstrap.py")
@@ -32,6 +35,8 @@ SOCKET_BYTES = 1024 * 1024
 ANNOUNCE_S = 1.0
 BACKOFF_S = 0.1
 BACKOFF_MOST_S = 5.0
+SHORTAGE_S = 1.0
+"""Seconds between two starts of a cell while the machine has nothing left for a process."""
 STEADY_S = 30.0
 """A cell that lived for this long is restarted at once; the others wait longer each time."""
 GRACE_S = 20.0
@@ -39,30 +44,63 @@ GRACE_S = 20.0
 log = structlog.get_logger()
 
 
-class CellHost:
-    """Runs the cells of one host. `ready` is called once, when every cell serves."""
+class CellProcess:
+    """The process of one cell. Made in the event loop; raises `HostShortage` and `OSError` when there is none."""
 
-    def __init__(
-        self, settings: Settings, owner: int, cells: int, listener: socket.socket, ready: Callable[[], None]
-    ) -> None:
+    def __init__(self, config: CellConfig, listener: socket.socket, owner: int) -> None:
+        self._process, self.link = spawn(
+            config,
+            lambda link: [sys.executable, str(BOOTSTRAP), str(listener.fileno()), str(link), str(owner)],
+            buffer_bytes=SOCKET_BYTES,
+            inherit=[listener.fileno(), owner],
+        )
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        try:
+            watch_exit(self._process, self._ended.set_result)
+        except (OSError, RuntimeError) as error:
+            self.link.close()
+            self._process.kill()
+            self._process.wait()
+            raise HostShortage(f"this machine cannot watch a process: {error}") from None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        if not self._ended.done():
+            self._process.send_signal(number)
+
+    async def ended(self, stopping: asyncio.Event, within_s: float) -> int:
+        """Wait for its end; once `stopping` is set no longer than `within_s`, then kill it. Returns the exit status."""
+        asked = asyncio.ensure_future(stopping.wait())
+        await asyncio.wait((self._ended, asked), return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if not self._ended.done():
+            await asyncio.wait((self._ended,), timeout=within_s)
+            self.signal(signal.SIGKILL)
+        return await self._ended
+
+
+class CellHost:
+    """Runs the cells of one host."""
+
+    def __init__(self, settings: Settings, owner: int, cells: int, listener: socket.socket, signals: Signals) -> None:
         """`owner`: descriptor by which this process and its cells own the data folder."""
         self._settings = settings
         self._owner = owner
         self._listener = listener
-        self._ready = ready
+        self._signals = signals
         self._names = cell_names(settings, cells)
         self._hub = Hub(self._serves, self._broken)
         self._served: set[str] = set()
         self._greeted = False
         self._failed = False
+        self._hangups = 0
         self._stopping = asyncio.Event()
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._processes: dict[str, CellProcess] = {}
 
     async def run(self) -> int:
         """Run until a signal, or until the first start of a cell fails. Returns the exit code."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+        self._signals.tell(lambda: _soon(loop, self._signalled))
         lives = [asyncio.create_task(self._keep(name)) for name in self._names]
         announcing = asyncio.create_task(self._announce())
         try:
@@ -80,10 +118,9 @@ class CellHost:
         while not self._stopping.is_set():
             begun_at = time.monotonic()
             process = await self._start(name)
-            self._processes[name] = process
-            if self._stopping.is_set():
-                self._signal(process, signal.SIGTERM)
-            status = await self._end_of(process)
+            if process is None:
+                continue
+            status = await process.ended(self._stopping, self._settings.shutdown_s + GRACE_S)
             del self._processes[name]
             self._hub.disconnect(name)
             if self._stopping.is_set():
@@ -97,34 +134,26 @@ class CellHost:
             log.warning("a cell has ended and is started again", cell=name, status=status, wait_s=wait_s)
             await self._pause(wait_s)
 
-    async def _start(self, name: str) -> asyncio.subprocess.Process:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            for end in (ours, theirs):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
-            config = CellConfig(name=name, parent_pid=os.getpid(), settings=self._settings)
-            send_config(ours, config)
-            inherited = (self._listener.fileno(), theirs.fileno(), self._owner)
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, str(BOOTSTRAP), *map(str, inherited),
-                pass_fds=inherited,
-                stdin=asyncio.subprocess.DEVNULL,
-                process_group=0,  # Ctrl-C in a terminal is for the parent, which ends its cells in order
-            )  # fmt: skip
-        self._hub.connect(name, ours)
-        return process
+    async def _start(self, name: str) -> CellProcess | None:
+        """A new process of a cell; None, after a while: there can be none now, which is tried again.
 
-    async def _end_of(self, process: asyncio.subprocess.Process) -> int:
-        """Wait for its end; during a stop no longer than drain and grace allow. Returns the exit status."""
-        ended = asyncio.ensure_future(process.wait())
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not ended.done():
-            await asyncio.wait((ended,), timeout=self._settings.shutdown_s + GRACE_S)
-            if not ended.done():
-                self._signal(process, signal.SIGKILL)
-        return await ended
+        When no cell has ever served and the program cannot be executed, the service ends instead.
+        """
+        config = CellConfig(name=name, parent_pid=os.getpid(), settings=self._settings)
+        try:
+            process = CellProcess(config, self._listener, self._owner)
+        except (HostShortage, OSError) as error:
+            if isinstance(error, OSError) and not self._served:
+                log.error("a cell cannot be started", cell=name, error=str(error))
+                self._failed = True
+                self._stop()
+            else:
+                log.warning("a cell is not started; tried again", cell=name, error=str(error), wait_s=SHORTAGE_S)
+                await self._pause(SHORTAGE_S)
+            return None
+        self._processes[name] = process
+        self._hub.connect(name, process.link)
+        return process
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -133,17 +162,20 @@ class CellHost:
         except TimeoutError:
             return
 
-    def _stop(self) -> None:
-        """Ask every cell to drain and end; a second call ends them without draining."""
-        self._stopping.set()
-        for process in self._processes.values():
-            self._signal(process, signal.SIGTERM)
-            self._signal(process, signal.SIGCONT)  # a stopped process could not end
+    def _signalled(self) -> None:
+        if self._signals.hangups > self._hangups:
+            self._hangups = self._signals.hangups
+            log.info("SIGHUP changes nothing: settings are read at the start")
+        if self._signals.stopping:
+            self._stop()
 
-    @staticmethod
-    def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-        if process.returncode is None:
-            process.send_signal(number)
+    def _stop(self) -> None:
+        """Ask every cell to drain and end, or to end at once."""
+        self._stopping.set()
+        self._listener.close()  # as the cells do, or new connections would wait in it for nobody
+        for process in self._processes.values():
+            process.signal(signal.SIGQUIT if self._signals.at_once else signal.SIGTERM)
+            process.signal(signal.SIGCONT)  # a stopped process could not end
 
     # -- what cells report --------------------------------------------------------------------------------------------
 
@@ -152,13 +184,12 @@ class CellHost:
         if not self._greeted and self._served.issuperset(self._names):
             self._greeted = True
             self._hub.greet(self._names[0])
-            self._ready()
 
     def _broken(self, name: str, error: LinkError) -> None:
         """End a cell that nobody can reach: it must not go on serving by what it knew."""
         log.error("a cell's bus is broken", cell=name, error=str(error))
         if name in self._processes:
-            self._signal(self._processes[name], signal.SIGKILL)
+            self._processes[name].signal(signal.SIGKILL)
 
     async def _announce(self) -> None:
         while True:
@@ -166,11 +197,13 @@ class CellHost:
             await asyncio.sleep(ANNOUNCE_S)
 
 
-def run_cells(settings: Settings, owner: int, cells: int, ready: Callable[[], None] = lambda: None) -> int:
-    """Serve with several cells until a signal; `ready` is called when all serve. Returns the exit code.
+def run_cells(settings: Settings, owner: int, cells: int) -> int:
+    """Serve with several cells until a signal. Returns the exit code.
 
     `owner`: descriptor by which the data folder is owned.
     """
+    signals = Signals()
+    signals.hear()
     set_process_title("parent")
     configure_logging(settings.log_level)
     try:
@@ -180,8 +213,15 @@ def run_cells(settings: Settings, owner: int, cells: int, ready: Callable[[], No
         print(f"crossfade: {error}", file=sys.stderr)  # noqa: T201
         return 1
     with listener:
-        return asyncio.run(_run(settings, owner, cells, listener, ready))
+        status = asyncio.run(_run(settings, owner, cells, listener, signals))
+    signals.over()
+    return status
 
 
-async def _run(settings: Settings, owner: int, cells: int, listener: socket.socket, ready: Callable[[], None]) -> int:
-    return await CellHost(settings, owner, cells, listener, ready).run()
+async def _run(settings: Settings, owner: int, cells: int, listener: socket.socket, signals: Signals) -> int:
+    return await CellHost(settings, owner, cells, listener, signals).run()
+
+
+def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(call)

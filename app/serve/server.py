@@ -9,10 +9,14 @@ import logging
 import resource
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from types import FrameType
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Literal
 
+import structlog
 import uvicorn
+from litestar import Litestar
 
 from app.data_folder import DataFolder
 from app.errors import CrossfadeError, StoreUnavailable
@@ -22,27 +26,49 @@ from app.logs import configure_logging
 from app.process_title import set_process_title
 from app.serve.asgi import create_app
 from app.serve.listening import bind
+from app.serve.local_socket import LocalSocket
 from app.serve.names import cell_names
 from app.serve.service import Service
+from app.serve.signals import Signals
 from app.settings import Settings
 
 BACKLOG = 4096
+LOCAL_BACKLOG = 64
 FRAMING_FACTOR = 8
 """A frame of up to this many times a message's limit is answered `too_large`; a larger one closes the socket (1009)."""
 SPARE_DESCRIPTORS = 200
+ANSWER_S = 2.0
+"""During a stop, after the drain, answers may take so long to reach their readers; then the connections are cut."""
+CANCEL_S = 5
+"""After this uvicorn cancels the handlers that are left, and logs each as an error: none should be."""
+log = structlog.get_logger()
 
 
 class CellServer(uvicorn.Server):
     """uvicorn that starts its service first, and drains before it closes sockets (1012), not at once."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, ready: Callable[[Service], Awaitable[None]]) -> None:
-        super().__init__(config)
+    def __init__(self, service: Service, signals: Signals, ready: Callable[[Service], Awaitable[None]]) -> None:
+        self._app = create_app(service)
+        super().__init__(_config(service.settings, self._app))
         self._service = service
+        self._signals = signals
         self._ready = ready
+        self._loop = asyncio.get_running_loop()
+        self._woken = asyncio.Event()
+        self._hangups = 0
+        self._local: LocalSocket | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """By our own handlers, which are there from the first moment of the process on."""
+        self._signals.tell(self._signalled)
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._service.start()
+        if not await self._start_service():
+            return
         await super().startup(sockets)
+        await self._open_local_socket()
         # What start-up made stays, so the collector need not walk it on every pass.
         gc.collect()
         gc.freeze()
@@ -52,43 +78,87 @@ class CellServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        if self._local is not None:
+            self._local.close()
         if not self.force_exit:
-            await drain(self._service.cell, self._service.settings.shutdown_s)
+            await drain(self._service.cell, self._service.settings.shutdown_s, lambda: self.force_exit)
         self._service.end_streams()  # an open page would hold the stop for as long as uvicorn waits for answers
+        cut = self._loop.call_later(0.0 if self.force_exit else ANSWER_S, self._cut_connections)
         await super().shutdown(sockets)
+        cut.cancel()
         await self._service.stop()
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # A planned stop ends with exit code 0; a second signal stops without draining.
-        if self.should_exit:
-            self.force_exit = True
-        self.should_exit = True
+    async def _open_local_socket(self) -> None:
+        """Serve the same application to the commands of this host, but no WebSockets; without it they use TCP."""
+        settings = self._service.settings
+        try:
+            self._local = LocalSocket(Path(settings.data), self._service.cell.name)
+        except OSError as error:
+            log.warning("no local socket for the commands of this host: they use TCP", error=str(error))
+            return
+        config = _config(settings, self._app, ws="none")
+        config.load()
+        protocol = partial(Upgradable, config, self.server_state, self.lifespan.state)
+        listening = await self._loop.create_unix_server(protocol, sock=self._local.listener, backlog=LOCAL_BACKLOG)
+        self.servers.append(listening)
+
+    def _cut_connections(self) -> None:
+        """End the answers to whoever does not read them; a handler that sends to nobody ends by itself."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Upgradable):
+                connection.pipeline.clear()  # uvicorn would answer these too, to nobody
+            connection.transport.abort()
+
+    async def _start_service(self) -> bool:
+        """Start the service; False: a stop was asked for first, and it has ended again."""
+        starting = asyncio.create_task(self._service.start())
+        while not (starting.done() or self.should_exit):
+            waking = asyncio.create_task(self._woken.wait())
+            await asyncio.wait((starting, waking), return_when=asyncio.FIRST_COMPLETED)
+            waking.cancel()
+            self._woken.clear()
+        if starting.done() and not self.should_exit:
+            starting.result()
+            return True
+        starting.cancel()
+        await asyncio.wait((starting,))  # what it may have failed with is part of the end
+        await self._service.stop()
+        return False
+
+    def _signalled(self) -> None:
+        """A planned stop begins with the signal: the deaths that follow are no crashes."""
+        if self._signals.stopping:
+            self._service.expect_end()
+            self.should_exit = True
+            self.force_exit = self._signals.at_once
+        with contextlib.suppress(RuntimeError):  # the loop may have ended
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._woken.set()
+        if self._signals.hangups > self._hangups:
+            self._hangups = self._signals.hangups
+            log.info("SIGHUP changes nothing: settings are read at the start")
 
 
-def run(settings: Settings, folder: DataFolder, ready: Callable[[Service], None] | None = None) -> int:
-    """Serve as the only cell until a signal; `ready` is called when sockets are accepted. Returns the exit code.
-
-    `folder` is the settings', and owned.
-    """
+def run(settings: Settings, folder: DataFolder) -> int:
+    """Serve as the only cell until a signal. Returns the exit code. `folder` is the settings', and owned."""
+    signals = Signals()
+    signals.hear()
     set_process_title(f"gateway {cell_names(settings, 1)[0]}")
     configure_logging(settings.log_level)
     try:
         listener = bind(settings)
     except OSError as error:
         return _refuse(str(error))
-
-    async def on_ready(service: Service) -> None:
-        await greet(service)
-        if ready is not None:
-            ready(service)
-
-    return serve(settings, lambda: Service(settings, folder), listener, on_ready)
+    return serve(settings, lambda: Service(settings, folder), listener, signals, greet)
 
 
 def serve(
     settings: Settings,
     make: Callable[[], Service],
     listener: socket.socket,
+    signals: Signals,
     ready: Callable[[Service], Awaitable[None]],
 ) -> int:
     """Serve on a bound socket until a signal; `ready` is called when sockets are accepted. Returns the exit code.
@@ -98,30 +168,32 @@ def serve(
     # At "info" uvicorn writes a line for every connection; we log nothing per connection or message.
     logging.getLogger("uvicorn").setLevel(logging.DEBUG if settings.log_level == "debug" else logging.WARNING)
     raise_descriptor_limit(settings)
-    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings, make, listener, ready))
-    return 0
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        status = runner.run(_serve(settings, make, listener, signals, ready))
+        signals.over()
+        return status
 
 
 async def _serve(
     settings: Settings,
     make: Callable[[], Service],
     listener: socket.socket,
+    signals: Signals,
     ready: Callable[[Service], Awaitable[None]],
 ) -> int:
     try:
         service = make()
-        server = CellServer(_config(settings, service), service, ready)
+        server = CellServer(service, signals, ready)
         await server.serve(sockets=[listener])
     except (CrossfadeError, OSError) as error:
         return _refuse(str(error))
-    return 0 if server.started else 1
+    return 0 if server.started or signals.stopping else 1
 
 
-def _config(settings: Settings, service: Service) -> uvicorn.Config:
+def _config(settings: Settings, app: Litestar, ws: type[Connection] | Literal["none"] = Connection) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(service),
-        ws=Connection,
+        app,
+        ws=ws,
         ws_max_size=settings.message_bytes * FRAMING_FACTOR,
         ws_ping_interval=settings.heartbeat_s,
         ws_ping_timeout=settings.heartbeat_s,
@@ -133,7 +205,7 @@ def _config(settings: Settings, service: Service) -> uvicorn.Config:
         backlog=BACKLOG,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=CANCEL_S,
     )
 
 
@@ -149,12 +221,13 @@ async def greet(service: Service) -> None:
         link = await service.access.make_link(base)
     except StoreUnavailable:
         link = f"{base}/ (sign in with a token: the store does not answer)"
-    print(  # noqa: T201 - the one thing it says on standard output
-        f"Crossfade serves WebSockets at ws://{service.settings.bind}/ws\n"
-        f"Dashboard, signed in (this link is good once): {link}\n"
-        f"Later: {base}/ and `crossfade token --role manager`. Stop with Ctrl-C.",
-        flush=True,
-    )
+    with contextlib.suppress(OSError):  # nobody reads it any more, which stops no service
+        print(  # noqa: T201 - the one thing it says on standard output
+            f"Crossfade serves WebSockets at ws://{service.settings.bind}/ws\n"
+            f"Dashboard, signed in (this link is good once): {link}\n"
+            f"Later: {base}/ and `crossfade token --role manager`. Stop with Ctrl-C.",
+            flush=True,
+        )
 
 
 def raise_descriptor_limit(settings: Settings) -> None:

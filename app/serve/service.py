@@ -90,6 +90,7 @@ class Service:
         self._crashes = Crashes()
         self._wakeup = asyncio.Event()
         self._build: str | None = None
+        self._ending = False
         self._hears_store = several or settings.store != "sqlite"
         self._tasks: list[asyncio.Task[None]] = []
         self._bus = bus
@@ -136,6 +137,10 @@ class Service:
         self.spawn(self._close_idle())
         if self._hears_store:
             self.spawn(self._hear_store())
+
+    def expect_end(self) -> None:
+        """A planned stop begins: whatever ends from now on does not count as a crash. A signal's handler calls this."""
+        self._ending = True
 
     def end_streams(self) -> None:
         """End what open pages hear; they ask again, and find whoever serves next."""
@@ -185,7 +190,7 @@ class Service:
         """Deaths of v3 count towards its guardrail, and make the control loop look at once."""
         if path != CANARY:
             return
-        if death is not None and death.reason != "replaced":
+        if death is not None and death.reason != "replaced" and not self._ending:
             self._crashes.died()
             self._wakeup.set()
         build = self.cell.path_state(CANARY).build

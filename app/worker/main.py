@@ -6,10 +6,10 @@ It knows one path, and nothing of clients or of the store.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from app.link.frames import Failed, Ready, ToWorker
 from app.link.link import Link
 from app.link.parent_death import die_with
 from app.link.preamble import receive_config
+from app.link.spawn import outlive_signals
 from app.process_title import set_process_title
 from app.supervisor.contract import PathServing
 from app.supervisor.faults import Faults, plan_of
@@ -31,7 +32,7 @@ from app.worker.logs import configure_logs
 from app.worker.scheduler import Scheduler
 
 STOP_S = 1.0
-"""After SIGTERM, running messages and supervisors may take so long to clean up."""
+"""After `Stop`, running messages and supervisors may take so long to clean up."""
 FAILED_STATUS = 3
 
 _log = logging.getLogger("crossfade.worker")
@@ -42,7 +43,7 @@ def main(descriptor: int, make_room: Callable[[], None]) -> None:
 
     `make_room` is called once, before people's code is imported: from then on nothing of ours can be imported.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's business
+    outlive_signals()
     connected = socket.socket(fileno=descriptor)
     os.set_inheritable(descriptor, False)
     try:
@@ -71,14 +72,13 @@ class _Process:
         self._make_room = make_room
         self._worker: Scheduler | None = None
         self._faults = Faults()
+        self._stop = asyncio.Event()
         self._link: Link[ToWorker] = Link(
             connected, ToWorker, on_frames=self._hear, on_closed=lambda error: self._leave(1 if error else 0)
         )
 
     async def live(self, *, orphan: bool) -> None:
         """Start, then serve until the process ends."""
-        stop = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
         try:
             if orphan:
                 raise CrossfadeError(f"{sys.executable} put a process between the gateway and the worker")
@@ -90,7 +90,7 @@ class _Process:
             self._link.send(Failed(reason))
             await self._link.drained()
             self._leave(FAILED_STATUS)
-        await stop.wait()
+        await self._stop.wait()
         if self._worker is not None:
             await self._worker.stop(STOP_S)
         self._leave(0)
@@ -106,6 +106,7 @@ class _Process:
             build=config.build,
             make_room=self._make_room,
         )
+        outlive_signals()  # whatever handlers people's code has set when it was imported
         set_process_title(f"worker {config.path} {serving.build}")
         opening = scratch_opening(config.thread_secret)
         sample = await make_sample(serving, opening)
@@ -115,6 +116,7 @@ class _Process:
             self._link,
             failures=Failures(frozenset({config.factory.partition(".")[0].partition(":")[0]})),
             set_faults=self._set_faults,
+            on_stop=self._stop.set,
             sample_opening=opening,
             timeout_s=config.message_timeout_s,
         )
@@ -131,7 +133,8 @@ class _Process:
     def _leave(self, status: int) -> NoReturn:
         """End the process now. Not `sys.exit`: a supervisor's threads and handlers must not keep it alive."""
         self._link.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+            sys.stderr.flush()
         os._exit(status)
 
 

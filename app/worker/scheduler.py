@@ -10,7 +10,21 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import TypeAlias
 
-from app.link.frames import Barrier, BarrierPassed, Cancel, Close, Open, Ping, Pong, Run, SetFaults, Started, ToWorker
+from app.link.frames import (
+    Barrier,
+    BarrierPassed,
+    Cancel,
+    Check,
+    Close,
+    Open,
+    Ping,
+    Pong,
+    Run,
+    SetFaults,
+    Started,
+    Stop,
+    ToWorker,
+)
 from app.supervisor.contract import Opening, PathServing
 from app.worker.checking import check
 from app.worker.closing import ClosingSupervisors
@@ -34,12 +48,14 @@ class Scheduler:
         *,
         failures: Failures,
         set_faults: ReplaceFaults,
+        on_stop: Callable[[], None],
         sample_opening: Opening,
         timeout_s: float = 300.0,
     ) -> None:
         self._serving = serving
         self._outgoing = outgoing
         self._set_faults = set_faults
+        self._on_stop = on_stop
         self._sample_opening = sample_opening
         self._timeout_s = timeout_s
         self._held: dict[int, OpenSession] = {}
@@ -78,12 +94,18 @@ class Scheduler:
                     self._start_fresh()  # after all that was sent before it
                 self._outgoing.send(BarrierPassed(frame.count, self.sessions))
                 self._outgoing.flush()  # before the supervisors of closed sessions are closed, which may take a while
-            elif isinstance(frame, SetFaults):
-                self._set_faults(frame.faults)
             else:
-                self._keep(self._checks, self._check(frame.count, frame.document))
+                self._hear_rare(frame)
         if self._fresh:
             self._start_fresh()
+
+    def _hear_rare(self, frame: Check | SetFaults | Stop) -> None:
+        if isinstance(frame, Check):
+            self._keep(self._checks, self._check(frame.count, frame.document))
+        elif isinstance(frame, SetFaults):
+            self._set_faults(frame.faults)
+        else:
+            self._on_stop()
 
     async def stop(self, grace_s: float) -> None:
         """Cancel what runs and close all supervisors, for at most this long; nothing is answered."""

@@ -12,6 +12,7 @@ from app.link.config import WorkerConfig
 from app.link.frames import Done, Open, Run, RunEvent, Started, Traffic
 from app.pool.death import Death
 from app.pool.handle import WorkerHandle, WorkerLimits
+from app.pool.liveness import CANARY_BACK_OFF, STABLE_BACK_OFF
 from app.pool.pool import RestartRules, WorkerPool
 from app.supervisor.threads import new_thread_id
 from rollout.names import PathName
@@ -118,7 +119,9 @@ async def hosting(
     **config: object,
 ) -> AsyncIterator[WorkerPool]:
     """A pool whose first worker is up, ended afterwards."""
-    pool = WorkerPool(config_of(**config), python, limits or limits_of(), RestartRules(crash_limit, 600), recorder)
+    of_path = config_of(**config)
+    back_off = STABLE_BACK_OFF if of_path.path == "v2" else CANARY_BACK_OFF
+    pool = WorkerPool(of_path, python, limits or limits_of(), RestartRules(back_off, crash_limit, 600), recorder)
     try:
         if start:
             await pool.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.pool.liveness import Heartbeat, Restarts
+from app.pool.liveness import CANARY_BACK_OFF, STABLE_BACK_OFF, Heartbeat, Restarts
 
 
 def beat(heartbeat: Heartbeat, times: list[float], unstarted_s: float = 0.0) -> list[str | None]:
@@ -59,16 +59,24 @@ def test_a_large_age_after_a_pause_means_nothing_until_it_stays() -> None:
         assert heartbeat.tick(tick, age_s) is None
 
 
-def test_back_off_doubles_to_five_seconds_and_begins_anew_after_a_minute() -> None:
-    restarts = Restarts(crash_limit=None, crash_window_s=600)
+def test_a_canary_s_back_off_doubles_to_five_seconds_and_begins_anew_after_a_minute() -> None:
+    restarts = Restarts(CANARY_BACK_OFF, crash_limit=None, crash_window_s=600)
     waits = [restarts.died(0.0, 1.0) for _ in range(8)]
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     assert restarts.died(0.0, 59.9) == 5.0
     assert restarts.died(0.0, 60.0) == 0.1
+    assert restarts.died(0.0, 1.0) == 0.1
+
+
+def test_v2_starts_at_once_after_a_second_of_life_and_within_a_second_otherwise() -> None:
+    restarts = Restarts(STABLE_BACK_OFF, crash_limit=None, crash_window_s=600)
+    assert [restarts.died(0.0, uptime_s) for uptime_s in (1.0, 5.0, 1.0, 3600.0)] == [0.0] * 4
+    assert [restarts.died(0.0, uptime_s) for uptime_s in (0.9, 0.0, 0.0, 0.0, 0.0)] == [0.25, 0.5, 1.0, 1.0, 1.0]
+    assert [restarts.died(0.0, uptime_s) for uptime_s in (1.0, 0.0)] == [0.0, 0.25]
 
 
 def test_a_crash_loop_stays_down_until_reset() -> None:
-    restarts = Restarts(crash_limit=3, crash_window_s=600)
+    restarts = Restarts(CANARY_BACK_OFF, crash_limit=3, crash_window_s=600)
     assert [restarts.died(now, 1.0) for now in (0.0, 1.0, 2.0)] == [0.1, 0.2, None]
     assert restarts.died(3.0, 1.0) is None
     restarts.reset()
@@ -76,6 +84,6 @@ def test_a_crash_loop_stays_down_until_reset() -> None:
 
 
 def test_deaths_outside_the_window_do_not_count() -> None:
-    restarts = Restarts(crash_limit=3, crash_window_s=600)
+    restarts = Restarts(CANARY_BACK_OFF, crash_limit=3, crash_window_s=600)
     assert None not in [restarts.died(now, 100.0) for now in (0.0, 400.0, 600.0, 1000.0, 1200.0)]
     assert restarts.died(1300.0, 100.0) is None

@@ -37,19 +37,27 @@ class Running:
         self.ws = f"ws://127.0.0.1:{self.port}/ws"
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
         self._process: subprocess.Popen[str] | None = None
+        self.log = folder / "service.log"
         self.code = ""
         """Of the sign-in link that it printed."""
 
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [*COMMAND, "serve"],
-            cwd=self.folder, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+    def start(self, terminal: int | None = None) -> None:
+        """Start it and wait until it serves; its log goes to `log`, or to this descriptor."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*COMMAND, "serve"],
+                cwd=self.folder, env=self.environ, stdout=subprocess.PIPE, stderr=terminal or log, text=True,
+            )  # fmt: skip
         assert self._process.stdout is not None
         assert "Crossfade serves" in self._process.stdout.readline()
         self.code = self._process.stdout.readline().strip().rpartition("code=")[2]
         token = (self.folder / "data" / "operator.token").read_text().strip()
         self.http.headers["Authorization"] = f"Bearer {token}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -86,6 +94,13 @@ class Running:
         """The users that the service would serve by v3, asked one by one."""
         return {user for user in users if self.get(f"/api/users/{user}")["path"] == "v3"}
 
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        """Start the command; its output is a pipe."""
+        return subprocess.Popen(
+            [*COMMAND, *words],
+            cwd=self.folder, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
     def crossfade(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*COMMAND, *words],
@@ -112,11 +127,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts services; `start(CROSSFADE_X="…")`. They end with the test."""
     services: list[Running] = []
 
-    def begin(**settings: str) -> Running:
+    def begin(terminal: int | None = None, **settings: str) -> Running:
         service = Running(tmp_path / str(len(services)), settings)
         service.folder.mkdir()
         services.append(service)
-        service.start()
+        service.start(terminal)
         return service
 
     yield begin

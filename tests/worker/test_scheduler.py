@@ -158,6 +158,7 @@ class World:
     faults: list[dict[str, float | int | str | bool]] = field(default_factory=list)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     refused_to_end: asyncio.Event = field(default_factory=asyncio.Event)
+    stops: asyncio.Event = field(default_factory=asyncio.Event)
     cannot_make: bool = False
     worker: Scheduler = field(init=False)
 
@@ -177,6 +178,7 @@ class World:
             self.wire,
             failures=Failures(),
             set_faults=self.faults.append,
+            on_stop=self.stops.set,
             sample_opening=scratch_opening(b"secret"),
             timeout_s=timeout_s,
         )

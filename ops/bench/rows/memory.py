@@ -68,7 +68,7 @@ async def used_memory(client: LoadClient, server: Running) -> int:
 
 async def worker_results(server: Running) -> list[Result]:
     """The memory of each path's worker by `/metrics`; None: not measured yet."""
-    async with httpx.AsyncClient(timeout=30) as http:
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
         text = (await http.get(f"{server.base}/metrics")).text
     gauges = {
         (sample.name, sample.labels.get("path", "")): sample.value
