@@ -108,7 +108,7 @@ def keep_operator_token(settings: Settings) -> Path:
 
 def store_answers(settings: Settings) -> str:
     """Open the store and write to it; returns the result as text. Raises `StoreUnavailable`."""
-    _with_store(settings, lambda store: store.delete_resumes(0.0))
+    _with_store(settings, lambda store: store.delete_resumes(0.0, 1))
     return "SQLite in the data folder answers" if settings.store == "sqlite" else "PostgreSQL answers"
 
 

@@ -25,7 +25,7 @@ from app.control.host_lock import HostLock
 from app.control.loop import ControlLoop
 from app.control.notifier import Notifier
 from app.control.partition import Partition
-from app.control.ports import Builds, CellPort, Guard
+from app.control.ports import Builds, CellPort, Guard, SessionGiver
 from app.control.queries import FleetQueries
 from app.control.receipt import Receipt
 from app.control.register import Register
@@ -80,6 +80,7 @@ class Controller:
         builds: Builds,
         guard: Guard,
         bus: Bus,
+        sessions: SessionGiver,
         notify: Callable[[Notify], None] = log_notice,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -137,7 +138,7 @@ class Controller:
             cell=cell, fleet=fleet, rpc=rpc, queries=self.queries, deployments=deployments, rollbacks=rollbacks,
             verification=verification, follower=follower, repository=repository,
             partition=Partition(fleet, state, repository, settings, notifier), snapshots=snapshots, notifier=notifier,
-            wakeup=wakeup,
+            wakeup=wakeup, sessions=sessions,
         )  # fmt: skip
         self.register = Register(
             store=store, host=host, fleet=fleet, repository=repository, verification=verification,

@@ -92,3 +92,11 @@ class Guard(Protocol):
     def new_epoch(self, percentage: int) -> None:
         """The share of users changed: the comparison of the paths begins anew."""
         ...
+
+
+class SessionGiver(Protocol):
+    """Gives sessions of this cell to other cells, to which their clients came back."""
+
+    async def session_wanted(self, digest: str) -> bool:
+        """Give this session up, if this cell has it; whether it had. Raises `StoreUnavailable`."""
+        ...

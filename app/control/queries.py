@@ -21,7 +21,7 @@ from app.fleet import census
 from app.fleet.bus import CellFigures
 from app.fleet.census import Census
 from app.fleet.members import Fleet
-from app.fleet.questions import CensusOf, ErrorsOf, FiguresOf, Question, SessionKey, SessionsOf, SessionsOfUser
+from app.fleet.questions import CensusOf, ErrorsOf, FiguresOf, Question, SessionKey, SessionsOf, SessionsOfUser, Wanted
 from app.fleet.rpc import HostRpc
 from app.metrics import error_groups
 from app.metrics.error_groups import GroupCount
@@ -90,6 +90,11 @@ class FleetQueries:
     async def figures(self) -> Mapping[str, CellFigures]:
         """What each cell of this host has counted by now; without those that do not answer."""
         return await self._all(FiguresOf(), CellFigures)
+
+    async def session_wanted(self, digest: str, limit_s: float) -> bool:
+        """Tell the other cells of this host that a client came back here; whether one of them had its session."""
+        answers = await self._rpc.ask(Wanted(digest), limit_s)
+        return any(not each.refusal and msgspec.msgpack.decode(each.body, type=bool) for each in answers.values())
 
     async def _all(self, question: Question, kind: type[T]) -> dict[str, T]:
         """Answers by cell, this one's first."""

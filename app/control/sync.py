@@ -14,7 +14,7 @@ from app.control.deploy import Deployments
 from app.control.follower import Follower
 from app.control.notifier import Notifier
 from app.control.partition import Partition
-from app.control.ports import CellPort
+from app.control.ports import CellPort, SessionGiver
 from app.control.queries import FleetQueries
 from app.control.receipt import Receipt
 from app.control.repository import Repository
@@ -25,7 +25,7 @@ from app.control.views import own_figures
 from app.errors import StoreUnavailable
 from app.fleet.bus import Answer, Ask, BusMessage, CellFigures, CellReport, Changed, Locked, ReceiptSeen
 from app.fleet.members import Fleet
-from app.fleet.questions import Abandon, Adopt, Prepare, Question
+from app.fleet.questions import Abandon, Adopt, Prepare, Question, Wanted
 from app.fleet.rpc import HostRpc
 from app.metrics.user_marks import pack
 from rollout.names import PATHS
@@ -53,6 +53,7 @@ class Sync:
         snapshots: Snapshots,
         notifier: Notifier,
         wakeup: asyncio.Event,
+        sessions: SessionGiver,
     ) -> None:
         """`wakeup` is set when there is something new for a guardrail to judge."""
         self._cell = cell
@@ -68,6 +69,7 @@ class Sync:
         self._snapshots = snapshots
         self._notifier = notifier
         self._wakeup = wakeup
+        self._sessions = sessions
         self._news: Changed | None = None
         self._arrived = asyncio.Event()
 
@@ -148,6 +150,8 @@ class Sync:
             case Abandon():
                 await self._deployments.abandon(cell)
                 return None
+            case Wanted():
+                return await self._sessions.session_wanted(question.digest)
             case _:
                 return self._queries.answer(question)
 

@@ -1,4 +1,4 @@
-"""What one cell of a host asks another, as it goes over the bus; the answers are views, censuses and error counts."""
+"""What one cell of a host asks another, as it goes over the bus; most answers are views, censuses and error counts."""
 
 from __future__ import annotations
 
@@ -57,4 +57,10 @@ class Abandon(Struct, frozen=True, tag="abandon"):
     """Stop the prepared worker again."""
 
 
-Question: TypeAlias = SessionsOf | SessionsOfUser | CensusOf | ErrorsOf | FiguresOf | Prepare | Adopt | Abandon
+class Wanted(Struct, frozen=True, tag="wanted"):
+    """The client of this session came back to the cell that asks; answered by whether it was here."""
+
+    digest: str
+
+
+Question: TypeAlias = SessionsOf | SessionsOfUser | CensusOf | ErrorsOf | FiguresOf | Prepare | Adopt | Abandon | Wanted

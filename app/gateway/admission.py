@@ -86,12 +86,19 @@ class Admission:
         if self._tokens is not None:
             await self._tokens.close()
 
-    async def admit(self, caller: Caller, *, socket: bool, resuming: bool = False) -> Identity:
-        """Who this is. Raises `AdmissionRefused`: 403 origin, 429 rate or too many sockets, 401 sign-in, 503 full."""
+    async def admit(self, caller: Caller, *, socket: bool, resumes: Callable[[str], bool] | None = None) -> Identity:
+        """Who this is. Raises `AdmissionRefused`: 403 origin, 429 rate or too many sockets, 401 sign-in, 503 full.
+
+        `resumes`: whether this user takes up a session of this cell; then neither the rate nor the number of sockets
+        counts, because the new socket replaces one.
+        """
         self._check_origin(caller)
-        if not resuming:
+        if resumes is None:
             self._check_rate(caller)
         identity = await self._sign_in(caller)
+        resuming = resumes is not None and resumes(identity.user_id)
+        if resumes is not None and not resuming:
+            self._check_rate(caller)
         self._check_full()
         if socket and not resuming:
             await self._check_sockets(identity.user_id)

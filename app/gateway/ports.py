@@ -196,15 +196,15 @@ class CellObserver(Protocol[SessionT_contra]):
 
 
 class SavedSessions(Protocol):
-    """Where ended sessions are kept beyond this cell. While it is down only resumes in other cells are lost."""
+    """Where sessions are kept beyond this cell, by the digests of their tokens. Nothing here waits for the store."""
 
-    def save(self, token: str, saved: SavedSession) -> None: ...
-    def forget(self, token: str) -> None:
-        """The token was used: nobody may use it again."""
+    def save(self, digest: str, saved: SavedSession) -> None: ...
+    def drop(self, digest: str) -> None:
+        """What waits to be saved is out of date; what is saved already stays."""
         ...
 
-    async def load(self, token: str) -> SavedSession | None:
-        """Take out what is kept for a token; None: nothing, or it cannot be read now."""
+    def spend(self, digest: str) -> None:
+        """Nobody may use this token again."""
         ...
 
 

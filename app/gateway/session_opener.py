@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from functools import partial
+from typing import Protocol
 
 from app.gateway.admission import Admission, Caller
 from app.gateway.cell import Cell
 from app.gateway.identity import Identity
-from app.gateway.ports import ClientSocket, SavedSessions, Socket
+from app.gateway.ports import ClientSocket, Socket
 from app.gateway.resume_index import ResumeIndex
 from app.gateway.saved_session import SavedSession
 from app.gateway.session import Session
 from app.gateway.session_setup import ClientConnection
 
 
+class Takeover(Protocol):
+    """Gets a session from another cell."""
+
+    async def take(self, token: str, user_id: str) -> SavedSession | None: ...
+
+
 class SessionOpener:
     """One for the cell; the handlers of `/ws` and `/api/messages` come here."""
 
-    def __init__(self, cell: Cell, admission: Admission, resumes: ResumeIndex, storage: SavedSessions) -> None:
+    def __init__(self, cell: Cell, admission: Admission, resumes: ResumeIndex, takeover: Takeover) -> None:
         self.cell = cell
         self._admission = admission
         self._resumes = resumes
-        self._storage = storage
+        self._takeover = takeover
 
     async def admit(self, caller: Caller, *, socket: bool, resume_token: str | None = None) -> Identity:
         """Who the caller is. Raises `AdmissionRefused`. `socket`: a WebSocket is to be opened, no message posted."""
-        return await self._admission.admit(caller, socket=socket, resuming=self._resumes.knows(resume_token))
+        resumes = None if resume_token is None else partial(self._resumes.knows, resume_token)
+        return await self._admission.admit(caller, socket=socket, resumes=resumes)
 
     def open_http(self, identity: Identity, socket: Socket) -> Session:
         """A session of one message."""
@@ -34,17 +44,18 @@ class SessionOpener:
     async def open_websocket(self, identity: Identity, socket: ClientSocket, token: str | None) -> Session:
         """Open or resume a session on a socket whose handshake is done; its first event is `connection_ready`."""
         stored = None
-        if token is not None and not self._resumes.knows(token):
-            stored = await self._storage.load(token)
-        return self.open_or_resume(identity, socket, token, stored)
+        if token is not None and not self._resumes.knows(token, identity.user_id):
+            stored = await self._takeover.take(token, identity.user_id)
+        session = self.open_or_resume(identity, socket, token, stored)
+        if session.socket is socket and self._resumes.unconfirmed(session):
+            self._confirm_when_heard(session, socket)
+        return session
 
     def open_or_resume(
         self, identity: Identity, socket: ClientSocket, token: str | None, stored: SavedSession | None
     ) -> Session:
-        """The same without waiting: assign and register happen in one turn. `stored`: what storage had for `token`."""
-        found = self._resumes.claim(token, identity.user_id) if token is not None else None
-        if found is None and token is not None and stored is not None:
-            found = self._accept_stored(token, stored, identity.user_id)
+        """The same without waiting: assign and register happen in one turn. `stored`: what another cell gave up."""
+        found = None if token is None else self._resumes.claim(token, identity.user_id) or stored
         client = ClientConnection(
             socket, "c-" + secrets.token_hex(8), self.cell.wall_clock(), secrets.token_urlsafe(24)
         )
@@ -55,7 +66,7 @@ class SessionOpener:
             session = self.cell.open(
                 identity, socket, client.connection_id, resume_token=client.resume_token, saved=found
             )
-        self._resumes.add(session)
+        self._resumes.add(session, None if found is None else token)
         recovered: bool | str = found is not None
         if isinstance(found, SavedSession) and not found.complete:
             recovered = "stale"
@@ -64,8 +75,11 @@ class SessionOpener:
             session.on_detached()
         return session
 
-    def _accept_stored(self, token: str, stored: SavedSession, user_id: str) -> SavedSession | None:
-        if stored.user_id != user_id:
-            self._storage.save(token, stored)  # loading took it out; it stays good for its owner
-            return None
-        return stored if stored.expires_at > self.cell.wall_clock() else None
+    def _confirm_when_heard(self, session: Session, socket: ClientSocket) -> None:
+        """Whatever the client sends from now on, it sends after it got the new token: it is asked for a pong."""
+
+        def heard(_: asyncio.Future[None]) -> None:
+            if session.socket is socket:  # else it is gone
+                self._resumes.confirm(session)
+
+        socket.ask().add_done_callback(heard)

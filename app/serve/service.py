@@ -32,6 +32,7 @@ from app.gateway.resume_index import ResumeIndex
 from app.gateway.resume_store import ResumeStore
 from app.gateway.session import Session
 from app.gateway.session_opener import SessionOpener
+from app.gateway.session_takeover import SessionTakeover
 from app.metrics.counters import Counters
 from app.metrics.crashes import Crashes
 from app.metrics.prometheus import Metrics, ScrapedCell
@@ -100,11 +101,10 @@ class Service:
         lookout = BusLookout(host_bus, host_lock) if several else None
         owns = partial(_owns_thread, self.secret)
         self.store = make_store(settings, folder_watch.check)
-        self.resume_store = ResumeStore(self.store)
+        self.resume_store = ResumeStore(self.store, name)
         self.resumes = ResumeIndex(self.resume_store, settings.resume_s)
         self.cell = Cell(name, settings, self.counters, owns, bucket_of, observer=self, lookout=lookout)
         self.admission = Admission(settings, self.cell, partial(_new_thread, self.secret), owns)
-        self.session_opener = SessionOpener(self.cell, self.admission, self.resumes, self.resume_store)
         self.pools = WorkerPools(settings, self.secret, self.cell)
         self.flags = make_flags(settings)
         self.controller = Controller(
@@ -118,10 +118,16 @@ class Service:
             builds=CellBuilds(self.pools, self.cell),
             guard=self._crashes,
             bus=host_bus,
+            sessions=self,
             lease=make_lease(settings, self.store, name, alone=not several),
             host="" if settings.store == "sqlite" else host_name(settings),
             wakeup=self._wakeup,
         )
+        self.takeover = SessionTakeover(
+            self.store, self.resumes, self.resume_store, name, self.controller.queries.session_wanted,
+            alone=not several and settings.store == "sqlite",
+        )  # fmt: skip
+        self.session_opener = SessionOpener(self.cell, self.admission, self.resumes, self.takeover)
         self.history = SeriesHistory(self.cell, self.counters, self.store, fleet=self.controller.fleet)
         self.access = Access(self.store, self.secret.decode(), proxies=proxies_of(settings))
         self.metrics = Metrics(self._scraped_cells)
@@ -133,6 +139,7 @@ class Service:
         await self.controller.loop.open()
         self.spawn(self.controller.loop.run())
         self.spawn(self.resume_store.run(self.resumes))
+        self.spawn(self.takeover.run())
         self.spawn(self.history.run())
         self.spawn(self._close_idle())
         if self._hears_store:
@@ -151,7 +158,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.resume_store.write(self.resumes)
+        await self.resume_store.close(self.resumes)
         await self.history.save()
         await self.admission.close()
         await self.controller.loop.close()
@@ -197,6 +204,10 @@ class Service:
         if build is not None and build != self._build:
             self._build = build
             self._crashes.forget()  # nothing is known of the new build yet
+
+    async def session_wanted(self, digest: str) -> bool:
+        """Another cell of this host has the client of this session (SessionGiver). Raises StoreUnavailable."""
+        return await self.takeover.wanted(digest)
 
     async def _close_idle(self) -> None:
         while True:

@@ -72,6 +72,17 @@ class StoredResume:
     """The rest of the session: its last outcomes, known message ids and so on."""
     expires_at: float
     """Unix seconds."""
+    holder: str
+    """The cell that has the session; empty: none, whoever claims it may go on with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedResume:
+    """A resume that was claimed, and the cell that has its session, as long as that has not given it up."""
+
+    resume: StoredResume
+    previous: str
+    """Empty: nobody has the session any more, and `resume` is its last state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +184,39 @@ class Store(Protocol):
         """Whether this call revoked it: of several at the same time, exactly one returns true."""
         ...
 
-    async def save_resumes(self, resumes: Sequence[StoredResume]) -> None: ...
-
-    async def take_resume(self, digest: str, now: float) -> StoredResume | None:
-        """Take a resume out of the store: of several callers exactly one gets it. None: unknown, taken or expired."""
+    async def save_resumes(self, resumes: Sequence[StoredResume]) -> None:
+        """Save them, but none that another cell than its `holder` has claimed meanwhile."""
         ...
 
-    async def delete_resumes(self, now: float) -> int:
-        """Delete the expired ones; returns how many there were."""
+    async def claim_resume(self, digest: str, holder: str, now: float) -> ClaimedResume | None:
+        """Make this cell the holder, and say who has the session; the last of several that claim it is to get it.
+
+        None: unknown, spent or expired.
+        """
+        ...
+
+    async def look_at_resume(self, digest: str, holder: str) -> ClaimedResume | None:
+        """What this cell has claimed, as it is now; None: it is gone, or another cell has claimed it."""
+        ...
+
+    async def wanted_resumes(self, holder: str) -> Sequence[str]:
+        """Digests of sessions that others have claimed, and that this cell has not given up yet."""
+        ...
+
+    async def give_up_resume(self, digest: str, holder: str, last: StoredResume | None) -> None:
+        """This cell no longer has the session that was claimed from it; `last`: its last state, None: as it is."""
+        ...
+
+    async def release_resumes(self, holder: str) -> None:
+        """This cell ends: nobody need ask it for what it held."""
+        ...
+
+    async def spend_resumes(self, digests: Sequence[str], holder: str) -> None:
+        """Delete those that this cell had: nobody can resume with their tokens, even if somebody has claimed one."""
+        ...
+
+    async def delete_resumes(self, now: float, most: int) -> int:
+        """Delete up to `most` expired ones; returns how many there were."""
         ...
 
     async def save_series(self, chunks: Sequence[SeriesChunk], older_than: Mapping[int, int]) -> None:

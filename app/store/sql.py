@@ -20,8 +20,8 @@ from app.store.connections import Engines, nothing_to_check
 from app.store.dialects import insert_new, notify, replace
 from app.store.engines import GRACE_S, HURRY_S, postgres_engine, sqlite_engine
 from app.store.feed import NAME, read_revision
-from app.store.fleet import FleetStore
-from app.store.port import AUDIT_PAGE, RevisionTaken, SeriesChunk, StoredRecord, StoredResume, StoredRollback, Token
+from app.store.port import AUDIT_PAGE, RevisionTaken, SeriesChunk, StoredRecord, StoredRollback, Token
+from app.store.resumes import ResumeTable
 from rollout.names import PathName
 from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 
@@ -29,7 +29,7 @@ _JSON_COLUMNS = ("before", "after", "figures")
 _TEXT_COLUMNS = ("who", "role", "source", "what", "reason")
 
 
-class SqlStore(FleetStore):
+class SqlStore(ResumeTable):
     """Implements `port.Store`; `Connections` explains the time limits."""
 
     # -- the record -----------------------------------------------------------------------------------------------
@@ -125,40 +125,6 @@ class SqlStore(FleetStore):
         async with self.begin(self.lookups) as connection:
             revoke = update(table).where(table.c.digest == digest, table.c.revoked_at.is_(None)).values(revoked_at=now)
             return (await connection.execute(revoke)).rowcount == 1
-
-    # -- resume documents -----------------------------------------------------------------------------------------
-
-    async def save_resumes(self, resumes: Sequence[StoredResume]) -> None:
-        if not resumes:
-            return
-        # Sorted, so that two cells that save the same rows cannot deadlock.
-        # Not `asdict`, which copies deeply: every session that was used in the last second is in this list.
-        rows = [
-            {
-                "digest": resume.digest,
-                "document": resume.document,
-                "outcomes": resume.outcomes,
-                "expires_at": resume.expires_at,
-            }
-            for _, resume in sorted({each.digest: each for each in resumes}.items())
-        ]
-        async with self.begin(self.sessions) as connection:
-            await replace(connection, tables.resumes, rows)
-
-    async def take_resume(self, digest: str, now: float) -> StoredResume | None:
-        table = tables.resumes
-        async with self.begin(self.sessions) as connection:
-            row = (
-                await connection.execute(delete(table).where(table.c.digest == digest).returning(table))
-            ).one_or_none()
-        if row is None or row.expires_at <= now:
-            return None
-        return StoredResume(row.digest, row.document, row.outcomes, row.expires_at)
-
-    async def delete_resumes(self, now: float) -> int:
-        async with self.begin(self.sessions) as connection:
-            deleted = await connection.execute(delete(tables.resumes).where(tables.resumes.c.expires_at <= now))
-            return deleted.rowcount
 
     # -- time series ----------------------------------------------------------------------------------------------
 

@@ -75,7 +75,11 @@ resumes = Table(
     Column("document", LargeBinary),
     Column("outcomes", LargeBinary, nullable=False),
     Column("expires_at", Double, nullable=False),
+    Column("holder", String(200), nullable=False, server_default=""),
+    # The cell from which the holder has claimed it, until that has given it up; NULL: nobody.
+    Column("previous", String(200)),
     Index("resumes_expire", "expires_at"),
+    Index("resumes_wanted", "previous"),
 )
 
 # Among the sessions, because it is written every few seconds and losing its end costs only the tail of a chart.

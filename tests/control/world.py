@@ -167,6 +167,13 @@ class LoggedLockFile(LockFile):
             raise OSError(self.fails, os.strerror(self.fails))
 
 
+class NoSessions:
+    """No client ever comes back to another cell."""
+
+    async def session_wanted(self, digest: str) -> bool:
+        return False
+
+
 @dataclass
 class World:
     control: Controller
@@ -230,6 +237,7 @@ class World:
             clock=lambda: world.now,
             monotonic=lambda: world.monotonic,
             bus=bus,
+            sessions=NoSessions(),
             lease=Lease(store, f"{name}/1", lambda: world.monotonic) if several else None,
             host=host,
             wakeup=wakeup,

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from app.control.record import read_record
-from app.gateway.resume_store import digest
+from app.gateway.resume_index import digest_of
 from app.store.sql import sqlite_store
 from ops.chaos.fleet import Fleet, fleet, until
 from ops.chaos.kills import kill_again_and_again
@@ -46,7 +46,7 @@ async def test_a_killed_cell_loses_only_its_own_sockets_and_comes_back(three: Fl
         lost = [client for client in clients if where[client.user_id] == "b"]
         kept = [client for client in clients if where[client.user_id] != "b"]
         assert lost
-        await written(three.folder, {client.ready["resume_token"] for client in lost})
+        await written(three.folder, {digest_of(client.ready["resume_token"], client.user_id) for client in lost})
         pid = three.signal("b", signal.SIGKILL)
         workers = psutil.Process(pid).children() if psutil.pid_exists(pid) else []  # type: ignore[no-untyped-call]
         assert {await client.closed() for client in lost} == {None}
@@ -153,9 +153,8 @@ async def test_a_service_killed_at_any_moment_forgets_nothing(tmp_path: Path) ->
     assert run.cut_off.total() > 0, "no kill hit a command, so nothing was shown"
 
 
-async def written(folder: Path, tokens: set[str]) -> None:
-    """Wait until the sessions that these tokens resume are in the store."""
-    wanted = {digest(token) for token in tokens}
+async def written(folder: Path, wanted: set[str]) -> None:
+    """Wait until the sessions with these digests of tokens are in the store."""
     with closing(sqlite3.connect(folder / "data" / "sessions.db")) as database:
 
         async def all_there() -> bool:

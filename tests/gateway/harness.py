@@ -20,7 +20,7 @@ from app.gateway.cell import Cell
 from app.gateway.identity import Identity
 from app.gateway.message import AcceptedMessage
 from app.gateway.ports import ClientSocket, Lookout, MessageOutcome, Receiver, SavedSessions, Socket, Timer
-from app.gateway.resume_index import ResumeIndex
+from app.gateway.resume_index import ResumeIndex, digest_of
 from app.gateway.saved_session import SavedSession
 from app.gateway.session import Session
 from app.gateway.session_opener import SessionOpener
@@ -110,17 +110,20 @@ class Storage:
 
     def __init__(self) -> None:
         self.kept: dict[str, SavedSession] = {}
-        self.forgotten: list[str] = []
+        self.spent: list[str] = []
 
-    def save(self, token: str, saved: SavedSession) -> None:
-        self.kept[token] = saved
+    def save(self, digest: str, saved: SavedSession) -> None:
+        self.kept[digest] = saved
 
-    def forget(self, token: str) -> None:
-        self.forgotten.append(token)
-        self.kept.pop(token, None)
+    def drop(self, digest: str) -> None:
+        pass
 
-    async def load(self, token: str) -> SavedSession | None:
-        return self.kept.pop(token, None)
+    def spend(self, digest: str) -> None:
+        self.spent.append(digest)
+        self.kept.pop(digest, None)
+
+    async def take(self, token: str, user_id: str) -> SavedSession | None:
+        return self.kept.pop(digest_of(token, user_id), None)
 
 
 class Observer:
@@ -130,6 +133,10 @@ class Observer:
         self.ended_keys: list[int] = []
         self.commits: list[bytes | None] = []
         self.path_changes: list[tuple[PathName, DownReason | None]] = []
+        self._resumes = resumes
+
+    def pass_on_to(self, resumes: ResumeIndex) -> None:
+        """Another index than the cell's own."""
         self._resumes = resumes
 
     def session_ended(self, session: Session) -> None:
@@ -434,10 +441,14 @@ class FixedOccupancy:
 
 
 def opener_of(cell: HandCell, occupancy: Occupancy | None = None) -> SessionOpener:
+    assert isinstance(cell.storage, Storage)
+    return SessionOpener(cell, admission_of(cell, occupancy), cell.resumes, cell.storage)
+
+
+def admission_of(cell: HandCell, occupancy: Occupancy | None = None) -> Admission:
     if occupancy is None:
         occupancy = FixedOccupancy()
-    admission = Admission(cell.settings, occupancy, lambda user: f"t-{user}", cell.owns_thread)
-    return SessionOpener(cell, admission, cell.resumes, cell.storage)
+    return Admission(cell.settings, occupancy, lambda user: f"t-{user}", cell.owns_thread)
 
 
 def with_settings(**changes: object) -> Settings:

@@ -57,7 +57,7 @@ def caller(
 async def refusal(admission: Admission, who: Caller, *, socket: bool = True, resuming: bool = False) -> int | None:
     """The status it is refused with; None: let in."""
     try:
-        await admission.admit(who, socket=socket, resuming=resuming)
+        await admission.admit(who, socket=socket, resumes=(lambda user: True) if resuming else None)
     except AdmissionRefused as refused:
         return refused.status
     return None

@@ -411,6 +411,7 @@ async def test_a_reader_too_slow_for_its_session_is_closed_with_1013_and_may_com
     assert token.encode() in ready.data
     async with serve(serving_sessions(opener, token)) as server, raw(server) as client:
         assert b'"recovered":true' in (await client.frame()).data
+        assert (await client.frame()).opcode is Opcode.PING, "whether it has got the new token"
         cell.v2.done()
         assert b'"agent_completed"' in (await client.frame()).data
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 
 from app.gateway.identity import Identity
+from app.gateway.resume_index import digest_of
 from app.gateway.saved_session import SavedSession
 from app.gateway.session import Session
 from rollout.assign import View
@@ -99,18 +102,97 @@ async def test_a_half_open_socket_gives_way_and_nothing_is_interrupted() -> None
     assert gateway.cell.told.ended_keys == []
 
 
-async def test_a_token_is_good_once() -> None:
+async def test_a_token_is_spent_once_its_successor_has_arrived() -> None:
     gateway = Gateway()
     first, _, ready = await gateway.enter()
-    second, _, _ = await gateway.enter(ready["resume_token"])
+    second, client, again = await gateway.enter(ready["resume_token"])
+    await asyncio.sleep(0)  # its pong is there
     third, _, back = await gateway.enter(ready["resume_token"])
     assert second is first
     assert third is not first
     assert back["recovered"] is False
-    assert first.socket is not None, "who uses an old token takes nobody's place"
-    assert ready["resume_token"] in gateway.storage.forgotten
-    third.on_detached()
-    assert [(await gateway.enter(back["resume_token"]))[2]["recovered"] for _ in range(2)] == [True, False]
+    assert client.closed is None, "who uses an old token takes nobody's place"
+    assert gateway.storage.spent == [digest_of(ready["resume_token"], "ann")]
+    assert gateway.cell.resumes.knows(again["resume_token"], "ann")
+
+
+async def test_a_token_whose_successor_was_lost_opens_the_same_session_again() -> None:
+    gateway = Gateway()
+    first, _, ready = await gateway.enter()
+    first.receive(frame("chat", "m1"))
+    clients = []
+    for _ in range(3):
+        silent = Client()
+        silent.silent = True
+        session, _, back = await gateway.enter(ready["resume_token"], client=silent)
+        assert (session, back["recovered"]) == (first, True)
+        clients.append(silent)
+        session.receive(frame("chat", "m1"))
+    assert [client.closed for client in clients] == [(1008, "resumed elsewhere")] * 2 + [None]
+    assert len(gateway.cell.v2.sent) == 2, "one session and one message ran, whatever was sent again"
+    assert gateway.storage.spent[0] != digest_of(ready["resume_token"], "ann")
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_who_uses_the_new_token_has_got_it_so_the_old_one_is_spent(ended: bool) -> None:
+    gateway = Gateway()
+    first, _, ready = await gateway.enter()
+    silent = Client()
+    silent.silent = True
+    _, _, second = await gateway.enter(ready["resume_token"], client=silent)
+    if ended:
+        first.on_detached()
+    _, _, third = await gateway.enter(second["resume_token"])
+    assert third["recovered"] is True
+    _, _, late = await gateway.enter(ready["resume_token"])
+    assert late["recovered"] is False
+
+
+async def test_a_session_that_ended_before_the_new_token_was_confirmed_is_found_by_both_and_once() -> None:
+    for by_old in (True, False):
+        gateway = Gateway()
+        session, _, ready = await gateway.enter()
+        silent = Client()
+        silent.silent = True
+        _, _, again = await gateway.enter(ready["resume_token"], client=silent)
+        session.on_detached()
+        tokens = [ready["resume_token"], again["resume_token"]]
+        assert all(digest_of(token, "ann") in gateway.storage.kept for token in tokens)
+        used, other = tokens if by_old else tokens[::-1]
+        assert (await gateway.enter(used))[2]["recovered"] is True
+        assert (await gateway.enter(other))[2]["recovered"] is False
+
+
+async def test_a_session_is_given_up_for_another_cell_with_all_that_it_did() -> None:
+    gateway = Gateway()
+    session, client, ready = await gateway.enter()
+    session.receive(frame("chat", "m1"))
+    gateway.cell.v2.work(document=b"one")
+    saved = await gateway.cell.resumes.give_up(digest_of(ready["resume_token"], "ann"), 1.0)
+    assert saved is not None
+    assert (saved.complete, saved.document, saved.outcomes) == (True, b"one", {"m1": "agent_completed"})
+    assert client.closed == (1008, "resumed elsewhere")
+    assert not gateway.cell.resumes.knows(ready["resume_token"], "ann")
+    assert await gateway.cell.resumes.give_up(digest_of(ready["resume_token"], "ann"), 1.0) is None
+    assert gateway.storage.kept == {}, "it is the other cell's now"
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_what_runs_when_a_session_is_given_up_may_finish_and_is_interrupted_at_the_limit(done: bool) -> None:
+    gateway = Gateway()
+    session, _, ready = await gateway.enter()
+    session.receive(frame("chat", "m1"))
+    gateway.cell.v2.started()
+    giving = asyncio.create_task(
+        gateway.cell.resumes.give_up(digest_of(ready["resume_token"], "ann"), 10.0 if done else 0.0)
+    )
+    await asyncio.sleep(0)
+    if done:
+        gateway.cell.v2.done(document=b"one")
+    saved = await giving
+    assert saved is not None
+    assert saved.outcomes == ({"m1": "agent_completed" if done else "interrupted"})
+    assert saved.document == (b"one" if done else None)
 
 
 async def test_somebody_else_s_token_opens_nothing_and_stays_good_for_its_owner() -> None:
@@ -145,12 +227,12 @@ async def test_an_expired_token_begins_anew_and_what_departed_is_forgotten() -> 
     session.receive(frame("chat", "m1"))
     gateway.cell.v2.work()
     session.on_detached()
-    kept = gateway.storage.kept[ready["resume_token"]]
+    assert digest_of(ready["resume_token"], "ann") in gateway.storage.kept
     gateway.cell.advance(119)
-    assert gateway.cell.resumes.knows(ready["resume_token"])
+    assert gateway.cell.resumes.knows(ready["resume_token"], "ann")
     gateway.cell.advance(1)
-    assert not gateway.cell.resumes.knows(ready["resume_token"])
-    gateway.storage.kept[ready["resume_token"]] = kept
+    assert not gateway.cell.resumes.knows(ready["resume_token"], "ann")
+    gateway.storage.kept.clear()  # a store gives nobody what is expired
     _, _, back = await gateway.enter(ready["resume_token"])
     assert back["recovered"] is False
 
@@ -185,14 +267,15 @@ async def test_what_a_dead_cell_had_written_down_is_stale() -> None:
     assert (back["recovered"], back["outcomes"]) == ("stale", [["m1", "agent_completed"]])
 
 
-async def test_living_sessions_are_written_down_when_their_document_changed() -> None:
+async def test_living_sessions_are_written_down_at_once_and_when_their_document_changed() -> None:
     gateway = Gateway()
     session, _, _ = await gateway.enter()
+    assert [digest for digest, _ in gateway.cell.resumes.changed(10)] == [digest_of(session.resume_token, "ann")]
     assert gateway.cell.resumes.changed(10) == []
     session.receive(frame("chat", "m1"))
     gateway.cell.v2.work(document=b"one")
-    [(token, departed)] = gateway.cell.resumes.changed(10)
-    assert token == session.resume_token
+    [(digest, departed)] = gateway.cell.resumes.changed(10)
+    assert digest == digest_of(session.resume_token, "ann")
     assert (departed.document, departed.complete, departed.outcomes) == (b"one", False, {"m1": "agent_completed"})
     assert gateway.cell.resumes.changed(10) == []
     decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(departed), type=SavedSession)
@@ -241,7 +324,7 @@ async def test_a_client_that_is_gone_again_while_its_message_runs_may_come_back_
     await gateway.enter(ready["resume_token"], client=gone)
     gateway.cell.v2.done()
     assert session.recent.outcomes() == [("m1", "agent_completed")]
-    assert gateway.cell.resumes.knows(session.resume_token)
+    assert gateway.cell.resumes.knows(session.resume_token, "ann")
 
 
 async def test_a_session_taken_up_follows_what_was_decided_meanwhile() -> None:

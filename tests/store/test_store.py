@@ -13,7 +13,7 @@ from sqlalchemy import LargeBinary, cast, select, text
 
 from app.errors import StoreUnavailable
 from app.store import tables
-from app.store.port import RevisionTaken, SeriesChunk, StoredRecord, StoredResume, StoredRollback, Token
+from app.store.port import ClaimedResume, RevisionTaken, SeriesChunk, StoredRecord, StoredResume, StoredRollback, Token
 from app.store.sql import SqlStore
 from app.store.tokens import make_code, make_token
 from rollout.views import AuditFilter
@@ -229,31 +229,79 @@ async def test_no_secret_is_kept(store: SqlStore) -> None:
 # -- what sessions and cells leave behind -----------------------------------------------------------------------------
 
 
-async def test_a_resume_document_is_taken_once_by_one_of_many(place: str) -> None:
+def resume(digest: str, document: bytes | None = b"one", expires_at: float = 100.0) -> StoredResume:
+    """Held by cell x."""
+    return StoredResume(digest, document, b"o", expires_at, "x")
+
+
+async def test_the_last_of_many_that_claim_a_resume_gets_it_once_it_was_given_up(place: str) -> None:
     async with cells(place, 4) as stores:
-        await stores[0].save_resumes([StoredResume("a", b"one", b"o", 100.0), StoredResume("b", None, b"", 100.0)])
-        await stores[0].save_resumes([StoredResume("a", b"two", b"o", 200.0)])
-        taken = await outcomes([each.take_resume("a", 150.0) for each in stores * 5])
-        assert [resume for resume in taken if resume is not None] == [StoredResume("a", b"two", b"o", 200.0)]
-        assert await stores[1].take_resume("b", 100.0) is None
+        await stores[0].save_resumes([resume("a", b"one"), resume("b", None)])
+        await stores[0].save_resumes([resume("a", b"two", 200.0)])
+        claims = await outcomes([each.claim_resume("a", f"cell-{n}", 150.0) for n, each in enumerate(stores)])
+        assert all(isinstance(claim, ClaimedResume) and claim.previous == "x" for claim in claims)
+        held = await outcomes([each.look_at_resume("a", f"cell-{n}") for n, each in enumerate(stores)])
+        [last] = [number for number, each in enumerate(held) if each is not None]
+        await stores[0].save_resumes([resume("a", b"too late")])
+        assert await stores[1].wanted_resumes("x") == ["a"]
+        await stores[0].give_up_resume("a", "x", resume("a", b"three", 300.0))
+        assert await stores[1].wanted_resumes("x") == []
+        assert await stores[2].look_at_resume("a", f"cell-{last}") == ClaimedResume(
+            StoredResume("a", b"three", b"o", 300.0, f"cell-{last}"), ""
+        )
+        again = await stores[1].claim_resume("a", "next", 150.0)
+        assert again is not None
+        assert again.previous == f"cell-{last}"
+        assert await stores[1].claim_resume("b", "next", 100.0) is None, "expired"
+        assert await stores[1].claim_resume("unknown", "next", 1.0) is None
         await stores[1].save_resumes([])
 
 
+async def test_a_resume_that_nobody_has_any_more_is_claimed_without_asking(store: SqlStore) -> None:
+    await store.save_resumes([resume("released"), resume("own")])
+    own = await store.claim_resume("own", "x", 1.0)
+    assert own is not None
+    assert own.previous == ""
+    await store.release_resumes("x")
+    claimed = await store.claim_resume("released", "y", 1.0)
+    assert claimed is not None
+    assert claimed.previous == ""
+
+
+async def test_a_cell_that_ends_while_others_want_its_sessions_keeps_nobody_waiting(store: SqlStore) -> None:
+    await store.save_resumes([resume("a")])
+    await store.claim_resume("a", "y", 1.0)
+    await store.release_resumes("x")
+    seen = await store.look_at_resume("a", "y")
+    assert seen is not None
+    assert seen.previous == ""
+
+
+async def test_a_spent_resume_is_gone_for_whoever_claimed_it_and_others_are_left_alone(store: SqlStore) -> None:
+    await store.save_resumes([resume("a"), resume("b"), StoredResume("c", None, b"o", 100.0, "y")])
+    await store.claim_resume("a", "y", 1.0)
+    await store.spend_resumes(["a", "b", "c"], "x")
+    assert await store.look_at_resume("a", "y") is None
+    assert await store.claim_resume("b", "y", 1.0) is None
+    assert await store.claim_resume("c", "y", 1.0) is not None
+    await store.spend_resumes([], "x")
+
+
 async def test_cells_that_save_the_same_documents_do_not_stand_in_each_others_way(place: str) -> None:
-    documents = [StoredResume(f"r{number}", b"x" * 100, b"", 100.0) for number in range(200)]
+    documents = [resume(f"r{number}", b"x" * 100) for number in range(200)]
     async with cells(place, 3) as stores:
         orders = [documents, documents[::-1], documents[100:] + documents[:100]]
         saved = await outcomes(
             [each.save_resumes(order) for _ in range(3) for each, order in zip(stores, orders, strict=True)]
         )
         assert saved == [None] * 9
-        assert await stores[0].delete_resumes(100.0) == 200
+        assert await stores[0].delete_resumes(100.0, 1000) == 200
 
 
-async def test_expired_documents_are_forgotten(store: SqlStore) -> None:
-    await store.save_resumes([StoredResume(f"r{number}", b"", b"", float(number)) for number in range(1000)])
-    assert await store.delete_resumes(499.0) == 500
-    assert await store.take_resume("r500", 0.0) is not None
+async def test_expired_documents_are_forgotten_a_bounded_number_at_a_time(store: SqlStore) -> None:
+    await store.save_resumes([resume(f"r{number}", b"", float(number)) for number in range(1000)])
+    assert [await store.delete_resumes(499.0, 300) for _ in range(3)] == [300, 200, 0]
+    assert await store.claim_resume("r500", "y", 0.0) is not None
 
 
 async def test_series_are_kept_replaced_and_forgotten_by_their_age(store: SqlStore) -> None:
@@ -267,8 +315,10 @@ async def test_series_are_kept_replaced_and_forgotten_by_their_age(store: SqlSto
 
 async def test_a_documents_bytes_come_back_as_they_were(store: SqlStore) -> None:
     every = bytes(range(256))
-    await store.save_resumes([StoredResume("a", every, every[::-1], 100.0)])
+    await store.save_resumes([StoredResume("a", every, every[::-1], 100.0, "x")])
     async with store.begin(store.sessions) as connection:
         kept = await connection.scalar(select(cast(tables.resumes.c.document, LargeBinary)))
     assert kept == every
-    assert await store.take_resume("a", 1.0) == StoredResume("a", every, every[::-1], 100.0)
+    assert await store.claim_resume("a", "y", 1.0) == ClaimedResume(
+        StoredResume("a", every, every[::-1], 100.0, "y"), "x"
+    )

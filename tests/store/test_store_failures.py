@@ -54,7 +54,7 @@ async def test_a_store_that_was_not_opened_or_is_closed_is_unavailable(place: st
         with pytest.raises(StoreUnavailable, match="not open"):
             await store.load_record()
         with pytest.raises(StoreUnavailable, match="not open"):
-            await store.save_resumes([StoredResume("a", b"", b"", 1.0)])
+            await store.save_resumes([StoredResume("a", b"", b"", 1.0, "a")])
 
 
 # -- SQLite -----------------------------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ async def use_the_record(store: SqlStore) -> None:
 
 async def test_documents_of_clients_that_cannot_be_saved_delay_nobody(place: str) -> None:
     async with opened(place, LIMIT_S) as store:
-        rows = [StoredResume(str(number), b"", b"", 9.0) for number in range(CALLS)]
+        rows = [StoredResume(str(number), b"", b"", 9.0, "a") for number in range(CALLS)]
         lock = locked(place, "resumes, series")
         async with stuck(store.sessions, lambda number: store.save_resumes([rows[number]]), lock):
             await use_the_record(store)

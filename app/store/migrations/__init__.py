@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Group = Literal["control", "sessions"]
 
-HEADS: Mapping[Group, str] = {"control": "0003", "sessions": "0002"}
+HEADS: Mapping[Group, str] = {"control": "0003", "sessions": "0003"}
 _LOCK = 0x63_66_64  # key of an advisory lock of PostgreSQL; every database has keys of its own
 
 
