@@ -30,7 +30,9 @@ from app.serve.local_socket import LocalSocket
 from app.serve.names import cell_names
 from app.serve.service import Service
 from app.serve.signals import Signals
+from app.serve.startable import words_of_start
 from app.settings import Settings
+from rollout.names import STABLE
 
 BACKLOG = 4096
 LOCAL_BACKLOG = 64
@@ -186,7 +188,7 @@ async def _serve(
         server = CellServer(service, signals, ready)
         await server.serve(sockets=[listener])
     except (CrossfadeError, OSError) as error:
-        return _refuse(str(error))
+        return _refuse(words_of_start(settings, STABLE, error))
     return 0 if server.started or signals.stopping else 1
 
 
