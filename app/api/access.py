@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from app.api.known_tokens import KnownTokens
 from app.errors import StoreUnavailable
-from app.gateway.addresses import Networks, client_address, parse_networks, within
+from app.gateway.addresses import Networks, parse_networks, within
+from app.gateway.forwarding import SECURE, Lines, Reached, reached, says_secure
 from app.settings import Settings
 from app.store.port import Store, Token, TokenKind
 from app.store.tokens import digest_of, make_code
@@ -98,8 +99,11 @@ class Access:
 
     def address(self, connection: Connection) -> str:
         """The address that a request comes from; forwarded ones count only from trusted proxies."""
-        forwarded = connection.headers.getall("x-forwarded-for", [])
-        return client_address(_peer(connection), forwarded, self.proxies.networks)
+        return self.reached(connection).address
+
+    def reached(self, connection: Connection) -> Reached:
+        """How a request reached us; what proxies say counts only from trusted ones."""
+        return reached(_peer(connection), _lines(connection), self.proxies.networks)
 
     def behind_proxy(self, connection: Connection) -> bool:
         """Whether the direct peer is a trusted proxy."""
@@ -203,7 +207,11 @@ def derived_key(secret: str, purpose: str) -> bytes:
 
 def is_https(connection: Connection) -> bool:
     """Whether the browser uses TLS. A forged header only makes the cookie stricter."""
-    return "https" in (connection.url.scheme, connection.headers.get("x-forwarded-proto", ""))
+    return connection.scope["scheme"] in SECURE or says_secure(_lines(connection))
+
+
+def _lines(connection: Connection) -> Lines:
+    return lambda name: connection.headers.getall(name, [])
 
 
 def _peer(connection: Connection) -> str:

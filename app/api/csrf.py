@@ -18,6 +18,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.api.access import COOKIE, Access, Connection, derived_key, is_https
 from app.api.services import provide_services
+from app.gateway.forwarding import same_origin
 
 CSRF_COOKIE = "crossfade_csrf"
 HEADER = "x-csrf-token"
@@ -73,16 +74,11 @@ def sent_by_foreign_page(connection: Connection, access: Access) -> bool:
     """Whether a page of another origin sent this, by headers that only the browser itself can set.
 
     The rules are those of Go's `http.CrossOriginProtection`: `Sec-Fetch-Site` if it is there, because a proxy that
-    renames hosts does not matter to it, else `Origin` compared with the host. No current browser sends neither.
+    renames hosts does not matter to it, else `Origin` compared with the host, as for `/ws`. No current browser sends
+    neither.
     """
     site = connection.headers.get("sec-fetch-site")
     if site is not None:
         return site not in ("same-origin", "none")
     origin = connection.headers.get("origin")
-    if origin is None:
-        return False
-    hosts = [connection.headers.get("host", "")]
-    if access.behind_proxy(connection):
-        hosts += connection.headers.getall("x-forwarded-host", [])
-    scheme, separator, host = origin.partition("://")
-    return not separator or scheme not in ("http", "https") or host not in hosts
+    return origin is not None and not same_origin(origin, access.reached(connection))

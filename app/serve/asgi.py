@@ -12,6 +12,7 @@ from app.api.routes import UNROUTED, openapi_config, operators_router
 from app.api.services import STATE, Services
 from app.api.user_ids import keep_slashes
 from app.gateway.handshake import open_websocket
+from app.gateway.hosts import refuse_unknown_hosts
 from app.gateway.http import post_message
 from app.serve.service import Service
 from dashboards.router import SOURCE, make_router
@@ -33,6 +34,7 @@ def create_app(service: Service) -> Litestar:
         logging_config=None,  # `app.logs.configure_logging` has done it, for our log and the libraries
     )
     app.asgi_handler = keep_slashes(app.asgi_handler)
+    app.asgi_handler = refuse_unknown_hosts(app.asgi_handler, service.settings)
     app.state.session_opener = service.session_opener
     app.state[STATE] = Services(service.controller, service.access, service.metrics, service.history)
     app.state[SOURCE] = service.page_source
