@@ -34,7 +34,7 @@ WHOLE = ("0", "-1", "1.5", "many", "", "1" + "0" * 30, "0x10")
 FACTORY = ("", "v2", "package.module", "package:", ":factory", "pack age:factory", "package.module:factory()", *TEXT)
 WRONG: dict[str, tuple[str, ...]] = {
     "bind": ("", "nowhere", ":8000", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "[::1:80", "a..b:80", "a b:80",
-             "http://127.0.0.1:80", "0.0.0.0:8000", "127.0.0.1:٣", *TEXT),
+             "http://127.0.0.1:80", "0.0.0.0:8000", "127.0.0.1:\N{ARABIC-INDIC DIGIT THREE}", *TEXT),
     "data": ("", "/proc/no-such-folder", "/dev/null", "/dev/null/data", *TEXT),
     "store": ("", "mysql://x", "postgres://u:p@h/d", "sqlite.db", "postgresql://", "postgresql://u:p@h:port/d",
               "postgresql://u:p@[h/d", "postgresql://u:p@h/d?x", *TEXT),

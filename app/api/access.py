@@ -23,10 +23,11 @@ from app.store.port import Store, Token, TokenKind
 from app.store.tokens import digest_of, make_code
 from rollout.names import TokenRole
 
-COOKIE: Final = "crossfade_session"
 SESSION_S: Final = 12 * 3600
 """Seconds after which a browser must sign in again."""
 NAME_CHARACTERS: Final = 200
+MARK_DIGITS: Final = 8
+"""Of the digest in the names of cookies: enough to tell services apart, and useless for finding the secret."""
 _AUDIENCE: Final = "crossfade pages"
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -48,6 +49,24 @@ class CookieSession(Struct, frozen=True):
     token: str
     """Digest of the token that the session came from, and with which it ends."""
     exp: int
+
+
+class Cookies(NamedTuple):
+    """The names and the path of a service's cookies.
+
+    A browser sends the cookies of a host to all its ports. So the names contain a digest of the secret, by which two
+    services on one host know their own.
+    """
+
+    session: str
+    csrf: str
+    path: str
+
+
+def cookies_of(secret: str, root_path: str = "") -> Cookies:
+    """All cells have the same `secret`; `root_path` is the path under which a browser sees the service."""
+    mark = derived_key(secret, "cookie names").hex()[:MARK_DIGITS]
+    return Cookies(f"crossfade_session_{mark}", f"crossfade_csrf_{mark}", root_path or "/")
 
 
 class Proxies(NamedTuple):
@@ -74,9 +93,16 @@ class Access:
     """Checks and makes the credentials of a service. All cells have the same `secret`; `clock` in Unix seconds."""
 
     def __init__(
-        self, store: Store, secret: str, clock: Callable[[], float] = time.time, proxies: Proxies = NO_PROXIES
+        self,
+        store: Store,
+        secret: str,
+        clock: Callable[[], float] = time.time,
+        proxies: Proxies = NO_PROXIES,
+        root_path: str = "",
     ) -> None:
         self.proxies = proxies
+        self.cookies = cookies_of(secret, root_path)
+        self._root_path = root_path
         self._store = store
         self._tokens = KnownTokens(store, clock)
         self._key = derived_key(secret, "page sessions")
@@ -142,7 +168,7 @@ class Access:
         """The session in the cookie; None: there is none, or we did not sign it."""
         try:
             claims = jwt.decode(
-                connection.cookies.get(COOKIE, ""),
+                connection.cookies.get(self.cookies.session, ""),
                 self._key,
                 algorithms=["HS256"],
                 audience=_AUDIENCE,
@@ -192,12 +218,20 @@ class Access:
         """A link that works once and signs in as a manager. Raises StoreUnavailable."""
         secret, token = make_code(name, self._clock())
         await self._store.save_token(token)
-        return f"{base_url.rstrip('/')}/sign-in/once?code={secret}"
+        return f"{base_url.rstrip('/')}{self._root_path}/sign-in/once?code={secret}"
 
     def _cookie(self, visitor: Visitor, digest: str, *, secure: bool) -> Cookie:
         session = CookieSession(visitor.name, visitor.role, digest, int(self._clock()) + SESSION_S)
         value = jwt.encode({**msgspec.structs.asdict(session), "aud": _AUDIENCE}, self._key, algorithm="HS256")
-        return Cookie(key=COOKIE, value=value, httponly=True, samesite="lax", secure=secure, max_age=SESSION_S)
+        return Cookie(
+            key=self.cookies.session,
+            value=value,
+            path=self.cookies.path,
+            httponly=True,
+            samesite="lax",
+            secure=secure,
+            max_age=SESSION_S,
+        )
 
 
 def derived_key(secret: str, purpose: str) -> bytes:

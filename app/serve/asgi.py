@@ -27,7 +27,7 @@ def create_app(service: Service) -> Litestar:
     """The application over a service, which the caller starts and stops."""
     app = Litestar(
         route_handlers=[open_websocket, post_message, operators_router(make_router())],
-        middleware=[csrf_middleware(service.secret.decode())],
+        middleware=[csrf_middleware(service.secret.decode(), service.settings.root_path)],
         compression_config=COMPRESSION,
         exception_handlers=UNROUTED,
         openapi_config=openapi_config(version("crossfade")),

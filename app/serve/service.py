@@ -123,7 +123,9 @@ class Service:
             wakeup=self._wakeup,
         )
         self.history = SeriesHistory(self.cell, self.counters, self.store, fleet=self.controller.fleet)
-        self.access = Access(self.store, self.secret.decode(), proxies=proxies_of(settings))
+        self.access = Access(
+            self.store, self.secret.decode(), proxies=proxies_of(settings), root_path=settings.root_path
+        )
         self.metrics = Metrics(self._scraped_cells)
         self.page_source = PageSource(self.controller, self.access, self.history)
 

@@ -9,9 +9,9 @@ import pytest
 from litestar.routes import HTTPRoute
 
 from app.api.access import proxies_of
-from app.api.csrf import CSRF_COOKIE, FOREIGN_ORIGIN, HEADER
+from app.api.csrf import FOREIGN_ORIGIN, HEADER
 from app.settings import Settings
-from tests.api.service import Service, make_app, serve
+from tests.api.service import COOKIES, Service, make_app, serve
 from tests.api.test_sign_in import sign_in
 
 OWN = "http://testserver.local"
@@ -83,7 +83,7 @@ async def test_the_name_that_a_browser_knows_is_believed_from_a_trusted_proxy_on
         headers = {
             "Origin": "https://crossfade.example",
             "X-Forwarded-Host": "crossfade.example",
-            HEADER: service.client.cookies[CSRF_COOKIE],
+            HEADER: service.client.cookies[COOKIES.csrf],
         }
         assert (await service.client.post("/api/rollout/rollback", headers=headers)).status_code == status
 
