@@ -13,7 +13,7 @@ from typing import get_type_hints
 import msgspec
 
 from app.errors import SettingError
-from app.settings import FLAG, PREFIX, Settings, is_loopback, variable_of
+from app.settings import FLAG, PREFIX, Settings, is_loopback, shown_value, variable_of
 from app.settings_checks import check_values, refusal
 
 CONFIG = "CROSSFADE_CONFIG"
