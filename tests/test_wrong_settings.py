@@ -50,7 +50,7 @@ WRONG: dict[str, tuple[str, ...]] = {
                 "https://u@a.example", "https://a.example https://b.example", "https://*.example", *TEXT),
     "hosts": ("https://app.example", "app.example:8000", "*.example", "a/b", "münchen.example", "a b", *TEXT),
     "root_path": ("crossfade", "/", "/crossfade/", "//crossfade", "/a/../b", "/a?b", "/a b", "/%2e", "https://x/y",
-                  *TEXT),
+                  "/api/x", *TEXT),
     "trusted_proxies": ("here", "10.0.0.0/33", "10.0.0.1:80", "10.0.0.1 10.0.0.2", "::/129", *TEXT),
     "trusted_user_header": ("X User", "X-User:", "X-User", *TEXT),
     "trusted_role_header": ("X Role", "X-Role", *TEXT),

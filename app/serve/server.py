@@ -218,16 +218,16 @@ def _refuse(why: str) -> int:
 
 async def greet(service: Service) -> None:
     """Print where to look and how to sign in, for whoever started the service by hand."""
-    base = f"http://{service.settings.bind}"
+    base, root = f"http://{service.settings.bind}", service.settings.root_path
     try:
         link = await service.access.make_link(base)
     except StoreUnavailable:
-        link = f"{base}/ (sign in with a token: the store does not answer)"
+        link = f"{base}{root}/ (sign in with a token: the store does not answer)"
     with contextlib.suppress(OSError):  # nobody reads it any more, which stops no service
         print(  # noqa: T201 - the one thing it says on standard output
-            f"Crossfade serves WebSockets at ws://{service.settings.bind}/ws\n"
+            f"Crossfade serves WebSockets at ws://{service.settings.bind}{root}/ws\n"
             f"Dashboard, signed in (this link is good once): {link}\n"
-            f"Later: {base}/ and `crossfade token --role manager`. Stop with Ctrl-C.",
+            f"Later: {base}{root}/ and `crossfade token --role manager`. Stop with Ctrl-C.",
             flush=True,
         )
 

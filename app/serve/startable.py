@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from app.api.root_path import OWN
 from app.errors import CrossfadeError, FactoryError
 from app.secret import find_secret
 from app.settings import Settings
@@ -32,6 +33,13 @@ def check_parts(settings: Settings) -> None:
     check_agent_setting(settings.agent)
     if settings.store != "sqlite":
         check_url(settings.store)
+    first = settings.root_path.strip("/").partition("/")[0]
+    if first in OWN:
+        raise refusal(
+            "root_path",
+            settings.root_path,
+            f"addresses of the service itself begin with /{first}; allowed: another name",
+        )
     # Not v3's: a canary that cannot start must not keep the stable path from starting.
     if settings.paths_v2_python and shutil.which(settings.paths_v2_python) is None:
         raise refusal(
