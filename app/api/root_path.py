@@ -30,9 +30,6 @@ def under_root_path(app: ASGIApp, root_path: str) -> ASGIApp:
     prefix = root_path.encode()
 
     async def under(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in (ScopeType.HTTP, ScopeType.WEBSOCKET):
-            await app(scope, receive, send)
-            return
         _remove(scope, prefix)
 
         async def sending(message: Message) -> None:
