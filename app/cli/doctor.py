@@ -57,9 +57,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """All checks, the most important first."""
     for check in (_python, _open_files, _port, _parts, _data_folder, _store):
         yield check(settings)
+    yield from _paths(settings)
     if settings.client_auth == "jwt" and settings.jwks_url:
         yield _issuer_keys(settings)
-    yield from _paths(settings)
 
 
 def settings_in_force(settings: Settings) -> Iterator[tuple[str, str, str]]:

@@ -70,7 +70,7 @@ def plan_of(faults: Mapping[str, object], where: str = VARIABLE) -> FaultPlan:
             msgspec.convert({key: value}, FaultPlan)
         except msgspec.ValidationError as error:
             raise SettingError(
-                f"{where}: {key}={str(value)[:SHOWN_CHARACTERS]!r}: {error}; see the README, Faults"
+                f"{where}: {key}={repr(value)[:SHOWN_CHARACTERS]}: {error}; see the README, Faults"
             ) from None
     return msgspec.convert(dict(faults), FaultPlan)
 
