@@ -11,6 +11,7 @@ from litestar.routes import BaseRoute
 from litestar.types import Message
 
 from app.api.root_path import OWN, under_root_path
+from app.data_folder import DataFolder
 from app.serve.asgi import create_app
 from app.serve.service import Service
 from app.settings import Settings
@@ -78,7 +79,7 @@ async def test_an_answer_leads_to_where_the_browser_finds_it(location: str, told
 
 async def test_no_address_of_ours_begins_like_a_root_path(tmp_path: Path) -> None:
     """Whatever is registered stands in the list of names that a root path may not begin with."""
-    service = Service(Settings(data=str(tmp_path)))
+    service = Service(Settings(data=str(tmp_path)), DataFolder(tmp_path))
     routes: list[BaseRoute] = create_app(service).routes  # type: ignore[assignment]
     await service.pools.stop()
     assert {route.path.strip("/").partition("/")[0] for route in routes} - {""} == OWN
