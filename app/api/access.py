@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from app.api.known_tokens import KnownTokens
 from app.errors import StoreUnavailable
-from app.gateway.addresses import Networks, parse_networks, within
+from app.gateway.addresses import Networks, network_of, parse_networks, within
 from app.gateway.forwarding import SECURE, Lines, Reached, reached, says_secure
 from app.settings import Settings
 from app.store.port import Store, Token, TokenKind
@@ -39,6 +39,8 @@ class Visitor(Struct, frozen=True):
     name: str
     role: TokenRole
     source: str = ""
+    client: str = ""
+    """Whom limits count this request for: an IPv4 address, or the network of an IPv6 one."""
 
 
 class CookieSession(Struct, frozen=True):
@@ -121,7 +123,10 @@ class Access:
         else:
             kind = "page"
             visitor = self._by_proxy(connection) if self.vouched(connection) else await self._by_cookie(connection)
-        return visitor and msgspec.structs.replace(visitor, source=f"{kind} {self.address(connection)}")
+        if visitor is None:
+            return None
+        address = self.address(connection)
+        return msgspec.structs.replace(visitor, source=f"{kind} {address}", client=network_of(address))
 
     def address(self, connection: Connection) -> str:
         """The address that a request comes from; forwarded ones count only from trusted proxies."""
