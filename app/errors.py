@@ -36,6 +36,9 @@ class CrossfadeError(Exception):
 class SettingError(CrossfadeError):
     """A setting's value is not allowed: names the variable, the value and what is allowed, in one line."""
 
+    def __init__(self, words: str) -> None:
+        super().__init__(" ".join(words.splitlines()))  # the cause's own text may have several
+
 
 class FactoryError(CrossfadeError):
     """A supervisor factory (`package.module:factory`) cannot be imported, or makes nothing usable."""

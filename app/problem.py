@@ -18,6 +18,7 @@ _BY_STATUS: Mapping[int, tuple[str, str]] = {
     405: ("method_not_allowed", "Method not allowed"),
     413: ("too_large", "Too large"),
     415: ("unsupported_media_type", "Unsupported media type"),
+    421: ("unknown_host", "Unknown host"),
     422: ("bad_value", "Bad value"),
     429: ("rate_limited", "Too many requests"),
     503: ("full", "The service is full"),

@@ -55,10 +55,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_issuer: Annotated[str, Meta(description="required `iss`; empty: not checked")] = ""
     jwt_audience: Annotated[str, Meta(description="required `aud`; empty: not checked")] = ""
     origins: Annotated[
-        str, Meta(description="origins that may open `/ws` from a browser, comma-separated; empty: the same host only")
+        str,
+        Meta(
+            description="origins that may open `/ws` from a browser, such as `https://app.example`, comma-separated; "
+            "empty: the same host only"
+        ),
+    ] = ""
+    hosts: Annotated[
+        str,
+        Meta(
+            description="names under which the service may be called, without ports, comma-separated; loopback names "
+            "always; empty: with `_CLIENT_AUTH=none` those only, else any"
+        ),
+    ] = ""
+    root_path: Annotated[
+        str,
+        Meta(
+            description="path under which a proxy shows the service, such as `/crossfade`, which it may remove or "
+            "pass on; empty: none"
+        ),
     ] = ""
     trusted_proxies: Annotated[
-        str, Meta(description="addresses or networks whose `X-Forwarded-For` and `-Host` are believed, comma-separated")
+        str,
+        Meta(
+            description="addresses or networks whose `X-Forwarded-For`, `-Host` and `-Proto`, or else `Forwarded`, are "
+            "believed, comma-separated"
+        ),
     ] = ""
     trusted_user_header: Annotated[
         str,
@@ -80,8 +102,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="key of thread ids, resume tokens and sessions, the same in all cells; empty: made and kept"),
     ] = ""
 
-    paths_v2: Annotated[str, Meta(description="`builtin` or `package.module:factory`")] = "builtin"
-    paths_v3: Annotated[str, Meta(description="`builtin` or `package.module:factory`")] = "builtin"
+    paths_v2: Annotated[str, Meta(min_length=1, description="`builtin` or `package.module:factory`")] = "builtin"
+    paths_v3: Annotated[str, Meta(min_length=1, description="`builtin` or `package.module:factory`")] = "builtin"
     paths_v2_python: Annotated[
         str, Meta(description="Python of v2's virtual environment; empty: the service's own")
     ] = ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -14,7 +14,16 @@ import msgspec
 
 from app.errors import SettingError
 from app.settings import FLAG, PREFIX, Settings, is_loopback, shown_value, variable_of
+from app.settings_checks import check_values, refusal
 
+CONFIG = "CROSSFADE_CONFIG"
+DEFAULT_FILE = "crossfade.toml"
+ELSEWHERE = frozenset({"CROSSFADE_URL", "CROSSFADE_TOKEN", CONFIG})
+"""Not settings of the service: the commands' target and token, and the file to read."""
+_OF_SERVICE = re.compile(
+    r"CROSSFADE_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_PORT_OF_SERVICE = re.compile(r"CROSSFADE_([A-Z0-9_]+_)?PORT")
 RESERVED = (
     "unleash_url",
     "unleash_token",
@@ -32,37 +41,56 @@ def load_settings(environ: Mapping[str, str] = os.environ, file: Path | None = N
 
     Raises `SettingError` with one line that names the variable, its value and what is allowed.
     """
-    path = file or Path(environ.get("CROSSFADE_CONFIG", "crossfade.toml"))
-    raw: dict[str, object] = {}
-    if path.exists():
-        try:
-            raw.update(tomllib.loads(path.read_text()))
-        except (tomllib.TOMLDecodeError, OSError) as error:
-            raise SettingError(f"{path}: {error}") from None
-        for name in raw:
-            if name not in Settings.__struct_fields__:
-                raise SettingError(f"{path}: {name} is not a setting; allowed: {', '.join(Settings.__struct_fields__)}")
+    raw = _of_file(environ, file)
     known = {variable_of(name): name for name in Settings.__struct_fields__}
-    # Not settings of the service: the commands' target and token, and the file to read.
-    elsewhere = {"CROSSFADE_URL", "CROSSFADE_TOKEN", "CROSSFADE_CONFIG"}
     for variable, value in environ.items():
         if variable in known:
             if value != "" or variable != FLAG:
                 raw[known[variable]] = value
-        elif variable.startswith(PREFIX) and variable not in elsewhere and not variable.startswith("CROSSFADE_TEST_"):
+        elif variable.startswith(PREFIX) and not _belongs_elsewhere(variable, value):
             raise SettingError(f"{variable}: no such setting; {_nearest(variable)}")
     return _checked(Settings(**{name: _convert(name, value) for name, value in raw.items()}))  # type: ignore[arg-type]
+
+
+def _of_file(environ: Mapping[str, str], file: Path | None) -> dict[str, object]:
+    """What the file says, by field. Only the file of the default name may be missing."""
+    named = environ.get(CONFIG) if file is None else None
+    path = file or Path(DEFAULT_FILE if named is None else named)
+    where = str(path) if named is None else f"{CONFIG}={named!r}"
+    try:
+        raw: dict[str, object] = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if named is None:
+            return {}
+        raise SettingError(f"{where}: there is no such file; allowed: a TOML file with settings") from None
+    except OSError as error:
+        raise SettingError(f"{where}: cannot be read: {error.strerror}; allowed: a TOML file with settings") from None
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or a path that no file can have
+        raise SettingError(f"{where}: {error}; allowed: a TOML file with settings") from None
+    for name in raw:
+        if name not in Settings.__struct_fields__:
+            raise SettingError(f"{where}: {name!r} is not a setting; {_nearest(variable_of(name))}")
+    return raw
+
+
+def _belongs_elsewhere(variable: str, value: str) -> bool:
+    """Whether it is no setting of the service: a command's, a test's, or what Kubernetes sets for a Service.
+
+    A Service called `crossfade`, or `crossfade-…`. `…_PORT` is an address with a scheme there; anything else is a
+    person's mistake. https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+    """
+    if variable in ELSEWHERE or variable.startswith(f"{PREFIX}TEST_"):
+        return True
+    return bool(_OF_SERVICE.fullmatch(variable) or (_PORT_OF_SERVICE.fullmatch(variable) and "://" in value))
 
 
 def _convert(name: str, value: object) -> object:
     hint = get_type_hints(Settings, include_extras=True)[name]
     try:
         return msgspec.convert(value, hint, strict=False)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, ValueError, OverflowError) as error:
         allowed = "false, true or unset" if name == "forced" else hint.__metadata__[-1].description
-        # A password in an address is not repeated: this line stands in a log.
-        shown = shown_value(name, value) if value and isinstance(value, str) else value
-        raise SettingError(f"{variable_of(name)}={shown!r}: {error}; allowed: {allowed}") from None
+        raise refusal(name, value, f"{error}; allowed: {allowed}") from None
 
 
 def _nearest(variable: str) -> str:
@@ -73,8 +101,7 @@ def _nearest(variable: str) -> str:
 
 def _checked(settings: Settings) -> Settings:
     """Check what depends on more than one field. Raises `SettingError`; returns the settings given."""
-    if not 0 <= settings.port <= 65_535:
-        raise SettingError(f"CROSSFADE_BIND={settings.bind!r}: the port must be 0..65535")
+    check_values(settings)
     if settings.client_auth == "none" and not is_loopback(settings.host):
         raise SettingError(
             f"CROSSFADE_CLIENT_AUTH='none': allowed only when CROSSFADE_BIND is on loopback, not {settings.bind!r}; "
@@ -86,15 +113,6 @@ def _checked(settings: Settings) -> Settings:
     for name in RESERVED:
         if getattr(settings, name):
             raise SettingError(f"{variable_of(name)}: reserved for a later version; leave it unset")
-    if settings.secret and len(settings.secret) < 16:
-        raise SettingError("CROSSFADE_SECRET='…': too short; at least 16 characters are needed")
-    for entry in filter(None, settings.trusted_proxies.split(",")):
-        try:
-            ipaddress.ip_network(entry.strip(), strict=False)
-        except ValueError:
-            raise SettingError(
-                f"CROSSFADE_TRUSTED_PROXIES={entry!r}: allowed: an address, or a network such as 10.0.0.0/8"
-            ) from None
     if settings.trusted_user_header and not settings.trusted_proxies.strip():
         raise SettingError(
             f"CROSSFADE_TRUSTED_USER_HEADER={settings.trusted_user_header!r}: needs CROSSFADE_TRUSTED_PROXIES, the "

@@ -59,7 +59,7 @@ def place_for(visit: Visit) -> Place:
     headers = visit.request.headers
     # Not the name: a team may share one. What a browser signs in with tells it from the others.
     credentials = f"{headers.get('cookie', '')}\n{headers.get('authorization', '')}"
-    return places.take(hashlib.sha256(credentials.encode()).hexdigest(), visit.person.source)
+    return places.take(hashlib.sha256(credentials.encode()).hexdigest(), visit.person.client)
 
 
 @get("/changes")

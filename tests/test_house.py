@@ -135,7 +135,9 @@ WAYS_TO_SUPERVISORS = ("app.supervisor.legacy", "app.supervisor.websocket")
 BASE = (
     "app.errors",
     "app.settings",
+    "app.settings_checks",
     "app.settings_reader",
+    "app.origins",
     "app.message_types",
     "app.messages",
     "app.logs",

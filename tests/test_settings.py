@@ -104,7 +104,7 @@ def test_a_bad_value_is_one_line_with_the_variable_and_what_is_allowed(
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
-        ("drian_s = 2", "drian_s is not a setting"),
+        ("drian_s = 2", "'drian_s' is not a setting; did you mean CROSSFADE_DRAIN_S"),
         ("drain_s = ", "crossfade.toml"),
         ('drain_s = "x"', "CROSSFADE_DRAIN_S"),
     ],

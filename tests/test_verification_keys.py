@@ -91,7 +91,7 @@ def test_a_key_that_would_refuse_everybody_stops_the_start_with_one_line(tmp_pat
         ("http://issuer:0/", "port that is not 1..65535"),
         ("http://me:hunter2@issuer/", "has a user or a password in it"),
         (" https://issuer.example/", "has spaces in it"),
-        ("https://issuer.example/\n", "has spaces in it"),
+        ("https://issuer.example/\n", "allowed: printable characters"),
     ],
 )
 def test_an_address_of_keys_that_is_none_stops_the_start_with_one_line(tmp_path: Path, url: str, said: str) -> None:

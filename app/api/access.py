@@ -16,16 +16,18 @@ from msgspec import Struct
 
 from app.api.known_tokens import KnownTokens
 from app.errors import StoreUnavailable
-from app.gateway.addresses import Networks, client_address, parse_networks, within
+from app.gateway.addresses import Networks, network_of, parse_networks, within
+from app.gateway.forwarding import SECURE, Lines, Reached, reached, says_secure
 from app.settings import Settings
 from app.store.port import Store, Token, TokenKind
 from app.store.tokens import digest_of, make_code
 from rollout.names import TokenRole
 
-COOKIE: Final = "crossfade_session"
 SESSION_S: Final = 12 * 3600
 """Seconds after which a browser must sign in again."""
 NAME_CHARACTERS: Final = 200
+MARK_DIGITS: Final = 8
+"""Of the digest in the names of cookies: enough to tell services apart, and useless for finding the secret."""
 _AUDIENCE: Final = "crossfade pages"
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -37,6 +39,8 @@ class Visitor(Struct, frozen=True):
     name: str
     role: TokenRole
     source: str = ""
+    client: str = ""
+    """Whom limits count this request for: an IPv4 address, or the network of an IPv6 one."""
 
 
 class CookieSession(Struct, frozen=True):
@@ -47,6 +51,24 @@ class CookieSession(Struct, frozen=True):
     token: str
     """Digest of the token that the session came from, and with which it ends."""
     exp: int
+
+
+class Cookies(NamedTuple):
+    """The names and the path of a service's cookies.
+
+    A browser sends the cookies of a host to all its ports. So the names contain a digest of the secret, by which two
+    services on one host know their own.
+    """
+
+    session: str
+    csrf: str
+    path: str
+
+
+def cookies_of(secret: str, root_path: str = "") -> Cookies:
+    """All cells have the same `secret`; `root_path` is the path under which a browser sees the service."""
+    mark = derived_key(secret, "cookie names").hex()[:MARK_DIGITS]
+    return Cookies(f"crossfade_session_{mark}", f"crossfade_csrf_{mark}", root_path or "/")
 
 
 class Proxies(NamedTuple):
@@ -73,9 +95,16 @@ class Access:
     """Checks and makes the credentials of a service. All cells have the same `secret`; `clock` in Unix seconds."""
 
     def __init__(
-        self, store: Store, secret: str, clock: Callable[[], float] = time.time, proxies: Proxies = NO_PROXIES
+        self,
+        store: Store,
+        secret: str,
+        clock: Callable[[], float] = time.time,
+        proxies: Proxies = NO_PROXIES,
+        root_path: str = "",
     ) -> None:
         self.proxies = proxies
+        self.cookies = cookies_of(secret, root_path)
+        self._root_path = root_path
         self._store = store
         self._tokens = KnownTokens(store, clock)
         self._key = derived_key(secret, "page sessions")
@@ -94,12 +123,18 @@ class Access:
         else:
             kind = "page"
             visitor = self._by_proxy(connection) if self.vouched(connection) else await self._by_cookie(connection)
-        return visitor and msgspec.structs.replace(visitor, source=f"{kind} {self.address(connection)}")
+        if visitor is None:
+            return None
+        address = self.address(connection)
+        return msgspec.structs.replace(visitor, source=f"{kind} {address}", client=network_of(address))
 
     def address(self, connection: Connection) -> str:
         """The address that a request comes from; forwarded ones count only from trusted proxies."""
-        forwarded = connection.headers.getall("x-forwarded-for", [])
-        return client_address(_peer(connection), forwarded, self.proxies.networks)
+        return self.reached(connection).address
+
+    def reached(self, connection: Connection) -> Reached:
+        """How a request reached us; what proxies say counts only from trusted ones."""
+        return reached(_peer(connection), _lines(connection), self.proxies.networks)
 
     def behind_proxy(self, connection: Connection) -> bool:
         """Whether the direct peer is a trusted proxy."""
@@ -138,7 +173,7 @@ class Access:
         """The session in the cookie; None: there is none, or we did not sign it."""
         try:
             claims = jwt.decode(
-                connection.cookies.get(COOKIE, ""),
+                connection.cookies.get(self.cookies.session, ""),
                 self._key,
                 algorithms=["HS256"],
                 audience=_AUDIENCE,
@@ -188,12 +223,20 @@ class Access:
         """A link that works once and signs in as a manager. Raises StoreUnavailable."""
         secret, token = make_code(name, self._clock())
         await self._store.save_token(token)
-        return f"{base_url.rstrip('/')}/sign-in/once?code={secret}"
+        return f"{base_url.rstrip('/')}{self._root_path}/sign-in/once?code={secret}"
 
     def _cookie(self, visitor: Visitor, digest: str, *, secure: bool) -> Cookie:
         session = CookieSession(visitor.name, visitor.role, digest, int(self._clock()) + SESSION_S)
         value = jwt.encode({**msgspec.structs.asdict(session), "aud": _AUDIENCE}, self._key, algorithm="HS256")
-        return Cookie(key=COOKIE, value=value, httponly=True, samesite="lax", secure=secure, max_age=SESSION_S)
+        return Cookie(
+            key=self.cookies.session,
+            value=value,
+            path=self.cookies.path,
+            httponly=True,
+            samesite="lax",
+            secure=secure,
+            max_age=SESSION_S,
+        )
 
 
 def derived_key(secret: str, purpose: str) -> bytes:
@@ -203,7 +246,11 @@ def derived_key(secret: str, purpose: str) -> bytes:
 
 def is_https(connection: Connection) -> bool:
     """Whether the browser uses TLS. A forged header only makes the cookie stricter."""
-    return "https" in (connection.url.scheme, connection.headers.get("x-forwarded-proto", ""))
+    return connection.scope["scheme"] in SECURE or says_secure(_lines(connection))
+
+
+def _lines(connection: Connection) -> Lines:
+    return lambda name: connection.headers.getall(name, [])
 
 
 def _peer(connection: Connection) -> str:

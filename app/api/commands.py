@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from litestar.exceptions import ClientException
@@ -19,7 +18,6 @@ REASON_CHARACTERS = 1000
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS, description=f"text, at most {REASON_CHARACTERS} characters")]
 Percentage = Annotated[int, Meta(ge=0, le=100, description="a whole number, 0 to 100")]
 Flag = Annotated[bool, Meta(description="true or false")]
-_REVISION = re.compile(r'"(\d{1,15})"')
 
 
 class ReasonBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,13 +117,3 @@ def command_of(
             return Unlock(actor=actor, reason=reason, revision=revision, flag_percentage=None)
         case "plan":
             raise ClientException(detail="a plan is not put in force by a verb alone; send it to /api/rollout/plan")
-
-
-def revision_of(header: str | None) -> int | None:
-    """The revision in an `If-Match` header; None: there is no header. Raises ClientException if it is not one."""
-    if header is None:
-        return None
-    match = _REVISION.fullmatch(header.strip())
-    if match is None:
-        raise ClientException(detail=f'If-Match must be a revision in quotes, such as "7", not {header[:40]!r}')
-    return int(match[1])

@@ -16,19 +16,21 @@ from litestar.middleware import DefineMiddleware
 from litestar.middleware.csrf import CSRFMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from app.api.access import COOKIE, Access, Connection, derived_key, is_https
+from app.api.access import Access, Connection, cookies_of, derived_key, is_https
 from app.api.services import provide_services
+from app.gateway.forwarding import same_origin
 
-CSRF_COOKIE = "crossfade_csrf"
 HEADER = "x-csrf-token"
 FOREIGN_ORIGIN = "this was sent by a page of another origin; use the pages of this service, or a bearer token"
 
 
-def csrf_middleware(secret: str) -> DefineMiddleware:
+def csrf_middleware(secret: str, root_path: str = "") -> DefineMiddleware:
     """The entry for the application's `middleware`; all cells have the same `secret`."""
+    cookies = cookies_of(secret, root_path)
     config = CSRFConfig(
         secret=derived_key(secret, "csrf").hex(),
-        cookie_name=CSRF_COOKIE,
+        cookie_name=cookies.csrf,
+        cookie_path=cookies.path,
         header_name=HEADER,
         cookie_httponly=True,
         cookie_samesite="lax",
@@ -52,17 +54,19 @@ class CookieCsrf(CSRFMiddleware):
         # A user whom a proxy names has no cookie of ours, but the browser sends the proxy's cookie all the same.
         access = provide_services(connection.app.state).access
         vouched = access.vouched(connection)
-        anonymous = scope["path"].startswith("/api/") and COOKIE not in connection.cookies and not vouched
+        anonymous = (
+            scope["path"].startswith("/api/") and access.cookies.session not in connection.cookies and not vouched
+        )
         if bearer or anonymous:
             await self.app(scope, receive, send)
             return
         if scope["method"] not in self.config.safe_methods and sent_by_foreign_page(connection, access):
             raise PermissionDeniedException(detail=FOREIGN_ORIGIN)
-        token = connection.cookies.get(CSRF_COOKIE)
+        token = connection.cookies.get(self.config.cookie_name)
         if token is not None and self._decode_csrf_token(token) is None:
             # Signed with another secret: without it the browser gets a new one, otherwise it would be refused for ever.
             # Litestar parses cookies once and keeps them in the scope, so the checks below see this too.
-            del connection.cookies[CSRF_COOKIE]
+            del connection.cookies[self.config.cookie_name]
         if is_https(connection):
             await self._secure(scope, receive, send)
         else:
@@ -73,16 +77,11 @@ def sent_by_foreign_page(connection: Connection, access: Access) -> bool:
     """Whether a page of another origin sent this, by headers that only the browser itself can set.
 
     The rules are those of Go's `http.CrossOriginProtection`: `Sec-Fetch-Site` if it is there, because a proxy that
-    renames hosts does not matter to it, else `Origin` compared with the host. No current browser sends neither.
+    renames hosts does not matter to it, else `Origin` compared with the host, as for `/ws`. No current browser sends
+    neither.
     """
     site = connection.headers.get("sec-fetch-site")
     if site is not None:
         return site not in ("same-origin", "none")
     origin = connection.headers.get("origin")
-    if origin is None:
-        return False
-    hosts = [connection.headers.get("host", "")]
-    if access.behind_proxy(connection):
-        hosts += connection.headers.getall("x-forwarded-host", [])
-    scheme, separator, host = origin.partition("://")
-    return not separator or scheme not in ("http", "https") or host not in hosts
+    return origin is not None and not same_origin(origin, access.reached(connection))

@@ -135,7 +135,7 @@ class PageSource:
 
     def person(self, request: PageRequest) -> Person | None:
         visitor: Visitor | None = request.scope.get("user")
-        return None if visitor is None else Person(visitor.name, visitor.role, visitor.source)
+        return None if visitor is None else Person(visitor.name, visitor.role, visitor.source, visitor.client)
 
     def why_nobody(self, request: PageRequest) -> str:
         if request.scope.get("user") is None and self._access.vouched(request):

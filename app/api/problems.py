@@ -16,6 +16,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import ResponseSpec
 from litestar.types import ExceptionHandlersMap
 
+from app.api.etags import etag_of
 from app.api.examples import PROBLEMS
 from app.data_folder import FolderLost
 from app.errors import CellStillThere, CrossfadeError, FactoryError, StateIncompatible, StoreUnavailable, UnknownCell
@@ -120,9 +121,9 @@ def on_refused(_: AnyRequest, error: Refused) -> ProblemDocument:
     problem = problem_of(status, str(error), kind, title)
     if isinstance(error, StaleRevision):
         members = {"revision": error.actual, "who": error.who, "what": error.what, "at": error.at}
-        return answer(problem, members, {"ETag": f'"{error.actual}"'})
+        return answer(problem, members, {"ETag": etag_of(error.actual)})
     if isinstance(error, RevisionMissing):
-        return answer(problem, {"revision": error.actual}, {"ETag": f'"{error.actual}"'})
+        return answer(problem, {"revision": error.actual}, {"ETag": etag_of(error.actual)})
     return answer(problem, {"phase": error.phase} if isinstance(error, NotInPhase) else None)
 
 

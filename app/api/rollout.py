@@ -20,8 +20,8 @@ from app.api.commands import (
     ReasonBody,
     StartBody,
     command_of,
-    revision_of,
 )
+from app.api.etags import etag_of, revision_of, unchanged
 from app.api.problems import COMMANDED, LOOKED
 from app.api.services import Services, TheServices, VisitorRequest, actor_of
 from app.control.change import Change
@@ -35,9 +35,15 @@ from rollout.views import Preview, RolloutView, StageView
 IfMatch = Annotated[
     str | None,
     HeaderParameter(
-        name="If-Match", description='the revision this is based on, in quotes: `"7"`', examples=examples.REVISION
+        name="If-Match",
+        description='the revision this is based on, in quotes: `"7"`, weakened (`W/"7"`) or in a list',
+        examples=examples.REVISION,
     ),
 ]
+IfNoneMatch = Annotated[
+    str | None, HeaderParameter(name="If-None-Match", description='a revision that is here already, such as `"7"`')
+]
+_UNCHANGED = ResponseSpec(None, description="It is that of the revision in `If-None-Match`", generate_examples=False)
 _ROLLOUT = ResponseSpec(
     RolloutView, description="The rollout after the command", generate_examples=False, examples=examples.ROLLOUT
 )
@@ -151,12 +157,22 @@ class RolloutApi(Controller):
     ) -> Response[RolloutView]:
         return await commanded("rollback", request, services, data or ReasonBody(), None)
 
-    @get("/plan", guards=may("look"), responses=LOOKED, summary="The plan in force, as TOML and as its stages")
-    async def plan(self, services: TheServices) -> Response[PlanDocument]:
+    @get(
+        "/plan",
+        guards=may("look"),
+        responses={**LOOKED, 304: _UNCHANGED},
+        summary="The plan in force, as TOML and as its stages",
+    )
+    async def plan(
+        self, services: TheServices, if_none_match: IfNoneMatch = None
+    ) -> Response[PlanDocument] | Response[None]:
         state = services.control.record
+        headers = {"ETag": etag_of(state.revision)}
+        if unchanged(if_none_match, state.revision):
+            return Response(None, headers=headers, status_code=304)
         view = plan_view(state.plan)
         document = PlanDocument(view.name, view.stages, state.revision, dump_toml(state.plan))
-        return Response(document, headers={"ETag": f'"{state.revision}"'}, status_code=200)
+        return Response(document, headers=headers, status_code=200)
 
     @put(
         "/plan",
@@ -172,7 +188,7 @@ class RolloutApi(Controller):
         if_match: IfMatch = None,
     ) -> Response[RolloutView]:
         plan = parse_toml(data.toml)
-        revision = revision_of(if_match)
+        revision = revision_of(if_match, services.control.record.revision)
         command = ApplyPlan(actor=actor_of(request.user), reason=data.reason, revision=revision, plan=plan)
         return await carried_out(request, services, command)
 
@@ -210,7 +226,7 @@ async def commanded(
         verb,
         actor_of(request.user),
         reason=body.reason.strip(),
-        revision=revision_of(if_match),
+        revision=revision_of(if_match, services.control.record.revision),
         percentage=percentage,
         full=full,
     )
@@ -226,4 +242,4 @@ async def carried_out(request: VisitorRequest, services: Services, command: Chan
 def shown(services: Services) -> Response[RolloutView]:
     """The rollout with its revision as ETag."""
     view = rollout_view(services.control.snapshot())
-    return Response(view, headers={"ETag": f'"{view.revision}"', "Cache-Control": "no-store"}, status_code=200)
+    return Response(view, headers={"ETag": etag_of(view.revision), "Cache-Control": "no-store"}, status_code=200)

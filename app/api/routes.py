@@ -11,7 +11,7 @@ from litestar import Router
 from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.openapi.spec import Components, SecurityScheme, Server
 from litestar.types import ExceptionHandlersMap
 
 from app.api.authentication import AUTHENTICATION
@@ -76,12 +76,13 @@ UNROUTED: ExceptionHandlersMap = {**HANDLERS, NotFoundException: by_accept(on_un
 """Handlers for the application itself, because without a route no router is asked."""
 
 
-def openapi_config(version: str) -> OpenAPIConfig:
+def openapi_config(version: str, root_path: str = "") -> OpenAPIConfig:
     """The schema at `/schema`, as JSON and YAML. Not as a page: all of those load scripts from other hosts."""
     return OpenAPIConfig(
         title="Crossfade control API",
         version=version,
         path="/schema",
+        servers=[Server(url=root_path or "/")],
         render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"]), YamlRenderPlugin()],
         components=Components(
             security_schemes={"token": SecurityScheme(type="http", scheme="bearer", description="`crossfade token`")}

@@ -14,7 +14,7 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body, QueryParameter
 from litestar.response import Redirect
 
-from app.api.access import COOKIE, is_https
+from app.api.access import is_https
 from app.api.problems import AnyRequest
 from app.api.services import TheServices
 from app.errors import StoreUnavailable
@@ -53,7 +53,7 @@ async def sign_out(request: AnyRequest, services: TheServices) -> Response[Any]:
     with suppress(StoreUnavailable):  # the browser drops its cookie all the same
         await services.access.sign_out(request)
     response = Redirect("/sign-in?out=1", status_code=303)
-    response.delete_cookie(COOKIE)
+    response.delete_cookie(services.access.cookies.session, services.access.cookies.path)
     return secured(response)
 
 

@@ -9,7 +9,6 @@ import asyncio
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -20,6 +19,7 @@ import rich_click as click
 from app.cli.exits import CommandRefused
 from app.cli.target import settings_or_end
 from app.cli.terminal import table
+from app.errors import SettingError
 from app.settings import Settings, describe, shown_value, variable_of
 from rollout import formats
 
@@ -37,7 +37,7 @@ class Finding(msgspec.Struct, frozen=True):
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def doctor(as_json: bool) -> None:
-    """Check this host: Python, file descriptors, settings, port, data folder, store. Exit 1 if a check is bad."""
+    """Check this host: Python, descriptors, settings, port, data folder, store, workers. Exit 1 if a check is bad."""
     settings = settings_or_end()
     findings = list(examine(settings))
     rows = list(settings_in_force(settings))
@@ -55,8 +55,9 @@ def doctor(as_json: bool) -> None:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """All checks, the most important first."""
-    for check in (_python, _open_files, _port, _data_folder, _store):
+    for check in (_python, _open_files, _port, _parts, _data_folder, _store):
         yield check(settings)
+    yield from _paths(settings)
     if settings.client_auth == "jwt" and settings.jwks_url:
         yield _issuer_keys(settings)
 
@@ -96,16 +97,25 @@ def _port(settings: Settings) -> Finding:
     return Finding("port", "ok", f"{settings.bind} is free")
 
 
+def _parts(settings: Settings) -> Finding:
+    from app.serve.startable import check_parts
+
+    try:
+        check_parts(settings)
+    except SettingError as error:
+        return Finding("settings", "bad", str(error))
+    return Finding("settings", "ok", "they are understood")
+
+
 def _data_folder(settings: Settings) -> Finding:
+    from app.serve.startable import check_folder
+
+    try:
+        check_folder(settings)
+    except SettingError as error:
+        return Finding("data folder", "bad", str(error))
     folder = Path(settings.data).resolve()
     existing = next(each for each in (folder, *folder.parents) if each.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-        if not folder.is_dir() and folder.exists():
-            raise NotADirectoryError(0, "not a folder")
-    except OSError as error:
-        return Finding("data folder", "bad", f"{folder}: {error.strerror}")
     free = os.statvfs(existing)
     text = f"{folder} can be written, {formats.size(free.f_bavail * free.f_frsize)} free"
     return Finding(
@@ -133,3 +143,13 @@ def _issuer_keys(settings: Settings) -> Finding:
     except (FetchFailed, UnusableKeys) as error:
         return Finding("issuer's keys", "warn", f"{shown}: {error}; until they come nobody can sign in")
     return Finding("issuer's keys", "ok", f"{shown}: {len(keys)} can check tokens")
+
+
+def _paths(settings: Settings) -> list[Finding]:
+    """Start a worker of each path, as the service does, and end it."""
+    from app.cli.local_workers import why_not_started
+
+    return [
+        Finding(path, "bad" if why else "ok", why or "its worker starts")
+        for path, why in why_not_started(settings).items()
+    ]

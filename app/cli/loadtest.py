@@ -103,12 +103,13 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def api_behind(url: str | None) -> Target | None:
-    """The API that knows which users are on v3: that of the same host; None: there is no access to it."""
+    """The API that knows which users are on v3: that beside the socket; None: there is no access to it."""
     if url is None:
         return find_target(os.environ.get("CROSSFADE_URL"))
     parts = urlsplit(url)
     try:
-        return find_target(f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}")
+        beside = parts.path.removesuffix("/ws") if parts.path.endswith("/ws") else ""
+        return find_target(f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}{beside}")
     except Ending:
         return None
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from app.cli.exits import CommandRefused
+from app.cli.exits import CommandRefused, Misused
 from app.cli.target import settings_or_end
 from app.data_folder import take_folder
-from app.errors import CrossfadeError, FolderTaken
+from app.errors import CrossfadeError, FolderTaken, SettingError
 from rollout.names import TOKEN_ROLES, TokenRole
 
 if TYPE_CHECKING:
@@ -28,8 +28,13 @@ ONCALL_DAYS = 30.0
 def serve(cells: int) -> None:
     """Run the service until SIGTERM or Ctrl-C. Settings: `crossfade doctor`."""
     from app.cli.local_store import keep_operator_token
+    from app.serve.startable import check_startable
 
     settings = settings_or_end()
+    try:
+        check_startable(settings)
+    except SettingError as error:
+        raise Misused(str(error)) from None
     try:
         folder = take_folder(Path(settings.data), settings.bind)
     except FolderTaken as taken:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from app.errors import CrossfadeError
-from app.gateway.addresses import client_address, parse_networks
+from app.gateway.addresses import network_of, parse_networks
+from app.gateway.forwarding import Reached, reached, same_origin
 from app.gateway.identity import Identity
 from app.gateway.issuer_keys import KeysUnavailable
 from app.gateway.ports import ClientSocket
@@ -16,6 +16,7 @@ from app.gateway.rate_limits import TokenBuckets
 from app.gateway.silent_sockets import SilentSockets
 from app.gateway.subprotocols import token_in
 from app.gateway.token_check import TokenCheck, TokenRefused, keys_of
+from app.origins import parse_origin, parse_origins
 from app.settings import Settings, is_loopback
 
 USER_ID_CHARACTERS = 256
@@ -41,10 +42,16 @@ class Caller(NamedTuple):
     """What a handshake or request tells about its sender; header names in lower case."""
 
     peer: str
-    headers: Mapping[str, str]
-    forwarded_for: Sequence[str]
+    headers: HeaderLines
     query: Mapping[str, str]
     subprotocols: Sequence[str] = ()
+
+
+class HeaderLines(Protocol):
+    """Headers by their names, each of which may come several times."""
+
+    def get(self, name: str, /, default: str) -> str: ...
+    def getall(self, name: str, /, default: list[str]) -> list[str]: ...
 
 
 class Occupancy(Protocol):
@@ -72,7 +79,7 @@ class Admission:
         self._new_thread = new_thread
         self._owns_thread = owns_thread
         self._proxies = parse_networks(settings.trusted_proxies)
-        self._origins = {origin.strip().rstrip("/") for origin in settings.origins.split(",") if origin.strip()}
+        self._origins = parse_origins(settings.origins)
         per_second = settings.rate_connections_per_second
         self._exempt_loopback = per_second is None
         self._attempts = TokenBuckets(50.0 if per_second is None else per_second, settings.rate_connections_burst)
@@ -92,32 +99,32 @@ class Admission:
         `resumes`: whether this user takes up a session of this cell; then neither the rate nor the number of sockets
         counts, because the new socket replaces one.
         """
-        self._check_origin(caller)
+        here = reached(caller.peer, lambda name: caller.headers.getall(name, []), self._proxies)
+        self._check_origin(caller, here)
         if resumes is None:
-            self._check_rate(caller)
+            self._check_rate(here)
         identity = await self._sign_in(caller)
         resuming = resumes is not None and resumes(identity.user_id)
         if resumes is not None and not resuming:
-            self._check_rate(caller)
+            self._check_rate(here)
         self._check_full()
         if socket and not resuming:
             await self._check_sockets(identity.user_id)
         return identity
 
-    def _check_origin(self, caller: Caller) -> None:
-        origin = caller.headers.get("origin")
-        if origin is None or origin in self._origins:
-            return  # no browser, or an allowed origin
-        if not self._origins and urlsplit(origin).netloc == caller.headers.get("host"):
+    def _check_origin(self, caller: Caller, here: Reached) -> None:
+        origin = caller.headers.get("origin", "")
+        if not origin:
+            return  # no browser
+        if parse_origin(origin) in self._origins or (not self._origins and same_origin(origin, here)):
             return
         raise AdmissionRefused(403, "this origin may not connect")
 
-    def _check_rate(self, caller: Caller) -> None:
-        address = client_address(caller.peer, caller.forwarded_for, self._proxies)
-        if self._exempt_loopback and is_loopback(address):
+    def _check_rate(self, here: Reached) -> None:
+        if self._exempt_loopback and is_loopback(here.address):
             return
         now = monotonic()
-        if not self._attempts.of(address, now).take(now):
+        if not self._attempts.of(network_of(here.address), now).take(now):
             raise AdmissionRefused(429, "too many connection attempts from this address")
 
     async def _sign_in(self, caller: Caller) -> Identity:

@@ -19,7 +19,6 @@ def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
     return Caller(
         peer=client.host if client else "",
         headers=connection.headers,
-        forwarded_for=connection.headers.getall("x-forwarded-for", []),
         query=connection.query_params,
         subprotocols=cast("Sequence[str]", connection.scope.get("subprotocols", ())),
     )

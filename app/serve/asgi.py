@@ -8,10 +8,12 @@ from litestar import Litestar
 from litestar.config.compression import CompressionConfig
 
 from app.api.csrf import csrf_middleware
+from app.api.root_path import under_root_path
 from app.api.routes import UNROUTED, openapi_config, operators_router
 from app.api.services import STATE, Services
 from app.api.user_ids import keep_slashes
 from app.gateway.handshake import open_websocket
+from app.gateway.hosts import refuse_unknown_hosts
 from app.gateway.http import post_message
 from app.serve.service import Service
 from dashboards.router import SOURCE, make_router
@@ -26,13 +28,15 @@ def create_app(service: Service) -> Litestar:
     """The application over a service, which the caller starts and stops."""
     app = Litestar(
         route_handlers=[open_websocket, post_message, operators_router(make_router())],
-        middleware=[csrf_middleware(service.secret.decode())],
+        middleware=[csrf_middleware(service.secret.decode(), service.settings.root_path)],
         compression_config=COMPRESSION,
         exception_handlers=UNROUTED,
-        openapi_config=openapi_config(version("crossfade")),
+        openapi_config=openapi_config(version("crossfade"), service.settings.root_path),
         logging_config=None,  # `app.logs.configure_logging` has done it, for our log and the libraries
     )
     app.asgi_handler = keep_slashes(app.asgi_handler)
+    app.asgi_handler = under_root_path(app.asgi_handler, service.settings.root_path)
+    app.asgi_handler = refuse_unknown_hosts(app.asgi_handler, service.settings)
     app.state.session_opener = service.session_opener
     app.state[STATE] = Services(service.controller, service.access, service.metrics, service.history)
     app.state[SOURCE] = service.page_source

@@ -14,8 +14,9 @@ def bind(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name that is too long for the resolver is a UnicodeError
         listener.close()
-        raise OSError(f"cannot listen on {settings.bind}: {error.strerror}") from None
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise OSError(f"CROSSFADE_BIND={settings.bind!r}: cannot listen there: {why}") from None
     listener.setblocking(False)
     return listener

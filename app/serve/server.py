@@ -30,7 +30,9 @@ from app.serve.local_socket import LocalSocket
 from app.serve.names import cell_names
 from app.serve.service import Service
 from app.serve.signals import Signals
+from app.serve.startable import words_of_start
 from app.settings import Settings
+from rollout.names import STABLE
 
 BACKLOG = 4096
 LOCAL_BACKLOG = 64
@@ -186,7 +188,7 @@ async def _serve(
         server = CellServer(service, signals, ready)
         await server.serve(sockets=[listener])
     except (CrossfadeError, OSError) as error:
-        return _refuse(str(error))
+        return _refuse(words_of_start(settings, STABLE, error))
     return 0 if server.started or signals.stopping else 1
 
 
@@ -216,16 +218,16 @@ def _refuse(why: str) -> int:
 
 async def greet(service: Service) -> None:
     """Print where to look and how to sign in, for whoever started the service by hand."""
-    base = f"http://{service.settings.bind}"
+    base, root = f"http://{service.settings.bind}", service.settings.root_path
     try:
         link = await service.access.make_link(base)
     except StoreUnavailable:
-        link = f"{base}/ (sign in with a token: the store does not answer)"
+        link = f"{base}{root}/ (sign in with a token: the store does not answer)"
     with contextlib.suppress(OSError):  # nobody reads it any more, which stops no service
         print(  # noqa: T201 - the one thing it says on standard output
-            f"Crossfade serves WebSockets at ws://{service.settings.bind}/ws\n"
+            f"Crossfade serves WebSockets at ws://{service.settings.bind}{root}/ws\n"
             f"Dashboard, signed in (this link is good once): {link}\n"
-            f"Later: {base}/ and `crossfade token --role manager`. Stop with Ctrl-C.",
+            f"Later: {base}{root}/ and `crossfade token --role manager`. Stop with Ctrl-C.",
             flush=True,
         )
 

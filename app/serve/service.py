@@ -129,7 +129,9 @@ class Service:
         )  # fmt: skip
         self.session_opener = SessionOpener(self.cell, self.admission, self.resumes, self.takeover)
         self.history = SeriesHistory(self.cell, self.counters, self.store, fleet=self.controller.fleet)
-        self.access = Access(self.store, self.secret.decode(), proxies=proxies_of(settings))
+        self.access = Access(
+            self.store, self.secret.decode(), proxies=proxies_of(settings), root_path=settings.root_path
+        )
         self.metrics = Metrics(self._scraped_cells)
         self.page_source = PageSource(self.controller, self.access, self.history)
 

@@ -55,7 +55,7 @@ def postgres_engine(url: str, limit_s: float, *, size: int, synchronous: bool) -
 
     `synchronous`: a commit waits until it would survive a power cut. Raises `SettingError` for a URL it cannot read.
     """
-    _check(url)
+    check_url(url)
     import asyncpg  # takes a tenth of a second, which a cell on SQLite need not spend
 
     limit_ms = str(int(limit_s * 1000))
@@ -97,7 +97,7 @@ async def _connect(connect: Callable[[], Awaitable[Any]], settings: Mapping[str,
         return connection
 
 
-def _check(url: str) -> None:
+def check_url(url: str) -> None:
     """Raises `SettingError` for a URL that cannot be read: a slip stops the start, and is not taken for an outage."""
     try:
         parts = urlsplit(url)
@@ -107,6 +107,6 @@ def _check(url: str) -> None:
     except ValueError:
         # The wrong part is not repeated, because it may be a piece of the password.
         raise SettingError(
-            "CROSSFADE_STORE is a postgresql:// URL that cannot be read; allowed: "
+            "CROSSFADE_STORE='postgresql://…': this URL cannot be read; allowed: "
             "postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE, special characters as %XX"
         ) from None

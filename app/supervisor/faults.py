@@ -22,6 +22,8 @@ from app.supervisor.errors import InjectedError
 VARIABLE = "CROSSFADE_FAULTS"
 PATHS = ("v2", "v3")
 CRASH_EXIT_STATUS = 86
+SHOWN_CHARACTERS = 200
+"""Of a wrong value."""
 
 Rate = Annotated[float, Meta(ge=0, le=1)]
 Chance: TypeAlias = bool | Rate
@@ -62,12 +64,14 @@ def plan_of(faults: Mapping[str, object], where: str = VARIABLE) -> FaultPlan:
     """The plan in a mapping of keys to values. Raises `SettingError`, which names key, value and what is allowed."""
     for key in faults:
         if key not in KEYS:
-            raise SettingError(f"{where}: {key!r} is not a fault; allowed: {', '.join(KEYS)}")
+            raise SettingError(f"{where}: {key[:SHOWN_CHARACTERS]!r} is not a fault; allowed: {', '.join(KEYS)}")
     for key, value in faults.items():
         try:
             msgspec.convert({key: value}, FaultPlan)
         except msgspec.ValidationError as error:
-            raise SettingError(f"{where}: {key}={value!r}: {error}") from None
+            raise SettingError(
+                f"{where}: {key}={repr(value)[:SHOWN_CHARACTERS]}: {error}; see the README, Faults"
+            ) from None
     return msgspec.convert(dict(faults), FaultPlan)
 
 
@@ -77,13 +81,14 @@ def plans_of_setting(text: str) -> dict[str, FaultPlan]:
         return {}
     try:
         by_path = msgspec.json.decode(text, type=dict[str, dict[str, object]])
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise SettingError(
-            f'{VARIABLE}={text!r}: {error}; allowed: JSON by path, such as {{"v3": {{"error_rate": 0.1}}}}'
+            f"{VARIABLE}={text[:SHOWN_CHARACTERS]!r}: {error}; allowed: JSON by path, such as "
+            '{"v3": {"error_rate": 0.1}}'
         ) from None
     for path in by_path:
         if path not in PATHS:
-            raise SettingError(f"{VARIABLE}: {path!r} is not a path; allowed: {', '.join(PATHS)}")
+            raise SettingError(f"{VARIABLE}: {path[:SHOWN_CHARACTERS]!r} is not a path; allowed: {', '.join(PATHS)}")
     return {path: plan_of(faults, f"{VARIABLE}, {path}") for path, faults in by_path.items()}
 
 

@@ -86,7 +86,8 @@ class _Process:
         except Exception as error:
             known = isinstance(error, CrossfadeError)
             reason = _one_line(str(error) if known else f"{type(error).__name__}: {error}")
-            _log.error("worker not started: %s", reason, exc_info=None if known else error)
+            if not known:  # what is known the gateway says, in one line
+                _log.error("worker not started: %s", reason, exc_info=error)
             self._link.send(Failed(reason))
             await self._link.drained()
             self._leave(FAILED_STATUS)

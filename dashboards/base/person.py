@@ -13,6 +13,8 @@ class Person(Struct, frozen=True):
     role: TokenRole
     source: str = "page"
     """Where a command of theirs came from, for the audit."""
+    client: str = ""
+    """Whom limits by address count their requests for."""
 
 
 def why_not_role(person: Person, action: Action, *, mild: bool = False) -> str:

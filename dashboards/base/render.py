@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
@@ -22,11 +23,23 @@ class TemplateContext(Struct, frozen=True, kw_only=True):
     """The template's name under `templates/`."""
 
 
-@cache
+ROOT_PATH: ContextVar[str] = ContextVar("root_path", default="")
+"""The path under which the browser of this request sees the service; whoever takes requests sets it."""
+
+
+def at(address: str) -> str:
+    """An address of our own as a browser has to write it. Every address in a template goes through this."""
+    return ROOT_PATH.get() + address if address.startswith("/") else address
+
+
 def static_url(name: str) -> str:
     """Address of a static file with its digest, so that it may be cached for ever. Raises OSError if it is missing."""
-    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()
-    return f"/static/{name}?v={digest[:12]}"
+    return at(f"/static/{name}?v={_digest_of_file(name)}")
+
+
+@cache
+def _digest_of_file(name: str) -> str:
+    return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
 
 
 def make_environment() -> Environment:
@@ -40,6 +53,7 @@ def make_environment() -> Environment:
         auto_reload=False,
     )
     environment.globals["static"] = static_url
+    environment.globals["at"] = at
     environment.globals["ICONS"] = sorted(icon.stem for icon in (STATIC / "icons").glob("*.svg"))
     return environment
 

@@ -66,7 +66,7 @@
     }
     last = 0;
     const scheme = location.protocol === "https:" ? "wss://" : "ws://";
-    const opened = new WebSocket(scheme + location.host + "/ws?user=" + encodeURIComponent(user));
+    const opened = new WebSocket(scheme + location.host + byId("connect").dataset.socket + "?user=" + encodeURIComponent(user));
     socket = opened;
     byId("served-user").value = user;
     setSocket("opening", "none");

@@ -42,7 +42,7 @@ class Camera:
         context = browser.new_context()
         page = context.new_page()
         page.goto(stage.link)
-        self._cookies: list[Any] = [one for one in context.cookies() if one["name"] == "crossfade_session"]
+        self._cookies: list[Any] = [one for one in context.cookies() if one["name"].startswith("crossfade_session")]
         context.close()
 
     @contextmanager

@@ -13,7 +13,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
-from app.api.access import NO_PROXIES, Access, Proxies
+from app.api.access import NO_PROXIES, Access, Proxies, cookies_of
 from app.api.csrf import csrf_middleware
 from app.api.page_source import PageSource
 from app.api.routes import UNROUTED, openapi_config, operators_router
@@ -27,6 +27,7 @@ from rollout.names import PATHS, TOKEN_ROLES
 from tests.control.world import World
 
 SECRET = "a secret of sixteen characters or more"
+COOKIES = cookies_of(SECRET)
 ROLES = TOKEN_ROLES
 
 
@@ -51,7 +52,9 @@ class Service:
         assert answer.status_code == 200, answer.text
 
 
-def make_app(world: World, access: Access, routes: Sequence[ControllerRouterHandler] = ()) -> Litestar:
+def make_app(
+    world: World, access: Access, routes: Sequence[ControllerRouterHandler] = (), secret: str = SECRET
+) -> Litestar:
     """`routes`: beside those of the service."""
 
     async def cells() -> list[ScrapedCell]:
@@ -63,7 +66,7 @@ def make_app(world: World, access: Access, routes: Sequence[ControllerRouterHand
     services = Services(world.control, access, Metrics(cells), history)
     app = Litestar(
         route_handlers=[operators_router(make_router()), *routes],
-        middleware=[csrf_middleware(SECRET)],
+        middleware=[csrf_middleware(secret)],
         state=State({STATE: services, SOURCE: PageSource(world.control, access, history)}),
         openapi_config=openapi_config("0"),
         exception_handlers=UNROUTED,
@@ -74,15 +77,17 @@ def make_app(world: World, access: Access, routes: Sequence[ControllerRouterHand
 
 
 @asynccontextmanager
-async def serve(folder: Path, proxies: Proxies = NO_PROXIES, peer: str = "127.0.0.1") -> AsyncIterator[Service]:
+async def serve(
+    folder: Path, proxies: Proxies = NO_PROXIES, peer: str = "127.0.0.1", secret: str = SECRET
+) -> AsyncIterator[Service]:
     world = await World.make(folder)
-    access = Access(world.store, SECRET, lambda: world.now, proxies)
+    access = Access(world.store, secret, lambda: world.now, proxies)
     tokens: dict[str, str] = {}
     for role in ROLES:
         tokens[role], token = make_token(role, f"{role} person", world.now, None)
         await world.store.save_token(token)
     await access.open()
-    async with make_client(world, access, peer) as client:
+    async with make_client(world, access, peer, secret=secret) as client:
         try:
             yield Service(world, client, access, tokens)
         finally:
@@ -99,11 +104,15 @@ async def another_cell(service: Service) -> AsyncIterator[AsyncClient]:
 
 
 def make_client(
-    world: World, access: Access, peer: str = "127.0.0.1", routes: Sequence[ControllerRouterHandler] = ()
+    world: World,
+    access: Access,
+    peer: str = "127.0.0.1",
+    routes: Sequence[ControllerRouterHandler] = (),
+    secret: str = SECRET,
 ) -> AsyncClient:
     # Litestar's own client runs the application in another loop, where the world's locks do not live.
     application = cast(
-        "Any", make_app(world, access, routes)
+        "Any", make_app(world, access, routes, secret)
     )  # two descriptions of ASGI that mypy does not bring together
     transport = ASGITransport(application, raise_app_exceptions=False, client=(peer, 1))
     return AsyncClient(transport=transport, base_url="http://testserver.local")

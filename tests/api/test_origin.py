@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from litestar.connection import ASGIConnection
 from litestar.routes import HTTPRoute
 
 from app.api.access import proxies_of
-from app.api.csrf import CSRF_COOKIE, FOREIGN_ORIGIN, HEADER
+from app.api.csrf import FOREIGN_ORIGIN, HEADER
+from app.gateway.addresses import parse_address
 from app.settings import Settings
-from tests.api.service import Service, make_app, serve
+from tests.api.service import COOKIES, Service, make_app, serve
 from tests.api.test_sign_in import sign_in
 
 OWN = "http://testserver.local"
@@ -83,7 +86,7 @@ async def test_the_name_that_a_browser_knows_is_believed_from_a_trusted_proxy_on
         headers = {
             "Origin": "https://crossfade.example",
             "X-Forwarded-Host": "crossfade.example",
-            HEADER: service.client.cookies[CSRF_COOKIE],
+            HEADER: service.client.cookies[COOKIES.csrf],
         }
         assert (await service.client.post("/api/rollout/rollback", headers=headers)).status_code == status
 
@@ -107,3 +110,19 @@ async def test_an_action_is_recorded_with_the_address_of_the_browser(tmp_path: P
             entries = (await service.world.control.repository.events()).items[::-1]
             kinds = ["page"] * 5 + ["api", "cli"]
             assert [entry.source for entry in entries] == [f"{kind} {source}" for kind in kinds]
+
+
+async def test_limits_by_address_count_the_network_of_an_ipv6_client(tmp_path: Path) -> None:
+    async with serve(tmp_path, proxies_of(Settings(trusted_proxies="10.0.0.0/8")), "10.1.2.3") as service:
+
+        async def client_of(forwarded: str) -> str:
+            headers = [(b"authorization", service.as_("viewer")["Authorization"].encode())]
+            headers.append((b"x-forwarded-for", forwarded.encode()))
+            scope = {"type": "http", "headers": headers, "client": ("10.1.2.3", 1), "query_string": b""}
+            visitor = await service.access.visitor(ASGIConnection(cast("Any", scope)))
+            assert visitor is not None
+            assert visitor.source == f"api {parse_address(forwarded)}"
+            return visitor.client
+
+        assert await client_of("[2001:db8::1]:4711") == await client_of("2001:db8::2") == "2001:db8::/64"
+        assert await client_of("198.51.100.7:4711") == "198.51.100.7"

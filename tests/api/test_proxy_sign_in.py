@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from app.api.access import Proxies, proxies_of
-from app.api.csrf import CSRF_COOKIE, HEADER
+from app.api.csrf import HEADER
 from app.settings import Settings
-from tests.api.service import serve
+from tests.api.service import COOKIES, serve
 from tests.service.conftest import Running
 
 BOTH = proxies_of(Settings(trusted_proxies="10.0.0.0/8", trusted_user_header="X-User", trusted_role_header="X-Role"))
@@ -50,7 +50,7 @@ async def test_only_the_proxy_is_believed_and_only_when_it_is_clear(
 async def test_without_a_role_header_everybody_only_looks(tmp_path: Path) -> None:
     async with serve(tmp_path, USER_ONLY, "10.1.2.3") as service:
         page = await service.client.get("/", headers=ADA)
-        csrf = {HEADER: service.client.cookies[CSRF_COOKIE]}
+        csrf = {HEADER: service.client.cookies[COOKIES.csrf]}
         assert page.status_code == 200
         refused = await service.client.post("/api/rollout/rollback", headers={**ADA, **csrf})
         assert (refused.status_code, refused.json()["type"]) == (403, "urn:crossfade:not_allowed")
@@ -64,7 +64,7 @@ async def test_a_foreign_page_cannot_use_the_proxys_word_but_the_page_itself_can
         assert foreign.status_code == 403
         assert service.world.control.record.phase == "idle"
         await service.client.get("/", headers=sent)
-        csrf = {HEADER: service.client.cookies[CSRF_COOKIE]}
+        csrf = {HEADER: service.client.cookies[COOKIES.csrf]}
         own = await service.client.post("/api/rollout/rollback", headers={**sent, **csrf})
         assert (own.status_code, own.json()["phase"]) == (200, "rolled_back")
         entry = (await service.world.control.repository.events()).items[0]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
-from app.api.access import COOKIE, SESSION_S, Access
-from app.api.csrf import CSRF_COOKIE, HEADER
+from app.api.access import SESSION_S, Access
+from app.api.csrf import HEADER
 from app.store import tables
 from app.store.tokens import make_token
-from tests.api.service import SECRET, Service, another_cell
+from tests.api.service import COOKIES, SECRET, Service, another_cell, serve
 
 A_SECOND = 1.0
 """After which what became of a token counts everywhere."""
@@ -27,7 +28,7 @@ async def sign_in(service: Service) -> str:
     assert (await service.client.get(await link(service))).status_code == 303
     page = await service.client.get("/")
     assert page.status_code == 200
-    return service.client.cookies[CSRF_COOKIE]
+    return service.client.cookies[COOKIES.csrf]
 
 
 async def test_a_link_signs_in_once(service: Service) -> None:
@@ -42,7 +43,7 @@ async def test_a_link_signs_in_once(service: Service) -> None:
     service.client.cookies.clear()
     second = await service.client.get(once)
     assert second.status_code == 401
-    assert COOKIE not in second.headers.get("set-cookie", "")
+    assert COOKIES.session not in second.headers.get("set-cookie", "")
     assert (await service.client.get("/api/rollout")).status_code == 401
 
 
@@ -57,7 +58,7 @@ async def test_the_cookie_is_secure_over_tls(service: Service) -> None:
 async def test_a_wrong_code_signs_nobody_in(service: Service, code: str) -> None:
     answer = await service.client.get("/sign-in/once", params={"code": code})
     assert answer.status_code in (401, 422)
-    assert COOKIE not in service.client.cookies
+    assert COOKIES.session not in service.client.cookies
 
 
 async def test_a_link_goes_stale(service: Service) -> None:
@@ -72,7 +73,7 @@ async def test_a_token_signs_in_by_the_form(service: Service) -> None:
     assert found
     form = {"_csrf_token": found[1], "token": "cf_wrong"}
     assert (await service.client.post("/sign-in/token", data=form)).status_code == 401
-    assert COOKIE not in service.client.cookies
+    assert COOKIES.session not in service.client.cookies
     answer = await service.client.post("/sign-in/token", data=form | {"token": service.tokens["oncall"]})
     assert answer.status_code == 303
     page_of = await service.client.post("/api/rollout/notes", json={"text": "x"}, headers={HEADER: found[1]})
@@ -87,7 +88,7 @@ async def test_a_token_signs_in_by_the_form(service: Service) -> None:
 async def test_the_form_needs_its_own_token(service: Service) -> None:
     answer = await service.client.post("/sign-in/token", data={"token": service.tokens["manager"]})
     assert answer.status_code == 403
-    assert COOKIE not in service.client.cookies
+    assert COOKIES.session not in service.client.cookies
 
 
 UNSAFE: list[tuple[str, str, dict[str, object] | None]] = [
@@ -115,7 +116,7 @@ async def test_a_foreign_page_can_do_nothing_with_the_cookie(
         if path.startswith("/api/"):
             assert answer.headers["content-type"] == "application/problem+json"
     assert service.world.control.record == before
-    assert COOKIE in service.client.cookies
+    assert COOKIES.session in service.client.cookies
 
 
 async def test_the_page_itself_can(service: Service) -> None:
@@ -139,14 +140,14 @@ async def test_a_bearer_token_needs_no_csrf_token_and_counts_alone(service: Serv
 
 
 async def test_a_csrf_cookie_of_another_secret_is_replaced(service: Service) -> None:
-    service.client.cookies.set(CSRF_COOKIE, "f" * 128, domain="testserver.local")
+    service.client.cookies.set(COOKIES.csrf, "f" * 128, domain="testserver.local")
     page = await service.client.get("/sign-in")
-    assert CSRF_COOKIE in page.headers["set-cookie"]
+    assert COOKIES.csrf in page.headers["set-cookie"]
 
 
 @pytest.mark.parametrize("cookie", ["", "nonsense", "a.b.c"])
 async def test_a_cookie_that_is_not_ours_is_nobody(service: Service, cookie: str) -> None:
-    service.client.cookies.set(COOKIE, cookie, domain="testserver.local")
+    service.client.cookies.set(COOKIES.session, cookie, domain="testserver.local")
     assert (await service.client.get("/api/rollout")).status_code == 401
 
 
@@ -154,7 +155,7 @@ async def test_a_cookie_of_another_secret_or_too_old_is_nobody(service: Service)
     other = Access(service.world.store, SECRET + "!", lambda: service.world.now)
     forged = await other.sign_in_with_token(service.tokens["manager"], secure=False)
     assert forged is not None
-    service.client.cookies.set(COOKIE, forged.value or "", domain="testserver.local")
+    service.client.cookies.set(COOKIES.session, forged.value or "", domain="testserver.local")
     assert (await service.client.get("/api/rollout")).status_code == 401
     service.client.cookies.clear()
     await sign_in(service)
@@ -196,7 +197,7 @@ async def test_a_browser_is_signed_out_with_the_token_it_signed_in_with(service:
 
 async def test_a_session_has_the_role_that_its_token_has_now(service: Service) -> None:
     assert await by_form(service, service.tokens["manager"]) == 303
-    csrf = {HEADER: service.client.cookies[CSRF_COOKIE]}
+    csrf = {HEADER: service.client.cookies[COOKIES.csrf]}
     store = service.world.store
     async with store.begin(store.control) as connection:
         await connection.execute(update(tables.tokens).values(role="viewer", name="ann"))
@@ -213,10 +214,10 @@ async def test_the_session_of_a_link_is_a_token_that_can_be_revoked_and_ends_wit
     csrf = {HEADER: await sign_in(service)}
     (session,) = [token for token in await store.load_tokens() if token.kind == "session"]
     assert (session.name, session.role, session.expires_at) == ("ann", "manager", service.world.now + SESSION_S)
-    kept = service.client.cookies[COOKIE]
+    kept = service.client.cookies[COOKIES.session]
     assert (await service.client.post("/sign-out", headers=csrf)).status_code == 303
     service.world.now += A_SECOND
-    service.client.cookies.set(COOKIE, kept, domain="testserver.local")
+    service.client.cookies.set(COOKIES.session, kept, domain="testserver.local")
     assert (await service.client.get("/api/rollout")).status_code == 401
 
 
@@ -225,7 +226,7 @@ async def test_a_session_works_while_the_store_is_down_also_in_a_cell_that_never
         secret, token = make_token("oncall", "ann", service.world.now, None)
         await service.world.store.save_token(token)
         assert await by_form(service, secret) == 303
-        csrf = {HEADER: service.client.cookies[CSRF_COOKIE]}
+        csrf = {HEADER: service.client.cookies[COOKIES.csrf]}
         elsewhere.cookies = service.client.cookies
         service.world.store.fail(True)
         for client in (service.client, elsewhere):
@@ -296,3 +297,30 @@ async def test_the_schema_names_every_call_and_loads_nothing_from_elsewhere(serv
     assert not any(path.startswith("/sign-in") for path in schema["paths"])
     assert (await service.client.get("/schema/openapi.yaml")).status_code == 200
     assert (await service.client.get("/schema/swagger")).status_code == 404
+
+
+async def test_two_services_on_one_host_do_not_sign_each_other_out(tmp_path: Path) -> None:
+    """A browser sends the cookies of a host to all its ports, so both services share one jar here."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    async with serve(tmp_path / "a") as first, serve(tmp_path / "b", secret="another secret of the tests") as second:
+        second.client._cookies = first.client.cookies
+        for service in (first, second):
+            assert (await service.client.get(await link(service))).status_code == 303
+        for service in (first, second, first):
+            token = await page_token(service)
+            note = await service.client.post("/api/rollout/notes", json={"text": "x"}, headers={HEADER: token})
+            assert note.status_code == 204
+        names = sorted(cookie.name for cookie in first.client.cookies.jar)
+        assert len(names) == len(set(names)) == 4
+        assert all(re.fullmatch(r"crossfade_(session|csrf)_[0-9a-f]{8}", name) for name in names)
+        await second.client.post("/sign-out", headers={HEADER: await page_token(second)})
+        assert (await second.client.get("/api/rollout")).status_code == 401
+        assert (await first.client.get("/api/rollout")).status_code == 200
+
+
+async def page_token(service: Service) -> str:
+    """The CSRF token in a page's forms."""
+    found = re.search(r'name="_csrf_token" value="([0-9a-f]+)"', (await service.client.get("/")).text)
+    assert found is not None
+    return found[1]

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.api.access import COOKIE, proxies_of
+from app.api.access import proxies_of
 from app.settings import Settings
 from dashboards.sign_in import own_address
-from tests.api.service import Service, serve
+from tests.api.service import COOKIES, Service, serve
 
 PROXIED = proxies_of(Settings(trusted_proxies="10.0.0.0/8", trusted_user_header="X-User", trusted_role_header="X-Role"))
 DEEP = "/users/a%2Fb%20c?x=1&y=%3Cscript%3E"
@@ -78,7 +78,7 @@ async def test_who_is_signed_in_is_not_asked_again_and_who_signs_out_is_told(ser
     form = {"_csrf_token": field(await service.client.get("/plan"), "_csrf_token")}
     out = await service.client.post("/sign-out", data=form)
     page = await service.client.get(out.headers["location"])
-    assert COOKIE not in service.client.cookies
+    assert COOKIES.session not in service.client.cookies
     assert '<p role="status">You are signed out.</p>' in page.text
 
 

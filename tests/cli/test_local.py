@@ -146,7 +146,9 @@ def test_doctor_checks_this_host_and_shows_settings_but_no_secret(run: Run, tmp_
     assert "CROSSFADE_SECRET" in result.stdout
     assert "set, not shown" in result.stdout
     report = json.loads(run("doctor", "--json", CROSSFADE_BIND="127.0.0.1:0").stdout)
-    assert [check["check"] for check in report["checks"]] == ["Python", "open files", "port", "data folder", "store"]
+    assert [check["check"] for check in report["checks"]] == [
+        "Python", "open files", "port", "settings", "data folder", "store", "v2", "v3",
+    ]  # fmt: skip
     store = "postgresql://crossfade:hunter2@127.0.0.1:1/crossfade"
     down = run("doctor", CROSSFADE_STORE=store, CROSSFADE_BIND="127.0.0.1:0")
     assert "hunter2" not in down.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
@@ -76,7 +77,7 @@ def test_a_template_uses_only_its_declared_context(template: str) -> None:
     fields = set(context.__struct_fields__)
     for name in reached(template):
         undeclared = find_undeclared_variables(ENVIRONMENT.parse((TEMPLATES / name).read_text()))
-        assert undeclared <= fields | {"static"} | GIVEN, name
+        assert undeclared <= fields | {"static", "at"} | GIVEN, name
         for chain in attributes(name):
             if chain[0] in fields:
                 assert declared(context, chain), f"{name}: {'.'.join(chain)}"
@@ -115,3 +116,14 @@ def test_a_section_alone_is_the_same_text_as_in_the_page() -> None:
     whole = render(shown)
     for name in shown.sections:
         assert render_section(name, shown).strip() in whole
+
+
+@pytest.mark.parametrize("template", ALL)
+def test_every_address_is_written_for_the_path_under_which_a_browser_sees_the_service(template: str) -> None:
+    """What begins with a slash or comes from a context goes through `at`; static files do so by themselves."""
+    text = (TEMPLATES / template).read_text()
+    for attribute in re.finditer(r'\b(href|src|action|formaction|hx-get|hx-post|data-\w+)="(.)', text):
+        begin = text[attribute.end(2) - 1 :][:12]
+        of_address = not attribute[1].startswith("data-") or begin.startswith("/")
+        if of_address and not begin.startswith("#"):
+            assert begin.startswith(("{{ at(", "{{ static(")), f"{template}: {attribute[1]}={begin}"

@@ -10,6 +10,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from litestar.datastructures import Headers
 
 from app.gateway import admission as door_module
 from app.gateway.admission import Admission, AdmissionRefused, Caller
@@ -51,7 +52,8 @@ def caller(
     **headers: str,
 ) -> Caller:
     named = dict(headers) | ({} if bearer is None else {"authorization": f"Bearer {bearer}"})
-    return Caller(peer, named, forwarded, query or {}, subprotocols)
+    lines = [*named.items(), *(("x-forwarded-for", value) for value in forwarded)]
+    return Caller(peer, Headers([(name.encode(), value.encode()) for name, value in lines]), query or {}, subprotocols)
 
 
 async def refusal(admission: Admission, who: Caller, *, socket: bool = True, resuming: bool = False) -> int | None:

@@ -38,8 +38,10 @@ class Running:
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
         self._process: subprocess.Popen[str] | None = None
         self.log = folder / "service.log"
+        self.link = ""
+        """The sign-in link that it printed."""
         self.code = ""
-        """Of the sign-in link that it printed."""
+        """Of that link."""
 
     def start(self, terminal: int | None = None) -> None:
         """Start it and wait until it serves; its log goes to `log`, or to this descriptor."""
@@ -50,7 +52,8 @@ class Running:
             )  # fmt: skip
         assert self._process.stdout is not None
         assert "Crossfade serves" in self._process.stdout.readline()
-        self.code = self._process.stdout.readline().strip().rpartition("code=")[2]
+        self.link = self._process.stdout.readline().strip().rpartition(" ")[2]
+        self.code = self.link.rpartition("code=")[2]
         token = (self.folder / "data" / "operator.token").read_text().strip()
         self.http.headers["Authorization"] = f"Bearer {token}"
 
