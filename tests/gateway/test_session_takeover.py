@@ -77,6 +77,7 @@ async def cells(store: Store, names: str, *, bus: bool) -> AsyncIterator[list[Ga
     finally:
         for task in looking:
             task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
 
 
 @pytest.fixture
