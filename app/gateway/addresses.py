@@ -32,3 +32,16 @@ def within(address: str, networks: Networks) -> bool:
     except ValueError:
         return False
     return any(parsed.version == network.version and parsed in network for network in networks)
+
+
+def network_of(address: str) -> str:
+    """What a limit by address counts as one client: an IPv4 address, or the /64 network of an IPv6 address."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((parsed, 64), strict=False))

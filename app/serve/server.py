@@ -6,29 +6,33 @@ import asyncio
 import contextlib
 import gc
 import logging
-import resource
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from app.errors import CrossfadeError, StoreUnavailable
-from app.gateway.connection import Connection, Upgradable
+from app.gateway.connection import Connection
+from app.gateway.connection_registry import ConnectionRegistry
 from app.gateway.draining import drain
+from app.gateway.http_connection import HttpConnection
 from app.logs import configure_logging
 from app.process_title import set_process_title
 from app.serve.asgi import create_app
+from app.serve.descriptors import connection_limits, raise_descriptor_limit
 from app.serve.listening import bind
 from app.serve.names import cell_names
 from app.serve.service import Service
 from app.settings import Settings
 
 BACKLOG = 4096
+ACCEPTED_AT_ONCE = 64
+"""Connections that asyncio accepts before it tells us of one; far fewer than there are spare descriptors."""
 FRAMING_FACTOR = 8
 """A frame of up to this many times a message's limit is answered `too_large`; a larger one closes the socket (1009)."""
-SPARE_DESCRIPTORS = 200
 
 
 class CellServer(uvicorn.Server):
@@ -42,6 +46,8 @@ class CellServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._service.start()
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)
         # What start-up made stays, so the collector need not walk it on every pass.
         gc.collect()
         gc.freeze()
@@ -115,6 +121,7 @@ async def _serve(
 
 
 def _config(settings: Settings, service: Service) -> uvicorn.Config:
+    registry = ConnectionRegistry(connection_limits(settings), asyncio.get_running_loop())
     return uvicorn.Config(
         create_app(service),
         ws=Connection,
@@ -122,11 +129,11 @@ def _config(settings: Settings, service: Service) -> uvicorn.Config:
         ws_ping_interval=settings.heartbeat_s,
         ws_ping_timeout=settings.heartbeat_s,
         ws_per_message_deflate=False,
-        http=Upgradable,
+        http=partial(HttpConnection, registry=registry),  # type: ignore[arg-type]  # uvicorn only calls it
         lifespan="off",
         log_config=None,
         access_log=False,
-        backlog=BACKLOG,
+        backlog=ACCEPTED_AT_ONCE,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=5,
@@ -151,21 +158,6 @@ async def greet(service: Service) -> None:
         f"Later: {base}/ and `crossfade token --role manager`. Stop with Ctrl-C.",
         flush=True,
     )
-
-
-def raise_descriptor_limit(settings: Settings) -> None:
-    """Raise the limit to a descriptor for every socket, as far as the machine allows; print when that is too few."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = settings.max_sessions + SPARE_DESCRIPTORS
-    if soft < needed:
-        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
-        if allowed < needed:
-            print(  # noqa: T201
-                f"crossfade: {allowed} file descriptors are enough for about {allowed - SPARE_DESCRIPTORS} sockets, "
-                f"CROSSFADE_MAX_SESSIONS is {settings.max_sessions}; raise it with ulimit -n",
-                file=sys.stderr,
-            )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
