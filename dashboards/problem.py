@@ -44,8 +44,13 @@ def _problem(request: PageRequest, headline: str, text: str, status: int) -> Res
     return secured(answer(context, status))
 
 
+def tell_too_large(request: PageRequest, _: Exception) -> Response[Any]:
+    return _problem(request, "Too large", "What was sent is too large for this form. Nothing was changed.", 413)
+
+
 PROBLEMS: ExceptionHandlersMap = {
     NotThere: tell_not_there,
     Unavailable: tell_unavailable,
     PermissionDeniedException: tell_reload,
+    413: tell_too_large,
 }
