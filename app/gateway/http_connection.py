@@ -87,6 +87,8 @@ class HttpConnection(HttpToolsProtocol):
         self._gate: ReadGate = None  # type: ignore[assignment]  # with the transport
         self._keep_alive = True
         """Whether the connection is to outlive its request; until that is whole, it is not."""
+        self._overrun = False
+        """Whether more came ahead of its turn than is kept; the connection ends with the answer."""
         self._ending = False
         self._unread_bytes = 0
 
@@ -211,7 +213,7 @@ class HttpConnection(HttpToolsProtocol):
         """No more is sent or read as a request; the client has a moment to read what it was sent."""
         if self._ending:
             return
-        if self._reader.whole and not self._reader.buffered_bytes:
+        if self._reader.whole and not self._reader.buffered_bytes and not self._overrun:
             self.transport.close()
             return
         self._ending = True
@@ -267,8 +269,10 @@ class HttpConnection(HttpToolsProtocol):
         """A request is answered, and more came already."""
         self._gate.shut()
         if self._reader.buffered_bytes > AHEAD_BYTES:
-            self._keep_alive = self.cycle.keep_alive = False
+            self._overrun = True
             self._reader.take_rest()
+            self.cycle.keep_alive = False
+            self.cycle.transport = cast("Transport", Answering(self))
 
 
 def _encode(refused: RequestRefused) -> bytes:
