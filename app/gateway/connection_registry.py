@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from itertools import takewhile
+from math import inf
 from typing import Protocol
 
 HTTP_ROOM = 32
@@ -64,7 +65,6 @@ class Timer(Protocol):
     """What a loop's `call_at` gives."""
 
     def cancel(self) -> None: ...
-    def when(self) -> float: ...
 
 
 class Clock(Protocol):
@@ -107,6 +107,7 @@ class ConnectionRegistry:
         self._stages: dict[Waiting, Stage] = {}
         self._silent: dict[str, dict[Waiting, None]] = {}
         self._timer: Timer | None = None
+        self._wakes_at = inf
         self.connections = 0
         """All that are counted, sockets among them."""
         self.sockets = 0
@@ -189,14 +190,15 @@ class ConnectionRegistry:
         return True
 
     def _wake_at(self, when: float) -> None:
+        if when >= self._wakes_at:
+            return
         if self._timer is not None:
-            if self._timer.when() <= when:
-                return
             self._timer.cancel()
         self._timer = self._clock.call_at(when, self._wake)
+        self._wakes_at = when
 
     def _wake(self) -> None:
-        self._timer = None
+        self._timer, self._wakes_at = None, inf
         now = self._clock.time()
         for stage, waiting in self._since.items():
             begun = now - self._seconds[stage]

@@ -115,10 +115,11 @@ class HttpConnection(HttpToolsProtocol):
         if self._ending:
             self._throw_away(data)
             return
-        if not reader.begun:
-            self._registry.enter(self, Stage.RECEIVING)
+        fresh = not reader.begun
         reader.receive(data)
         self._advance()
+        if fresh:
+            self._wait_for_the_rest()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -159,8 +160,8 @@ class HttpConnection(HttpToolsProtocol):
         self._reader.next_request()
         self._gate.open()
         if self._reader.begun:
-            self._registry.enter(self, Stage.RECEIVING)
             self._advance()
+            self._wait_for_the_rest()
         else:
             self._registry.enter(self, Stage.IDLE)
 
@@ -264,6 +265,11 @@ class HttpConnection(HttpToolsProtocol):
         else:
             if self._reader.whole and self._reader.buffered_bytes and not self._ending:
                 self._wait_with_the_next()
+
+    def _wait_for_the_rest(self) -> None:
+        """A request has begun; mostly it is whole already."""
+        if not self._reader.whole and not self._ending:
+            self._registry.enter(self, Stage.RECEIVING)
 
     def _wait_with_the_next(self) -> None:
         """A request is answered, and more came already."""

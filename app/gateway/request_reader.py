@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from app.gateway.request_head import RequestHead, RequestRefused
+from app.gateway.request_head import RequestHead, RequestRefused, plain_head
 
 CHUNK_LINES_BYTES = 16 * 1024
 """All lines that say how large a chunk is, of one request, with their extensions."""
@@ -106,6 +106,9 @@ class RequestReader:
 
     def _head_part(self) -> bytes | None:
         head = self._head
+        if not head.begun and (plain := plain_head(self._buffer, self._at)) is not None:
+            self._at += len(plain[0])
+            return self._begin_body(*plain)
         while True:
             if not head.begun:
                 self._check_first_byte()
@@ -115,10 +118,12 @@ class RequestReader:
             if line == _EMPTY_LINE and not head.begun and not self._skipped:
                 self._skipped = True  # RFC 9112, section 2.2: an empty line before a request is no mistake
             elif head.add(line):
-                self._left_bytes = head.body_bytes or 0
-                chunked = head.body_bytes is None
-                self._next = _Next.CHUNK_LINE if chunked else _Next.BODY if self._left_bytes else _Next.NOTHING
-                return head.encode()
+                return self._begin_body(head.encode(), head.body_bytes)
+
+    def _begin_body(self, head: bytes, body_bytes: int | None) -> bytes:
+        self._left_bytes = body_bytes or 0
+        self._next = _Next.CHUNK_LINE if body_bytes is None else _Next.BODY if body_bytes else _Next.NOTHING
+        return head
 
     def _check_first_byte(self) -> None:
         """TLS, or any other protocol, is refused at once."""

@@ -434,7 +434,8 @@ async def test_over_the_bound_the_connection_that_waits_longest_is_closed() -> N
 async def test_a_unix_socket_is_served_whatever_tcp_is_full_of(tmp_path: Path) -> None:
     async with served(connections=1) as world:
         server = world.server
-        make = partial(server.config.http_protocol_class, server.config, server.server_state, {})
+        http: Any = server.config.http_protocol_class
+        make = partial(http, server.config, server.server_state, {})
         loop = asyncio.get_running_loop()
         async with world.client() as busy, await loop.create_unix_server(make, tmp_path / "api"):
             await busy.send(b"GET /wait HTTP/1.1\r\n\r\n")

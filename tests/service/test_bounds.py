@@ -107,8 +107,8 @@ def test_at_the_descriptor_limit_an_operator_rolls_back(start: Start) -> None:
         done = service.crossfade("rollback", "--reason", "full")
         assert done.returncode == 0, done.stderr
         assert sum(map(is_open, silent + half)) <= 32
-        for each in sockets:
-            assert each.ping().wait(PATIENCE_S)
+        for client in sockets:
+            assert client.ping().wait(PATIENCE_S)
 
 
 def test_silent_connections_end(start: Start) -> None:
