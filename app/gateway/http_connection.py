@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 AHEAD_BYTES = 64 * 1024
 """What a client may send of its next requests while one is answered; with more, the connection ends with the answer."""
-UNREAD_BYTES = 256 * 1024
+UNREAD_BYTES = 1024 * 1024
 """What is thrown away after a refusal, so that the client gets to read it, before the connection is cut."""
 FULL = RequestRefused(503, "there are too many connections; try again later")
 NO_REQUEST = RequestRefused(400, "this is no HTTP request")

@@ -40,17 +40,21 @@ class Watched(HttpConnection):
 
     most_kept: ClassVar[int]
     changed: ClassVar[asyncio.Event]
+    all: ClassVar[set[Watched]]
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.all.add(self)
         self.changed.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.all.discard(self)
         self.changed.set()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        self.changed.set()
         Watched.most_kept = max(Watched.most_kept, self._reader.buffered_bytes)
 
 
@@ -59,6 +63,7 @@ class Client:
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
+        self.was_reset = False
         self._heard = bytearray()
         self._loop = asyncio.get_running_loop()
 
@@ -106,7 +111,7 @@ class Client:
         try:
             data = await asyncio.wait_for(self._loop.sock_recv(self.socket, 65_536), PATIENCE_S)
         except ConnectionError:
-            data = b""
+            self.was_reset, data = True, b""
         self._heard += data
         return bool(data)
 
@@ -142,6 +147,13 @@ class World:
         """Until so many connections are left."""
         async with asyncio.timeout(PATIENCE_S):
             while self.server.registry.connections != connections:
+                Watched.changed.clear()
+                await Watched.changed.wait()
+
+    async def paused(self) -> None:
+        """Until a client is not read from."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not any(each.flow.read_paused for each in Watched.all):
                 Watched.changed.clear()
                 await Watched.changed.wait()
 
@@ -192,7 +204,7 @@ def application(world: World) -> Litestar:
 
 @asynccontextmanager
 async def served(**limits: Any) -> AsyncIterator[World]:
-    Watched.most_kept, Watched.changed = 0, asyncio.Event()
+    Watched.most_kept, Watched.changed, Watched.all = 0, asyncio.Event(), set()
     world = World(asyncio.Queue(), asyncio.Event(), asyncio.Event(), [])
     async with serve(application(world), http=Watched, limits=ConnectionLimits(**limits)) as server:
         world.server = server
@@ -253,6 +265,14 @@ async def test_a_refusal_is_answered_before_any_body(world: World) -> None:
         async with world.client() as client:
             await client.send(data)
             assert await client.refused() == status, data
+
+
+async def test_a_client_that_sends_on_gets_to_read_its_refusal(world: World) -> None:
+    async with world.client() as client:
+        await client.send(POST + b"Content-Length: 10000000\r\n\r\n")
+        await client.send(b"x" * 400_000)
+        assert await client.refused() == 413
+        assert not client.was_reset
 
 
 async def test_an_answer_before_the_body_was_read_ends_the_connection(world: World) -> None:
@@ -360,9 +380,7 @@ async def test_what_comes_too_far_ahead_is_thrown_away(world: World) -> None:
     async with world.client() as client:
         await client.send(b"GET /wait HTTP/1.1\r\n\r\n")
         sending = asyncio.create_task(client.flood(GET + b"\r\n"))
-        async with world.client() as other:
-            await other.send(GET + b"\r\n")
-            await other.answer()
+        await world.paused()
         world.let_go.set()
         assert await client.answer() == (200, b"waited")
         await asyncio.wait_for(sending, PATIENCE_S)
