@@ -16,11 +16,15 @@ _BY_STATUS: Mapping[int, tuple[str, str]] = {
     403: ("not_allowed", "Not allowed"),
     404: ("not_found", "Not found"),
     405: ("method_not_allowed", "Method not allowed"),
+    408: ("too_slow", "Too slow"),
     413: ("too_large", "Too large"),
+    414: ("too_large", "Too large"),
     415: ("unsupported_media_type", "Unsupported media type"),
     421: ("unknown_host", "Unknown host"),
     422: ("bad_value", "Bad value"),
+    426: ("upgrade_required", "Upgrade required"),
     429: ("rate_limited", "Too many requests"),
+    431: ("too_large", "Too large"),
     503: ("full", "The service is full"),
 }
 

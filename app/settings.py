@@ -128,6 +128,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 200
     connections_per_user: Annotated[int, Meta(ge=1, description="sockets of one user per cell")] = 3
     max_sessions: Annotated[int, Meta(ge=1, description="sockets per cell; more are refused with 503")] = 19_000
+    request_s: Annotated[
+        float, Meta(gt=0, description="seconds in which a request must be whole, from its first byte; then 408")
+    ] = 10
+    keep_alive_s: Annotated[
+        float, Meta(gt=0, description="seconds that a connection is kept without a request, and an answer unread")
+    ] = 75
     message_bytes: Annotated[int, Meta(ge=64, le=1 << 20, description="largest message of a client, in bytes")] = 8192
     queue_messages: Annotated[int, Meta(ge=1, description="messages that may wait in a session's queue")] = 100
     queue_bytes: Annotated[int, Meta(ge=64, description="bytes that may wait in a session's queue")] = 65_536

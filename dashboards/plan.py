@@ -22,6 +22,9 @@ from rollout.views import RolloutView
 
 _REVISION = re.compile(r"\d{1,15}", re.ASCII)
 
+PLAN_FORM_BYTES = 1024 * 1024
+"""A plan as long as one may be, encoded for a form."""
+
 
 class StageRow(Struct, frozen=True):
     number: int
@@ -190,7 +193,7 @@ async def get_plan(visit: TheVisit) -> Response[str]:
     return answer(await show_plan(visit))
 
 
-@post("/plan/check", status_code=200)
+@post("/plan/check", status_code=200, request_max_body_size=PLAN_FORM_BYTES)
 async def post_check(visit: TheVisit) -> Response[str]:
     """What `crossfade plan check` says of a text or a file, and what it would change. Changes nothing."""
     try:
@@ -209,7 +212,7 @@ async def _text_of_form(visit: Visit) -> str:
     return str(form.get("toml", "")).replace("\r\n", "\n")
 
 
-@post("/plan/apply")
+@post("/plan/apply", request_max_body_size=PLAN_FORM_BYTES)
 async def post_apply(visit: TheVisit, data: Form) -> Response[Any]:
     """Put a plan in force, based on the revision with which it was compared."""
     typed, revision = data.get("toml", ""), data.get("revision", "")

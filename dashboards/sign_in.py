@@ -21,7 +21,8 @@ from dashboards.base.visit import SOURCE, answer, csrf_of
 # A path of our own: no other host (`//host`, `/\\host`), nothing that could split a header.
 _OWN = re.compile(r"/(?![/\\])[\x21-\x7e]*")
 _FOR_SCRIPTS = ("/sections/", "/changes", "/preview", "/static/")
-NEXT_CHARACTERS = 2000
+NEXT_CHARACTERS = 1000
+"""Of a way back; encoded it has to fit into the sign-in form."""
 
 
 class SignInPage(Page, frozen=True, kw_only=True):

@@ -19,7 +19,11 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from app.api.access import Access, Connection, cookies_of, derived_key, is_https
 from app.api.services import provide_services
 from app.gateway.forwarding import same_origin
+from dashboards.base.visit import NotSignedIn
 
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+SIGN_IN = frozenset({"/sign-in/token", "/sign-out"})
+"""Forms of those who are not signed in."""
 HEADER = "x-csrf-token"
 FOREIGN_ORIGIN = "this was sent by a page of another origin; use the pages of this service, or a bearer token"
 
@@ -60,6 +64,11 @@ class CookieCsrf(CSRFMiddleware):
         if bearer or anonymous:
             await self.app(scope, receive, send)
             return
+        if not await _may_send_form(connection, access):
+            if not scope["path"].startswith("/api/"):
+                raise NotSignedIn
+            await self.app(scope, receive, send)  # it refuses whoever is not signed in, without reading a body
+            return
         if scope["method"] not in self.config.safe_methods and sent_by_foreign_page(connection, access):
             raise PermissionDeniedException(detail=FOREIGN_ORIGIN)
         token = connection.cookies.get(self.config.cookie_name)
@@ -71,6 +80,14 @@ class CookieCsrf(CSRFMiddleware):
             await self._secure(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+
+async def _may_send_form(connection: Connection, access: Access) -> bool:
+    """Whether a form may be read for its token: of those who are not signed in, only the forms with which they do."""
+    scope = connection.scope
+    if scope["type"] != ScopeType.HTTP or scope["method"] in SAFE or scope["path"] in SIGN_IN:
+        return True
+    return await access.visitor(connection) is not None
 
 
 def sent_by_foreign_page(connection: Connection, access: Access) -> bool:

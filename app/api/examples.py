@@ -181,6 +181,8 @@ PROBLEMS: Final[Mapping[int, Sequence[Example]]] = {
         what="set 25 %",
         at=NOW,
     ),
+    413: _refusal(413, "the body of this call has 131072 bytes at most"),
+    414: _refusal(414, "a request line has 8192 bytes at most"),
     415: _refusal(415, "send the body with `Content-Type: application/json`; it came as 'text/plain'"),
     422: _refusal(422, _BAD_VALUE, errors=[{"source": "body", "key": "percentage", "message": _BAD_VALUE}]),
     428: _refusal(

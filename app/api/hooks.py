@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from app.api import examples
 from app.api.authentication import may
+from app.api.body_limits import ALERTS_BYTES
 from app.api.commands import REASON_CHARACTERS, Alert, AlertsBody
 from app.api.problems import COMMANDED
 from app.api.services import TheServices, VisitorRequest, actor_of
@@ -29,6 +30,7 @@ class AlertsResult(Struct, frozen=True):
 
 @post(
     "/api/hooks/alertmanager",
+    request_max_body_size=ALERTS_BYTES,
     guards=may("rollback"),
     responses=COMMANDED,
     status_code=200,

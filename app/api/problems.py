@@ -44,6 +44,8 @@ _DESCRIPTIONS: Mapping[int, str] = {
     404: "There is no such thing",
     409: "Not possible now",
     412: "Somebody was faster: `who` did `what` at the Unix time `at`, which made `revision`",
+    413: "The body is too large",
+    414: "The request line is too long",
     415: "The `Content-Type` of the body is not JSON",
     422: "A value is wrong",
     428: "`If-Match` is missing",
@@ -74,9 +76,9 @@ def _refusals(*statuses: int) -> dict[int, ResponseSpec]:
     }
 
 
-LOOKED = _refusals(400, 401, 404, 422, 503)
+LOOKED = _refusals(400, 401, 404, 414, 422, 503)
 """For the schema: how a call that only reads may be refused."""
-COMMANDED = _refusals(400, 401, 403, 404, 409, 412, 415, 422, 428, 503)
+COMMANDED = _refusals(400, 401, 403, 404, 409, 412, 413, 414, 415, 422, 428, 503)
 """For the schema: how a call that changes something may be refused."""
 
 
@@ -157,6 +159,9 @@ def on_http(request: AnyRequest, error: HTTPException) -> ProblemDocument:
     status = 422 if isinstance(error, ValidationException) else error.status_code
     if status >= 500:
         return on_unexpected(request, error)
+    if status == 413:
+        most = request.route_handler.resolve_request_max_body_size()
+        return answer(problem_of(status, f"the body of this call has {most} bytes at most"))
     return answer(
         problem_of(status, _detail(error)), {"errors": error.extra} if error.extra else None, error.headers or None
     )

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from app.api import examples
 from app.api.authentication import may
+from app.api.body_limits import PLAN_BYTES
 from app.api.commands import (
     NoteBody,
     PercentageBody,
@@ -177,6 +178,7 @@ class RolloutApi(Controller):
     @put(
         "/plan",
         guards=may("plan"),
+        request_max_body_size=PLAN_BYTES,
         responses=CHANGED,
         summary="Put another plan in force; a refusal names every mistake in it",
     )

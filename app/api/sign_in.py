@@ -15,6 +15,7 @@ from litestar.params import Body, QueryParameter
 from litestar.response import Redirect
 
 from app.api.access import is_https
+from app.api.body_limits import SIGN_IN_BYTES
 from app.api.problems import AnyRequest
 from app.api.services import TheServices
 from app.errors import StoreUnavailable
@@ -37,7 +38,7 @@ async def sign_in_once(
     return sign_in_page(request, USED) if cookie is None else _welcome(cookie, "/")
 
 
-@post("/sign-in/token", include_in_schema=False)
+@post("/sign-in/token", include_in_schema=False, request_max_body_size=SIGN_IN_BYTES)
 async def sign_in(
     request: AnyRequest,
     services: TheServices,
@@ -48,7 +49,7 @@ async def sign_in(
     return sign_in_page(request, WRONG, back=back) if cookie is None else _welcome(cookie, own_address(back))
 
 
-@post("/sign-out", include_in_schema=False)
+@post("/sign-out", include_in_schema=False, request_max_body_size=SIGN_IN_BYTES)
 async def sign_out(request: AnyRequest, services: TheServices) -> Response[Any]:
     with suppress(StoreUnavailable):  # the browser drops its cookie all the same
         await services.access.sign_out(request)

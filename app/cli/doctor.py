@@ -77,9 +77,11 @@ def _python(_: Settings) -> Finding:
 def _open_files(settings: Settings) -> Finding:
     import resource
 
+    from app.serve.descriptors import descriptors_needed
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     possible = hard if hard != resource.RLIM_INFINITY else 1 << 30
-    needed = settings.max_sessions + 64
+    needed = descriptors_needed(settings)
     text = f"`ulimit -n` is {soft} (at most {possible}); a cell of {settings.max_sessions} sessions needs {needed}"
     if possible < ENOUGH_FILES:
         return Finding("open files", "bad", text)

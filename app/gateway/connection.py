@@ -1,17 +1,17 @@
-"""uvicorn's protocol classes with our framing: Litestar does the handshake and the sign-in, then whole messages go to a
+"""uvicorn's WebSocket class with our framing: Litestar does the handshake and the sign-in, then whole messages go to a
 session by one synchronous call each, without a task or a queue per socket.
 """
 
 from __future__ import annotations
 
-import asyncio
 from asyncio.transports import BaseTransport
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
 
 from app.gateway.framed_socket import FramedSocket
 from app.gateway.framing import Event, FrameDecoder, FrameEvent
@@ -19,46 +19,20 @@ from app.gateway.rate_limits import FRAME_RATE, TokenBucket
 
 EXTENSION = "crossfade.socket"
 """Key in the ASGI scope's extensions under which the handler of `/ws` finds its `FramedSocket`."""
-
-
-UNREAD_S = 30.0
-"""A client that reads too little of an answer for so long is cut off: what waits for it is 64 KiB, and its socket."""
-
-
-class Upgradable(HttpToolsProtocol):
-    """uvicorn's HTTP class (`Config(http=Upgradable)`); nothing of it is left once a `Connection` has taken over."""
-
-    _unread: asyncio.TimerHandle | None = None
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._unread = self.loop.call_later(UNREAD_S, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        self._reads()
-        super().resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._reads()
-        super().connection_lost(exc)
-
-    def _reads(self) -> None:
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
-
-    def handle_websocket_upgrade(self) -> None:
-        super().handle_websocket_upgrade()
-        self.parser = None  # type: ignore[assignment]  # a reference cycle otherwise
+_ANY_REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 
 
 class Connection(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket class (`Config(ws=Connection)`): its handshake and its pings, our framing."""
+    """uvicorn's WebSocket class (`Config(ws=Connection)`): its handshake and its pings, our framing.
+
+    `gone` is called once, when the connection is.
+    """
 
     socket: FramedSocket
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, gone: Callable[[], None], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._gone = gone
         self._decoder = FrameDecoder(self.conn)
         self._rate: TokenBucket | None = None
         """Made with the first frame that is charged: most clients never send one."""
@@ -68,10 +42,13 @@ class Connection(WebSocketsSansIOProtocol):
         super().connection_made(transport)
         self.socket = FramedSocket(self.transport, self.loop, self._decoder, self.close_timeout)
 
+    def open(self, request: Request) -> None:
+        """Begin the handshake with a request that was read already; frames come next."""
+        self.conn.receive_data(_ANY_REQUEST)  # so that its parser is past the request; it knows other bounds than ours
+        self.conn.events_received()
+        self.handle_connect(request)
+
     def data_received(self, data: bytes) -> None:
-        if not self.handshake_initiated:
-            super().data_received(data)
-            return
         if self.socket.asked is not None:
             self.socket.answer()
         self._act_on(self._decoder.receive(data))
@@ -157,6 +134,7 @@ class Connection(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.socket.lost()
+        self._gone()
 
     def shutdown(self) -> None:
         """The server stops and this socket was not drained before: 1012."""

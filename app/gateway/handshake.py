@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from litestar import WebSocket, websocket
+from litestar import Response, WebSocket, get, websocket
 from litestar.connection.base import empty_receive, empty_send
 from litestar.datastructures import State
 
@@ -12,6 +12,10 @@ from app.gateway.connection import EXTENSION
 from app.gateway.framed_socket import FramedSocket
 from app.gateway.session_opener import SessionOpener
 from app.gateway.subprotocols import chosen_from
+from app.problem import MEDIA_TYPE, encode_problem, problem_of
+
+UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade"}
+"""RFC 9110, section 15.5.22."""
 
 
 @websocket("/ws", opt={"exclude_from_csrf": True})
@@ -33,6 +37,13 @@ async def open_websocket(socket: WebSocket[object, object, State]) -> None:
     framed: FramedSocket = socket.scope["extensions"][EXTENSION]  # type: ignore[index, assignment]
     _let_go(socket)
     await opener.open_websocket(identity, framed, resume)
+
+
+@get("/ws", include_in_schema=False, opt={"exclude_from_csrf": True})
+async def refuse_without_upgrade() -> Response[bytes]:
+    """Whoever asks for `/ws` without asking for a WebSocket is told that there is nothing else."""
+    problem = problem_of(426, "this is a WebSocket; ask for an upgrade to it")
+    return Response(encode_problem(problem), status_code=426, media_type=MEDIA_TYPE, headers=UPGRADE)
 
 
 def _let_go(socket: WebSocket[object, object, State]) -> None:

@@ -62,7 +62,8 @@ class EventCollector:
             yield event
 
 
-@post("/api/messages", status_code=200, opt={"exclude_from_csrf": True})
+# Its own bound is a setting, and a body beyond it is answered like a message beyond it.
+@post("/api/messages", status_code=200, opt={"exclude_from_csrf": True}, request_max_body_size=None)
 async def post_message(request: Request[Any, Any, State]) -> Response[Any]:
     """Run one message and answer with its events. The client going away cancels it."""
     opener: SessionOpener = request.app.state.session_opener
@@ -84,6 +85,8 @@ async def post_message(request: Request[Any, Any, State]) -> Response[Any]:
 
 async def _bounded_body(request: Request[Any, Any, State], limit: int) -> bytes:
     """At most one byte more than allowed, so that the session's own check answers `too_large`."""
+    if (request.content_length or 0) > limit:
+        return bytes(limit + 1)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -7,12 +7,14 @@ from importlib.metadata import version
 from litestar import Litestar
 from litestar.config.compression import CompressionConfig
 
+from app.api.body_limits import BODY_BYTES
 from app.api.csrf import csrf_middleware
+from app.api.http_rules import with_http_rules
 from app.api.root_path import under_root_path
 from app.api.routes import UNROUTED, openapi_config, operators_router
 from app.api.services import STATE, Services
 from app.api.user_ids import keep_slashes
-from app.gateway.handshake import open_websocket
+from app.gateway.handshake import open_websocket, refuse_without_upgrade
 from app.gateway.hosts import refuse_unknown_hosts
 from app.gateway.http import post_message
 from app.serve.service import Service
@@ -27,14 +29,15 @@ COMPRESSION = CompressionConfig(
 def create_app(service: Service) -> Litestar:
     """The application over a service, which the caller starts and stops."""
     app = Litestar(
-        route_handlers=[open_websocket, post_message, operators_router(make_router())],
+        route_handlers=[open_websocket, refuse_without_upgrade, post_message, operators_router(make_router())],
         middleware=[csrf_middleware(service.secret.decode(), service.settings.root_path)],
         compression_config=COMPRESSION,
+        request_max_body_size=BODY_BYTES,
         exception_handlers=UNROUTED,
         openapi_config=openapi_config(version("crossfade"), service.settings.root_path),
         logging_config=None,  # `app.logs.configure_logging` has done it, for our log and the libraries
     )
-    app.asgi_handler = keep_slashes(app.asgi_handler)
+    app.asgi_handler = with_http_rules(keep_slashes(app.asgi_handler))
     app.asgi_handler = under_root_path(app.asgi_handler, service.settings.root_path)
     app.asgi_handler = refuse_unknown_hosts(app.asgi_handler, service.settings)
     app.state.session_opener = service.session_opener

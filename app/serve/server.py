@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import resource
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -20,11 +19,14 @@ from litestar import Litestar
 
 from app.data_folder import DataFolder
 from app.errors import CrossfadeError, StoreUnavailable
-from app.gateway.connection import Connection, Upgradable
+from app.gateway.connection import Connection
+from app.gateway.connection_registry import ConnectionRegistry
 from app.gateway.draining import drain
+from app.gateway.http_connection import HttpConnection
 from app.logs import configure_logging
 from app.process_title import set_process_title
 from app.serve.asgi import create_app
+from app.serve.descriptors import connection_limits, raise_descriptor_limit
 from app.serve.listening import bind
 from app.serve.local_socket import LocalSocket
 from app.serve.names import cell_names
@@ -35,10 +37,11 @@ from app.settings import Settings
 from rollout.names import STABLE
 
 BACKLOG = 4096
+ACCEPTED_AT_ONCE = 64
+"""Connections that asyncio accepts before it tells us of one; far fewer than there are spare descriptors."""
 LOCAL_BACKLOG = 64
 FRAMING_FACTOR = 8
 """A frame of up to this many times a message's limit is answered `too_large`; a larger one closes the socket (1009)."""
-SPARE_DESCRIPTORS = 200
 ANSWER_S = 2.0
 """During a stop, after the drain, answers may take so long to reach their readers; then the connections are cut."""
 CANCEL_S = 5
@@ -51,11 +54,12 @@ class CellServer(uvicorn.Server):
 
     def __init__(self, service: Service, signals: Signals, ready: Callable[[Service], Awaitable[None]]) -> None:
         self._app = create_app(service)
-        super().__init__(_config(service.settings, self._app))
+        self._loop = asyncio.get_running_loop()
+        self._registry = ConnectionRegistry(connection_limits(service.settings), self._loop)
+        super().__init__(_config(service.settings, self._app, self._registry))
         self._service = service
         self._signals = signals
         self._ready = ready
-        self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._hangups = 0
         self._local: LocalSocket | None = None
@@ -71,6 +75,8 @@ class CellServer(uvicorn.Server):
             return
         await super().startup(sockets)
         await self._open_local_socket()
+        for listener in sockets or ():
+            listener.listen(BACKLOG)
         # What start-up made stays, so the collector need not walk it on every pass.
         gc.collect()
         gc.freeze()
@@ -98,16 +104,16 @@ class CellServer(uvicorn.Server):
         except OSError as error:
             log.warning("no local socket for the commands of this host: they use TCP", error=str(error))
             return
-        config = _config(settings, self._app, ws="none")
+        config = _config(settings, self._app, self._registry, ws="none")
         config.load()
-        protocol = partial(Upgradable, config, self.server_state, self.lifespan.state)
+        protocol = partial(HttpConnection, config, self.server_state, self.lifespan.state, registry=self._registry)
         listening = await self._loop.create_unix_server(protocol, sock=self._local.listener, backlog=LOCAL_BACKLOG)
         self.servers.append(listening)
 
     def _cut_connections(self) -> None:
         """End the answers to whoever does not read them; a handler that sends to nobody ends by itself."""
         for connection in list(self.server_state.connections):
-            if isinstance(connection, Upgradable):
+            if isinstance(connection, HttpConnection):
                 connection.pipeline.clear()  # uvicorn would answer these too, to nobody
             connection.transport.abort()
 
@@ -192,7 +198,9 @@ async def _serve(
     return 0 if server.started or signals.stopping else 1
 
 
-def _config(settings: Settings, app: Litestar, ws: type[Connection] | Literal["none"] = Connection) -> uvicorn.Config:
+def _config(
+    settings: Settings, app: Litestar, registry: ConnectionRegistry, ws: type[Connection] | Literal["none"] = Connection
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         ws=ws,
@@ -200,11 +208,11 @@ def _config(settings: Settings, app: Litestar, ws: type[Connection] | Literal["n
         ws_ping_interval=settings.heartbeat_s,
         ws_ping_timeout=settings.heartbeat_s,
         ws_per_message_deflate=False,
-        http=Upgradable,
+        http=partial(HttpConnection, registry=registry),  # type: ignore[arg-type]  # uvicorn only calls it
         lifespan="off",
         log_config=None,
         access_log=False,
-        backlog=BACKLOG,
+        backlog=ACCEPTED_AT_ONCE,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=CANCEL_S,
@@ -230,21 +238,6 @@ async def greet(service: Service) -> None:
             f"Later: {base}{root}/ and `crossfade token --role manager`. Stop with Ctrl-C.",
             flush=True,
         )
-
-
-def raise_descriptor_limit(settings: Settings) -> None:
-    """Raise the limit to a descriptor for every socket, as far as the machine allows; print when that is too few."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = settings.max_sessions + SPARE_DESCRIPTORS
-    if soft < needed:
-        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
-        if allowed < needed:
-            print(  # noqa: T201
-                f"crossfade: {allowed} file descriptors are enough for about {allowed - SPARE_DESCRIPTORS} sockets, "
-                f"CROSSFADE_MAX_SESSIONS is {settings.max_sessions}; raise it with ulimit -n",
-                file=sys.stderr,
-            )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -14,7 +14,9 @@ from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
 from app.api.access import NO_PROXIES, Access, Proxies, cookies_of
+from app.api.body_limits import BODY_BYTES
 from app.api.csrf import csrf_middleware
+from app.api.http_rules import with_http_rules
 from app.api.page_source import PageSource
 from app.api.routes import UNROUTED, openapi_config, operators_router
 from app.api.services import STATE, Services
@@ -70,9 +72,10 @@ def make_app(
         state=State({STATE: services, SOURCE: PageSource(world.control, access, history)}),
         openapi_config=openapi_config("0"),
         exception_handlers=UNROUTED,
+        request_max_body_size=BODY_BYTES,
         logging_config=None,
     )
-    app.asgi_handler = keep_slashes(app.asgi_handler)
+    app.asgi_handler = with_http_rules(keep_slashes(app.asgi_handler))
     return app
 
 

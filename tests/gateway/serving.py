@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -17,7 +18,10 @@ from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
 from app.gateway.connection import Connection
+from app.gateway.connection_registry import ConnectionLimits, ConnectionRegistry
+from app.gateway.http_connection import HttpConnection
 
+LIMITS = ConnectionLimits()
 PATIENCE_S = 10.0
 """How long a test waits for what must happen at once."""
 
@@ -25,8 +29,9 @@ PATIENCE_S = 10.0
 class Serving(uvicorn.Server):
     """A server that says when it is up, and where."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, registry: ConnectionRegistry) -> None:
         super().__init__(config)
+        self.registry = registry
         self.up = asyncio.Event()
         self.port: int = listener.getsockname()[1]
 
@@ -40,12 +45,20 @@ class Serving(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serve(app: Litestar, ws: type[Connection] = Connection, **config: Any) -> AsyncIterator[Serving]:
+async def serve(
+    app: Litestar,
+    ws: type[Connection] = Connection,
+    http: type[HttpConnection] = HttpConnection,
+    limits: ConnectionLimits = LIMITS,
+    **config: Any,
+) -> AsyncIterator[Serving]:
     """The application on a port of its own until the block ends."""
+    registry = ConnectionRegistry(limits, asyncio.get_running_loop())
+    config |= {"ws": ws, "http": partial(http, registry=registry)}
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     chosen = {"lifespan": "off", "log_config": None, "access_log": False, "ws_per_message_deflate": False, **config}
-    server = Serving(uvicorn.Config(app, ws=ws, **chosen), listener)
+    server = Serving(uvicorn.Config(app, **chosen), listener, registry)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await asyncio.wait_for(server.up.wait(), PATIENCE_S)
     try:

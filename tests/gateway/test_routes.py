@@ -16,19 +16,20 @@ import websockets
 from litestar import Litestar
 from websockets.asyncio.client import connect
 
-from app.gateway.connection import Connection, Upgradable
+from app.gateway.connection import Connection
 from app.gateway.handshake import open_websocket
 from app.gateway.http import post_message
+from app.gateway.http_connection import HttpConnection
 from app.metrics.counters import ADMISSIONS
 from tests.gateway.harness import frame, opener_of, with_settings
 from tests.gateway.live_cell import LiveCell
 from tests.gateway.serving import PATIENCE_S, serve
 
 
-class Http(Upgradable):
+class Http(HttpConnection):
     """Remembers every one that is not gone."""
 
-    alive: ClassVar[WeakSet[Upgradable]] = WeakSet()
+    alive: ClassVar[WeakSet[HttpConnection]] = WeakSet()
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -65,7 +66,7 @@ async def service() -> AsyncIterator[Service]:
     cell = LiveCell(settings, percentage=100)
     app = Litestar([open_websocket, post_message], openapi_config=None)
     app.state.session_opener = opener_of(cell, occupancy=cell)
-    async with serve(app, Framed, http=Http) as server:
+    async with serve(app, Framed, Http) as server:
         yield Service(cell, server.port)
 
 

@@ -15,7 +15,6 @@ from litestar import Litestar
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Frame, Opcode
 
-from app.gateway.connection import Upgradable
 from app.gateway.handshake import open_websocket
 from app.gateway.http import post_message
 from app.gateway.silent_sockets import MOST_WAITING, SilentSockets
@@ -56,7 +55,7 @@ async def a_place(**config: Any) -> AsyncIterator[Place]:
     cell = LiveCell(with_settings(connections_per_user=3), percentage=100)
     app = Litestar([open_websocket, post_message], openapi_config=None)
     app.state.session_opener = opener_of(cell, occupancy=cell)
-    async with serve(app, http=Upgradable, **config) as server, AsyncExitStack() as stack:
+    async with serve(app, **config) as server, AsyncExitStack() as stack:
         yield Place(cell, server, stack)
 
 

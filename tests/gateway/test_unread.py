@@ -6,13 +6,15 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import pytest
 import uvicorn
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 
-from app.gateway import connection
-from app.gateway.connection import Upgradable
+from app.gateway.connection_registry import ConnectionLimits, ConnectionRegistry
+from app.gateway.http_connection import HttpConnection
 
 PIECE = b"x" * 65_536
 PIECES = 400
@@ -20,7 +22,7 @@ PIECES = 400
 
 
 @asynccontextmanager
-async def serving(ended: asyncio.Event) -> AsyncIterator[int]:
+async def serving(ended: asyncio.Event, unread_s: float) -> AsyncIterator[int]:
     """A server whose only answer is long; `ended` is set when it is over."""
 
     async def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -30,7 +32,9 @@ async def serving(ended: asyncio.Event) -> AsyncIterator[int]:
         ended.set()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(answer, http=Upgradable, lifespan="off", log_level="critical")
+        registry = ConnectionRegistry(ConnectionLimits(unread_s=unread_s), asyncio.get_running_loop())
+        http: Any = partial(HttpConnection, registry=registry)
+        config = uvicorn.Config(answer, http=http, lifespan="off", log_level="critical")
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve([listener]))
         yield listener.getsockname()[1]
@@ -38,10 +42,9 @@ async def serving(ended: asyncio.Event) -> AsyncIterator[int]:
         await task
 
 
-async def test_who_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "UNREAD_S", 0.2)
+async def test_who_reads_nothing_is_cut_off() -> None:
     ended = asyncio.Event()
-    async with serving(ended) as port, asyncio.timeout(20):
+    async with serving(ended, unread_s=0.2) as port, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await ended.wait()
@@ -50,10 +53,9 @@ async def test_who_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
         writer.close()
 
 
-async def test_who_reads_slowly_gets_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "UNREAD_S", 5.0)
+async def test_who_reads_slowly_gets_it_all() -> None:
     ended = asyncio.Event()
-    async with serving(ended) as port, asyncio.timeout(60):
+    async with serving(ended, unread_s=5.0) as port, asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         got = 0

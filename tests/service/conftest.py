@@ -20,7 +20,8 @@ from ops.command import COMMAND, for_command
 class Running:
     """One `crossfade serve` and everything one needs to speak to it."""
 
-    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, str], descriptors: int | None = None) -> None:
+        self._limited = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"]
         self.port = free_port()
         self.folder = folder
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
@@ -47,7 +48,7 @@ class Running:
         """Start it and wait until it serves; its log goes to `log`, or to this descriptor."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*COMMAND, "serve"],
+                [*self._limited, *COMMAND, "serve"],
                 cwd=self.folder, env=self.environ, stdout=subprocess.PIPE, stderr=terminal or log, text=True,
             )  # fmt: skip
         assert self._process.stdout is not None
@@ -127,11 +128,11 @@ def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts services; `start(CROSSFADE_X="…")`. They end with the test."""
+    """Starts services; `start(CROSSFADE_X="…")`, also with few `descriptors`. They end with the test."""
     services: list[Running] = []
 
-    def begin(terminal: int | None = None, **settings: str) -> Running:
-        service = Running(tmp_path / str(len(services)), settings)
+    def begin(terminal: int | None = None, descriptors: int | None = None, **settings: str) -> Running:
+        service = Running(tmp_path / str(len(services)), settings, descriptors)
         service.folder.mkdir()
         services.append(service)
         service.start(terminal)

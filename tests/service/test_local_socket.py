@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import pytest
 
-from app.serve.server import SPARE_DESCRIPTORS
 from ops.bench.processes import free_port
 from tests.service.conftest import Running, Start
 
@@ -36,9 +34,8 @@ def idle_connections(service: Running, count: int) -> Iterator[None]:
 
 
 def test_a_rollback_is_done_while_tcp_has_no_descriptor_left(start: Start) -> None:
-    service = start()
-    resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
-    with idle_connections(service, DESCRIPTORS - SPARE_DESCRIPTORS):
+    service = start(descriptors=DESCRIPTORS)
+    with idle_connections(service, DESCRIPTORS):
         done = service.crossfade("rollback", "--reason", "full")
         assert done.returncode == 0, done.stderr
         assert "Rollback verified" in done.stdout

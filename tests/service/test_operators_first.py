@@ -22,7 +22,7 @@ from litestar.utils.sync import AsyncCallable
 from websockets.asyncio.client import connect
 
 from app.data_folder import take_folder
-from app.gateway.connection import Connection, Upgradable
+from app.gateway.connection import Connection
 from app.serve.asgi import create_app
 from app.serve.service import Service
 from app.settings import Settings
@@ -86,7 +86,7 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[RunningCell]:
     await service.start()
     try:
         app = create_app(service)
-        async with serve(app, Connection, http=Upgradable) as server:
+        async with serve(app, Connection) as server:
             base = f"http://127.0.0.1:{server.port}"
             limit = httpx.Timeout(PATIENCE_S)
             async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=limit, follow_redirects=True) as http:
