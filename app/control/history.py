@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from time import time
 
@@ -91,7 +91,7 @@ class SeriesHistory:
         with suppress(StoreUnavailable):
             chunks = await self._store.load_series(self._cell.name)
             for start in range(0, len(chunks), RESTORED):
-                self.series.restore(_read(chunk) for chunk in chunks[start : start + RESTORED])
+                self.series.restore(_read(chunks[start : start + RESTORED]))
                 await asyncio.sleep(0)  # a month has 50,000 of them, and sockets are served meanwhile
             self._restored = True
 
@@ -127,8 +127,13 @@ class SeriesHistory:
         return msgspec.structs.replace(shown, marks=marks)
 
 
-def _read(chunk: SeriesChunk) -> SavedSlots:
-    return msgspec.msgpack.decode(chunk.data, type=SavedSlots)
+def _read(chunks: Iterable[SeriesChunk]) -> Iterator[SavedSlots]:
+    """What can be read; another version may have written something else."""
+    for chunk in chunks:
+        try:
+            yield msgspec.msgpack.decode(chunk.data, type=SavedSlots)
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            log.warning("a part of the charts cannot be read", at=chunk.at, step_s=chunk.step_s, error=str(error))
 
 
 async def _marks(repository: Repository, since: float, until: float) -> list[ChartMark]:

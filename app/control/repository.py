@@ -145,7 +145,15 @@ class Repository:
             return self._receipts[id]
         with self._watched():
             rollback = await self._store.load_rollback(id)
-        return None if rollback is None else msgspec.json.decode(rollback.text, type=Receipt)
+        if rollback is None:
+            return None
+        try:
+            return msgspec.json.decode(rollback.text, type=Receipt)
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            log.warning(
+                "a receipt cannot be read; another version may have written it", id=rollback.id, error=str(error)
+            )
+            return None
 
     async def leader(self) -> str:
         """The cell that takes the automatic steps; empty: none at the moment."""

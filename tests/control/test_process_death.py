@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.store.port import StoredRecord
+from app.store.port import StoredRecord, StoredRollback
+from app.store.sql import sqlite_store
 from rollout.events import Actor, Rollback, Start, Undo, Unlock
 from rollout.views import AuditEntry
 from tests.control.world import World
@@ -167,4 +168,22 @@ async def test_a_rollback_over_an_undo_that_is_being_saved_is_in_force_after_a_c
     await world.abandon()
     again = await World.make(tmp_path)
     assert again.control.record.phase == "rolled_back"
+    await again.close()
+
+
+async def test_a_receipt_that_another_version_wrote_is_none_and_stops_nothing(tmp_path: Path) -> None:
+    world = await World.make(tmp_path)
+    await world.control.execute(Start(actor=ANN, percentage=50, revision=0), "api")
+    await world.control.execute(Rollback(actor=ANN, reason="errors"), "api")
+    done = await world.verified()
+    await world.close()
+    store = sqlite_store(tmp_path)
+    await store.open()
+    await store.save_rollback(StoredRollback(done.id, done.at, '{"of": "another version"}'))
+    await store.close()
+    again = await World.make(tmp_path)
+    assert again.control.record.phase == "rolled_back"
+    assert await again.control.repository.receipt("1-unknown") is None
+    shown = await again.control.receipt(done.id)
+    assert shown is None or shown.rollback.id == done.id, "observed again, and not what cannot be read"
     await again.close()

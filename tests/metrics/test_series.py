@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from app.control.history import SeriesHistory
 from app.metrics.counters import Counters
 from app.metrics.series import SPAN_S, Gauges, Point, SavedSlots, Series, Slot
+from app.store.port import SeriesChunk
 from rollout.events import Actor, Pause, Rollback, Start
 from rollout.names import PATHS, PathName
 from rollout.views import PathSeries, SeriesView, Span
@@ -240,3 +241,17 @@ async def test_marks_come_from_more_than_one_page_of_the_audit(world: World) -> 
         await world.control.note(ANN, f"remark {number}", "page")
     marks = (await history.view("15m", world.control.repository)).marks
     assert [mark.reason for mark in marks] == [f"remark {number}" for number in range(45)]
+
+
+async def test_a_part_of_the_charts_that_another_version_wrote_is_left_out(world: World) -> None:
+    history = SeriesHistory(world.cell, world.counters, world.store, lambda: world.now)
+    for _ in range(25):
+        world.counters.message("v3", "websocket", "ok", 0.02)
+        history.look()
+        world.now += 1
+    await history.save()
+    await world.store.save_series([SeriesChunk(world.cell.name, 1, 0, b"\xc1 of another version")], {})
+    again = SeriesHistory(world.cell, Counters(), world.store, lambda: world.now)
+    await again.load()
+    shown = await again.view("15m", world.control.repository)
+    assert sum(count or 0 for count in shown.paths["v3"].messages) == 24
