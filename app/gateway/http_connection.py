@@ -33,6 +33,7 @@ AHEAD_BYTES = 64 * 1024
 UNREAD_BYTES = 1024 * 1024
 """What is thrown away after a refusal, so that the client gets to read it, before the connection is cut."""
 FULL = RequestRefused(503, "there are too many connections; try again later")
+NO_WEBSOCKETS = RequestRefused(404, "no WebSockets are served here")
 NO_REQUEST = RequestRefused(400, "this is no HTTP request")
 
 
@@ -166,6 +167,9 @@ class HttpConnection(HttpToolsProtocol):
             self._registry.enter(self, Stage.IDLE)
 
     def handle_websocket_upgrade(self) -> None:
+        if self.ws_protocol_class is None:
+            self._refuse(NO_WEBSOCKETS)
+            return
         if self._registry.full and self.address is not None:
             self._refuse(FULL)
             return
