@@ -21,6 +21,8 @@ TOGETHER_S = 0.02
 """Those whose time is over within so long end together."""
 UNREAD_S = 30.0
 """A client that reads too little of an answer for so long is cut off: what waits for it is 64 KiB, and its socket."""
+LATE_S = 0.25
+"""A timer this late says that we were busy, and clients may have spoken meanwhile."""
 ENDING_S = 1.0
 """How long a client may take to read why it is refused, while what it still sends is thrown away."""
 
@@ -111,6 +113,8 @@ class ConnectionRegistry:
         self._silent: dict[str, dict[Waiting, None]] = {}
         self._timer: Timer | None = None
         self._wakes_at = inf
+        self._late = False
+        """We were not there in time: what has come meanwhile is read first."""
         self.connections = 0
         """All that are counted, sockets among them."""
         self.sockets = 0
@@ -201,8 +205,12 @@ class ConnectionRegistry:
         self._wakes_at = when
 
     def _wake(self) -> None:
-        self._timer, self._wakes_at = None, inf
         now = self._clock.time()
+        self._late = now - self._wakes_at > LATE_S and not self._late
+        self._timer, self._wakes_at = None, inf
+        if self._late:
+            self._wake_at(now + TOGETHER_S)
+            return
         for stage, waiting in self._since.items():
             begun = now - self._seconds[stage]
             for connection in _until(waiting, begun):

@@ -182,6 +182,16 @@ def test_sockets_leave_room_for_requests() -> None:
     assert (registry.full, registry.sockets, registry.connections) == (False, 1, 1)
 
 
+def test_after_a_pause_of_ours_what_came_meanwhile_is_read_first(cell: Cell) -> None:
+    [one] = cell.open()
+    cell.registry.enter(one, Stage.RECEIVING)
+    cell.clock.now += 20
+    cell.clock.pass_(0)
+    before = one.ended
+    cell.clock.pass_(0.1)
+    assert (before, one.ended) == ("", "receiving"), "nothing had come"
+
+
 def test_however_many_wait_there_is_one_timer(cell: Cell) -> None:
     for each in cell.open(5):
         cell.registry.enter(each, Stage.RECEIVING)
