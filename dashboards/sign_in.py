@@ -33,8 +33,6 @@ class SignInPage(Page, frozen=True, kw_only=True):
     """What happened before, if anything is worth saying."""
     back: str
     """Address of the page that comes after signing in."""
-    code: str
-    """Of the link that was opened; empty: a token is asked for."""
 
 
 def own_address(wanted: str) -> str:
@@ -42,13 +40,8 @@ def own_address(wanted: str) -> str:
     return wanted if len(wanted) <= NEXT_CHARACTERS and _OWN.fullmatch(wanted) else "/"
 
 
-def sign_in_page(
-    request: PageRequest, problem: str = "", *, back: str = "/", status: int = 401, code: str = ""
-) -> Response[str]:
-    """The sign-in form; with a `problem` the answer to a refusal, of this status.
-
-    With the `code` of a link it has one button, and asks for no token.
-    """
+def sign_in_page(request: PageRequest, problem: str = "", *, back: str = "/", status: int = 401) -> Response[str]:
+    """The sign-in form; with a `problem` the answer to a refusal, of this status."""
     source: Source = request.app.state[SOURCE]
     context = SignInPage(
         chrome=Chrome(title_of("Sign in"), "idle", "sign-in"),
@@ -56,7 +49,6 @@ def sign_in_page(
         problem=problem or source.why_nobody(request),
         notice=_notice(source.person(request)) if "out" in request.query_params else "",
         back=own_address(back),
-        code=code,
     )
     return secured(answer(context, status if problem else 200))
 

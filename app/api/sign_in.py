@@ -1,7 +1,6 @@
 """Signing in to the pages, by a link that works once or by a form that takes a token, and signing out.
 
-The answer is a cookie and a redirect; the forms themselves are pages. Only a form that is sent signs in: a link that is
-opened, by a person or by whatever looks at links for previews, spends nothing.
+The answer is a cookie and a redirect; the form itself is a page.
 """
 
 from __future__ import annotations
@@ -25,28 +24,17 @@ from dashboards.sign_in import own_address, sign_in_page
 
 USED = "this link was used already or is too old; sign in with a token"
 WRONG = "this token is not valid: it is mistyped, was revoked, or has expired"
-CODE_CHARACTERS = 200
 NOT_NOW = "the store does not answer, so this link cannot be checked now; it stays valid, try it again"
 
 
 @get("/sign-in/once", include_in_schema=False)
-async def show_link(
-    request: AnyRequest, code: Annotated[str, QueryParameter(max_length=CODE_CHARACTERS)] = ""
-) -> Response[Any]:
-    return sign_in_page(request, code=code) if code else sign_in_page(request, USED)
-
-
-@post("/sign-in/once", include_in_schema=False, request_max_body_size=SIGN_IN_BYTES)
 async def sign_in_once(
-    request: AnyRequest,
-    services: TheServices,
-    data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
+    request: AnyRequest, services: TheServices, code: Annotated[str, QueryParameter(max_length=200)] = ""
 ) -> Response[Any]:
-    code = data.get("code", "")
     try:
         cookie = await services.access.sign_in_with_code(code, secure=is_https(request))
     except StoreUnavailable:
-        return sign_in_page(request, NOT_NOW, status=503, code=code)
+        return sign_in_page(request, NOT_NOW, status=503)
     return sign_in_page(request, USED) if cookie is None else _welcome(cookie, "/")
 
 

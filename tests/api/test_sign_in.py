@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from httpx import Response
 from sqlalchemy import update
 
 from app.api.access import SESSION_S, Access
@@ -24,19 +23,9 @@ async def link(service: Service) -> str:
     return made.removeprefix("http://testserver.local")
 
 
-async def follow(service: Service, once: str, **headers: str) -> Response:
-    """Open a sign-in link and press its button."""
-    opened = await service.client.get(once, headers=headers)
-    assert opened.status_code == 200
-    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]+)"', opened.text))
-    # By hand: a client over http sends no cookie that is for https only.
-    held = {"Cookie": f"{COOKIES.csrf}={fields['_csrf_token']}"} if headers else {}
-    return await service.client.post("/sign-in/once", data=fields, headers=headers | held)
-
-
 async def sign_in(service: Service) -> str:
     """Sign in by the link; the CSRF token of the page."""
-    assert (await follow(service, await link(service))).status_code == 303
+    assert (await service.client.get(await link(service))).status_code == 303
     page = await service.client.get("/")
     assert page.status_code == 200
     return service.client.cookies[COOKIES.csrf]
@@ -44,7 +33,7 @@ async def sign_in(service: Service) -> str:
 
 async def test_a_link_signs_in_once(service: Service) -> None:
     once = await link(service)
-    first = await follow(service, once)
+    first = await service.client.get(once)
     assert (first.status_code, first.headers["location"]) == (303, "/")
     cookie = first.headers["set-cookie"]
     assert "HttpOnly" in cookie
@@ -52,52 +41,30 @@ async def test_a_link_signs_in_once(service: Service) -> None:
     assert "Secure" not in cookie
     assert (await service.client.get("/api/rollout")).status_code == 200
     service.client.cookies.clear()
-    second = await follow(service, once)
+    second = await service.client.get(once)
     assert second.status_code == 401
-    assert "used already" in second.text
     assert COOKIES.session not in second.headers.get("set-cookie", "")
     assert (await service.client.get("/api/rollout")).status_code == 401
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-async def test_a_link_that_is_only_looked_at_is_not_used_up(service: Service, method: str) -> None:
-    once = await link(service)
-    for _ in range(3):
-        seen = await service.client.request(method, once)
-        assert COOKIES.session not in seen.headers.get("set-cookie", "")
-    opened = await service.client.get(once)
-    assert (opened.headers["cache-control"], opened.headers["referrer-policy"]) == ("no-store", "same-origin")
-    assert (await follow(service, once)).status_code == 303
-
-
-async def test_a_code_is_taken_from_our_own_form_only(service: Service) -> None:
-    once = await link(service)
-    code = once.partition("code=")[2]
-    assert (await service.client.post("/sign-in/once", data={"code": code})).status_code == 403
-    assert (await follow(service, once)).status_code == 303
-
-
 async def test_the_cookie_is_secure_over_tls(service: Service) -> None:
-    answer = await follow(service, await link(service), **{"X-Forwarded-Proto": "https"})
+    answer = await service.client.get(await link(service), headers={"X-Forwarded-Proto": "https"})
     cookies = answer.headers.get_list("set-cookie")
-    assert cookies
+    assert len(cookies) == 2
     assert all("Secure" in cookie for cookie in cookies)
 
 
-@pytest.mark.parametrize("code", ["", "x" * 300])
-async def test_a_link_without_a_code_is_refused(service: Service, code: str) -> None:
-    assert (await service.client.get("/sign-in/once", params={"code": code})).status_code in (401, 422)
-
-
-async def test_a_wrong_code_signs_nobody_in(service: Service) -> None:
-    assert (await follow(service, "/sign-in/once?code=wrong")).status_code == 401
+@pytest.mark.parametrize("code", ["", "wrong", "x" * 300])
+async def test_a_wrong_code_signs_nobody_in(service: Service, code: str) -> None:
+    answer = await service.client.get("/sign-in/once", params={"code": code})
+    assert answer.status_code in (401, 422)
     assert COOKIES.session not in service.client.cookies
 
 
 async def test_a_link_goes_stale(service: Service) -> None:
     once = await link(service)
     service.world.now += 86_401
-    assert (await follow(service, once)).status_code == 401
+    assert (await service.client.get(once)).status_code == 401
 
 
 async def test_a_token_signs_in_by_the_form(service: Service) -> None:
@@ -293,7 +260,7 @@ async def test_tokens_expire_and_are_revoked(service: Service) -> None:
 async def test_a_sign_in_code_is_no_bearer_token(service: Service) -> None:
     code = (await link(service)).partition("code=")[2]
     assert (await service.client.get("/api/rollout", headers={"Authorization": f"Bearer {code}"})).status_code == 401
-    by_token = await follow(service, f"/sign-in/once?code={service.tokens['manager']}")
+    by_token = await service.client.get("/sign-in/once", params={"code": service.tokens["manager"]})
     assert by_token.status_code == 401
 
 
@@ -339,7 +306,7 @@ async def test_two_services_on_one_host_do_not_sign_each_other_out(tmp_path: Pat
     async with serve(tmp_path / "a") as first, serve(tmp_path / "b", secret="another secret of the tests") as second:
         second.client._cookies = first.client.cookies
         for service in (first, second):
-            assert (await follow(service, await link(service))).status_code == 303
+            assert (await service.client.get(await link(service))).status_code == 303
         for service in (first, second, first):
             token = await page_token(service)
             note = await service.client.post("/api/rollout/notes", json={"text": "x"}, headers={HEADER: token})

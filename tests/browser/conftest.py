@@ -75,7 +75,6 @@ def cookies(used_link: str, browser: Browser) -> list[Any]:
     context = browser.new_context()
     page = context.new_page()
     page.goto(used_link)
-    page.get_by_role("button", name="Sign in").click()
     held = [cookie for cookie in context.cookies() if cookie["name"].startswith("crossfade_session")]
     context.close()
     return held
