@@ -322,19 +322,3 @@ async def test_a_documents_bytes_come_back_as_they_were(store: SqlStore) -> None
     assert await store.claim_resume("a", "y", 1.0) == ClaimedResume(
         StoredResume("a", every, every[::-1], 100.0, "y"), "x"
     )
-
-
-async def test_tokens_that_ended_long_ago_are_deleted_when_another_is_made(store: SqlStore) -> None:
-    day = 86_400.0
-    made = [
-        make_token("viewer", name, 0.0, expires_at)
-        for name, expires_at in (("gone", day), ("ended", 20 * day), ("good", None))
-    ]
-    for _, token in made:
-        await store.save_token(token)
-    _, code = make_code("olga", 0.0)
-    await store.save_token(code)
-    _, late = make_token("viewer", "late", 40 * day, None)
-    await store.save_token(late)
-    assert {token.name for token in await store.load_tokens()} == {"ended", "good", "late"}
-    assert await store.find_token(code.digest) is None
