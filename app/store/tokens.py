@@ -26,6 +26,6 @@ def make_token(role: TokenRole, name: str, now: float, expires_at: float | None)
 
 
 def make_code(name: str, now: float) -> tuple[str, Token]:
-    """A code for a sign-in link: whoever opens it first is signed in as `name`, a manager."""
+    """A code for a sign-in link: whoever uses it first is signed in as `name`, a manager."""
     secret = secrets.token_urlsafe(32)
     return secret, Token(digest_of(secret), name, "manager", "code", now, now + CODE_S)
