@@ -21,7 +21,7 @@ from app.data_folder import make_folder
 from app.serve.service import make_store
 from app.settings import Settings
 from app.store.port import Store, Token
-from app.store.tokens import digest_of, make_token
+from app.store.tokens import OPERATOR_S, digest_of, make_token
 from rollout.names import TokenRole
 from rollout.views import AuditEntry
 
@@ -91,7 +91,7 @@ def _known(token: Token, now: float) -> KnownToken:
 
 
 def keep_operator_token(settings: Settings) -> Path:
-    """Make sure that the operator's file contains a valid token; returns the file.
+    """Make sure that the operator's file contains a valid token; returns the file. The service renews it.
 
     Raises `StoreUnavailable` and `OSError`.
     """
@@ -100,7 +100,7 @@ def keep_operator_token(settings: Settings) -> Path:
     async def keep(store: Store) -> None:
         known = await store.find_token(digest_of(file.read_text().strip())) if file.exists() else None
         if known is None or not known.valid(time.time()):
-            _write_private(file, await _add_token(store, "manager", OPERATOR, None))
+            _write_private(file, await _add_token(store, "manager", OPERATOR, OPERATOR_S / DAY_S))
 
     _with_store(settings, keep)
     return file

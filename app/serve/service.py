@@ -18,7 +18,8 @@ from app.control.history import SeriesHistory
 from app.control.host_lock import HostLock
 from app.control.lockfile import LockFile
 from app.control.lookout import BusLookout
-from app.data_folder import DataFolder, FolderWatch
+from app.control.retention import Retention
+from app.data_folder import OPERATOR_TOKEN, DataFolder, FolderWatch
 from app.errors import StoreUnavailable
 from app.flags import Flags
 from app.flags.embedded import EmbeddedFlags
@@ -39,6 +40,7 @@ from app.pool.death import Death
 from app.pool.pools import WorkerPools
 from app.secret import load_secret
 from app.serve.names import cell_names, host_name
+from app.serve.operator_token import OperatorToken
 from app.settings import Settings
 from app.store.connections import nothing_to_check
 from app.store.port import Store
@@ -122,6 +124,8 @@ class Service:
             host="" if settings.store == "sqlite" else host_name(settings),
             wakeup=self._wakeup,
         )
+        self.retention = Retention(self.store, lambda: self.controller.loop.leads)
+        self.operator_token = OperatorToken(self.store, Path(settings.data) / OPERATOR_TOKEN)
         self.history = SeriesHistory(self.cell, self.counters, self.store, fleet=self.controller.fleet)
         self.access = Access(self.store, self.secret.decode(), proxies=proxies_of(settings))
         self.metrics = Metrics(self._scraped_cells)
@@ -134,6 +138,8 @@ class Service:
         self.spawn(self.controller.loop.run())
         self.spawn(self.resume_store.run(self.resumes))
         self.spawn(self.history.run())
+        self.spawn(self.retention.run())
+        self.spawn(self.operator_token.run())
         self.spawn(self._close_idle())
         if self._hears_store:
             self.spawn(self._hear_store())

@@ -12,6 +12,8 @@ PREFIX = "cf_"
 """Lets scanners recognise a leaked token."""
 CODE_S = 86_400.0
 """A sign-in link works once, and for a day."""
+OPERATOR_S = 30 * 86_400.0
+"""How long the token of a host's own commands is good after the service that renews it has ended."""
 
 
 def digest_of(secret: str) -> str:

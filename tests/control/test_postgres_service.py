@@ -14,8 +14,8 @@ import httpx
 import msgspec
 import pytest
 
-from app.cli.target import OPERATOR_TOKEN
 from app.control.lockfile import NAME
+from app.data_folder import OPERATOR_TOKEN
 from app.store.sql import SqlStore
 from ops.bench.processes import free_port
 from ops.chaos.outage import Way, away
