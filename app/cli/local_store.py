@@ -20,8 +20,9 @@ from app.cli.target import operator_token_file
 from app.data_folder import make_folder
 from app.serve.service import make_store
 from app.settings import Settings
-from app.store.port import Store, Token
+from app.store.port import AuditSize, Store, Token
 from app.store.tokens import OPERATOR_S, digest_of, make_token
+from rollout import formats
 from rollout.names import TokenRole
 from rollout.views import AuditEntry
 
@@ -107,9 +108,18 @@ def keep_operator_token(settings: Settings) -> Path:
 
 
 def store_answers(settings: Settings) -> str:
-    """Open the store and write to it; returns the result as text. Raises `StoreUnavailable`."""
-    _with_store(settings, lambda store: store.delete_resumes(0.0))
-    return "SQLite in the data folder answers" if settings.store == "sqlite" else "PostgreSQL answers"
+    """Open the store and write to it; returns the result, and how much audit there is, as text.
+
+    Raises `StoreUnavailable`.
+    """
+
+    async def ask(store: Store) -> AuditSize:
+        await store.delete_resumes(0.0)
+        return await store.measure_audit()
+
+    audit = _with_store(settings, ask)
+    where = "SQLite in the data folder answers" if settings.store == "sqlite" else "PostgreSQL answers"
+    return f"{where}; its audit has about {formats.size(audit.size_bytes)}, {formats.count(audit.entries)} rows"
 
 
 async def _add_token(store: Store, role: TokenRole, name: str, days: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Deletes from the store what has ended and what nobody asks for any more; one cell does it for all, that which leads.
+"""Deletes from the store what has ended and what nobody asks for any more; the cell that leads does it for all.
 
 It deletes a few rows at a time, on the connections of lookups, so that no command waits for it.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Final, Protocol
 
 import structlog
 
 from app.errors import StoreUnavailable
+from app.metrics.series import TIERS
 from app.store.port import TokenKind
 
 EVERY_S: Final = 600.0
@@ -36,6 +37,7 @@ class EndedRows(Protocol):
 
     async def delete_tokens(self, kinds: Collection[TokenKind], ended_before: float, most: int) -> int: ...
     async def delete_rollbacks(self, keep: int, most: int) -> int: ...
+    async def delete_series(self, older_than: Mapping[int, int], most: int) -> int: ...
 
 
 class Retention:
@@ -65,9 +67,10 @@ class Retention:
         """Delete all that has ended by now, as long as this cell leads. Raises nothing: what failed comes next time."""
         now = self._clock()
         deletions = (
-            partial(self._store.delete_tokens, ("code", "session"), now - SIGN_INS_S, BATCH),
-            partial(self._store.delete_tokens, ("bearer",), now - TOKENS_S, BATCH),
+            partial(self._store.delete_tokens, ["code", "session"], now - SIGN_INS_S, BATCH),
+            partial(self._store.delete_tokens, ["bearer"], now - TOKENS_S, BATCH),
             partial(self._store.delete_rollbacks, RECEIPTS, BATCH),
+            partial(self._store.delete_series, {step_s: int(now) - keep_s for step_s, keep_s in TIERS}, BATCH),
         )
         try:
             for delete in deletions:

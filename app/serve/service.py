@@ -208,6 +208,9 @@ class Service:
         while True:
             await asyncio.sleep(IDLE_CHECK_S)
             self.cell.close_idle()
+            self.cell.forget_rates()
+            self.admission.forget_addresses()
+            self.counters.errors.forget(self.cell.wall_clock())
 
     # -- what is scraped ----------------------------------------------------------------------------------------------
 

@@ -1,13 +1,13 @@
-"""Deletes what has ended, in the control database: tokens, and receipts of rollbacks beyond the newest ones.
+"""Deletes what has ended: tokens, receipts of rollbacks beyond the newest ones, and figures of cells that are gone.
 
 Each call is one short transaction of a few rows, because on SQLite nobody else can write meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import and_, delete, func, or_, select, tuple_, update
 
 from app.store import tables
 from app.store.feed import Feed
@@ -40,6 +40,15 @@ class EndedRows(Feed):
         some = select(table.c.id).where(table.c.at < oldest).order_by(table.c.at).limit(most)
         async with self.begin(self.lookups) as connection:
             return (await connection.execute(delete(table).where(table.c.id.in_(some)))).rowcount
+
+    async def delete_series(self, older_than: Mapping[int, int], most: int) -> int:
+        table = tables.series
+        over = [and_(table.c.step_s == step_s, table.c.at < before) for step_s, before in older_than.items()]
+        other = and_(table.c.step_s.not_in(older_than), table.c.at < min(older_than.values()))
+        key = tuple_(table.c.cell, table.c.step_s, table.c.at)
+        some = select(table.c.cell, table.c.step_s, table.c.at).where(or_(*over, other)).limit(most)
+        async with self.begin(self.sessions) as connection:
+            return (await connection.execute(delete(table).where(key.in_(some)))).rowcount
 
     async def measure_audit(self) -> AuditSize:
         table = tables.audit

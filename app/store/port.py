@@ -213,7 +213,17 @@ class Store(Protocol):
         ...
 
     async def save_series(self, chunks: Sequence[SeriesChunk], older_than: Mapping[int, int]) -> None:
-        """Save chunks, replacing those of the same cell, step and time; delete what is `older_than` a time, by step."""
+        """Save chunks, replacing those of the same cell, step and time.
+
+        Delete what the cells of these chunks have that is `older_than` a time, by step.
+        """
+        ...
+
+    async def delete_series(self, older_than: Mapping[int, int], most: int) -> int:
+        """Delete up to `most` chunks that are `older_than` a time, by step, of any cell; returns how many.
+
+        Those of other steps go when they are older than any of these.
+        """
         ...
 
     async def load_series(self, cell: str) -> Sequence[SeriesChunk]:

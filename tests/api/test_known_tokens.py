@@ -44,7 +44,7 @@ async def test_tokens_that_ended_are_forgotten_and_no_others(store: SqlStore) ->
     await known.find("good")
     assert len(known) == 2
     # It is no more in the store either: nobody is let in by a token that is unknown.
-    await store.delete_tokens(("bearer",), now, 100)
+    await store.delete_tokens(["bearer"], now, 100)
     assert await known.find("revoked") is None
     assert len(known) == 2
 

@@ -147,6 +147,10 @@ def test_doctor_checks_this_host_and_shows_settings_but_no_secret(run: Run, tmp_
     assert "set, not shown" in result.stdout
     report = json.loads(run("doctor", "--json", CROSSFADE_BIND="127.0.0.1:0").stdout)
     assert [check["check"] for check in report["checks"]] == ["Python", "open files", "port", "data folder", "store"]
+    words = report["checks"][-1]["words"]
+    assert words == "SQLite in the data folder answers; its audit has about 0 B, 0 rows"
+    assert run("token", "--role", "oncall", "--name", "ada").exit_code == 0
+    assert ", 1 rows" in run("doctor", CROSSFADE_BIND="127.0.0.1:0").stdout
     store = "postgresql://crossfade:hunter2@127.0.0.1:1/crossfade"
     down = run("doctor", CROSSFADE_STORE=store, CROSSFADE_BIND="127.0.0.1:0")
     assert "hunter2" not in down.output

@@ -13,7 +13,7 @@ from sqlalchemy import func, insert, select
 from app.control.retention import BATCH, RECEIPTS, SIGN_INS_S, TOKENS_S, Retention
 from app.errors import StoreUnavailable
 from app.store import tables
-from app.store.port import StoredRecord, TokenKind
+from app.store.port import SeriesChunk, StoredRecord, TokenKind
 from app.store.sql import SqlStore, sqlite_store
 from tests.store.stores import entry
 
@@ -40,7 +40,7 @@ async def left(store: SqlStore) -> dict[str, int]:
     """Tokens by kind."""
     query = select(tables.tokens.c.kind, func.count()).group_by(tables.tokens.c.kind)
     async with store.begin(store.control) as connection:
-        return {row.kind: row.count for row in await connection.execute(query)}
+        return {row[0]: row[1] for row in await connection.execute(query)}
 
 
 def retention(store: SqlStore, leads: bool = True, pause_s: float = 0.0) -> Retention:
@@ -49,8 +49,8 @@ def retention(store: SqlStore, leads: bool = True, pause_s: float = 0.0) -> Rete
 
 async def test_what_ended_long_ago_is_deleted_however_much_it_is(store: SqlStore) -> None:
     for kind in ("code", "session"):
-        await fill(store, kind, 2 * BATCH + 1, expires_at=NOW - SIGN_INS_S - 1)  # type: ignore[arg-type]
-        await fill(store, kind, 2, revoked_at=NOW - SIGN_INS_S + 1)  # type: ignore[arg-type]
+        await fill(store, kind, 2 * BATCH + 1, expires_at=NOW - SIGN_INS_S - 1)
+        await fill(store, kind, 2, revoked_at=NOW - SIGN_INS_S + 1)
     await fill(store, "bearer", BATCH, revoked_at=NOW - TOKENS_S - 1)
     await fill(store, "bearer", 3, expires_at=NOW - TOKENS_S + 1)
     await fill(store, "bearer", 4)
@@ -68,6 +68,17 @@ async def test_receipts_are_kept_up_to_a_number(store: SqlStore) -> None:
     assert count == RECEIPTS
     assert await store.load_rollback(f"r{BATCH}") is None
     assert await store.load_rollback(f"r{BATCH + 1}") is not None
+
+
+async def test_figures_of_cells_that_are_gone_are_deleted(store: SqlStore) -> None:
+    now = int(NOW)
+    ages = {1: 3600, 10: 86_400, 60: 30 * 86_400}
+    for step_s, keep_s in ages.items():
+        over = [SeriesChunk(f"{step_s}@gone", step_s, now - keep_s - age, b"x") for age in (1, 2)]
+        await store.save_series([*over, SeriesChunk("still", step_s, now - keep_s, b"x")], {})
+    await retention(store).delete_ended()
+    assert [len(await store.load_series(f"{step_s}@gone")) for step_s in ages] == [0, 0, 0]
+    assert len(await store.load_series("still")) == 3
 
 
 async def test_a_cell_that_does_not_lead_deletes_nothing(store: SqlStore) -> None:
@@ -114,5 +125,5 @@ async def test_a_command_is_saved_between_two_batches(tmp_path: Path) -> None:
 async def test_a_store_that_is_away_is_asked_again_later(tmp_path: Path) -> None:
     store = sqlite_store(tmp_path)
     with pytest.raises(StoreUnavailable):
-        await store.delete_tokens(("code",), NOW, BATCH)
+        await store.delete_tokens(["code"], NOW, BATCH)
     await retention(store).delete_ended()

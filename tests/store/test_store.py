@@ -262,7 +262,20 @@ async def test_series_are_kept_replaced_and_forgotten_by_their_age(store: SqlSto
     await store.save_series([*chunks, SeriesChunk("b", 1, 10, b"other")], {})
     await store.save_series([SeriesChunk("a", 60, 10, b"again")], {1: 11})
     assert await store.load_series("a") == [SeriesChunk("a", 60, 10, b"again"), chunks[1]]
+    assert len(await store.load_series("b")) == 1, "another cell deletes its own"
+    assert [await store.delete_series({1: 11, 60: 5}, 10) for _ in range(2)] == [1, 0]
     assert await store.load_series("b") == []
+    assert len(await store.load_series("a")) == 2
+
+
+async def test_figures_of_cells_that_are_gone_are_deleted_a_few_at_a_time(store: SqlStore) -> None:
+    late = 4_000_000_000
+    for cell in ("gone", "gone too"):
+        await store.save_series([SeriesChunk(cell, 60, late + number, b"x") for number in range(30)], {})
+        await store.save_series([SeriesChunk(cell, 7, late + number, b"of another version") for number in range(2)], {})
+    deleted = [await store.delete_series({1: late + 9, 60: late + 10}, 15) for _ in range(3)]
+    assert deleted == [15, 9, 0], "20 of a known step, and the 4 of an unknown one, which are older than all"
+    assert len(await store.load_series("gone")) == 20
 
 
 async def test_a_documents_bytes_come_back_as_they_were(store: SqlStore) -> None:
@@ -282,14 +295,14 @@ async def test_tokens_are_deleted_by_kind_some_time_after_their_end_and_a_few_at
     for kind in ("bearer", "code", "session"):
         for number, (expires_at, revoked_at) in enumerate(ends):
             digest = f"{kind}{number}"
-            await store.save_token(Token(digest, "ann", "manager", kind, 1.0, expires_at, revoked_at))  # type: ignore[arg-type]
-    assert await store.delete_tokens(("code", "session"), 100.0, 100) == 0, "it ended then, and not before"
-    deleted = [await store.delete_tokens(("code", "session"), 100.5, 4) for _ in range(3)]
+            await store.save_token(Token(digest, "ann", "manager", kind, 1.0, expires_at, revoked_at))
+    assert await store.delete_tokens(["code", "session"], 100.0, 100) == 0, "it ended then, and not before"
+    deleted = [await store.delete_tokens(["code", "session"], 100.5, 4) for _ in range(3)]
     assert deleted == [4, 2, 0]
     assert await store.find_token("code1") is None
     assert {token.digest for token in await store.load_tokens()} == {"session0", *(f"bearer{n}" for n in range(4))}
     assert await store.find_token("code0") is not None
-    assert await store.delete_tokens(("bearer",), 1e9, 100) == 3
+    assert await store.delete_tokens(["bearer"], 1e9, 100) == 3
 
 
 async def test_a_token_is_renewed_unless_it_was_revoked(store: SqlStore) -> None:
