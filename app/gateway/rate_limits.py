@@ -21,6 +21,8 @@ A client that pings every second uses 1 % of it. The burst pays for ten messages
 """
 
 
+RECENT = 65_536
+"""Keys that have a bucket at once."""
 FORGOTTEN_AT_ONCE = 2000
 """Keys looked at in one turn of the loop: less than a millisecond."""
 
@@ -54,7 +56,7 @@ class TokenBucket:
 class TokenBuckets:
     """A bucket for each key that was seen lately, `most` at most; the least recently used are dropped first."""
 
-    def __init__(self, per_second: float, burst: float, most: int = 65_536) -> None:
+    def __init__(self, per_second: float, burst: float, most: int = RECENT) -> None:
         self._per_second = per_second
         self._burst = burst
         self._most = most
