@@ -86,10 +86,6 @@ class Admission:
         if self._tokens is not None:
             await self._tokens.close()
 
-    def forget_addresses(self) -> None:
-        """Forget addresses that make so few attempts that it no longer matters; called every few seconds."""
-        self._attempts.forget_full(monotonic())
-
     async def admit(self, caller: Caller, *, socket: bool, resuming: bool = False) -> Identity:
         """Who this is. Raises `AdmissionRefused`: 403 origin, 429 rate or too many sockets, 401 sign-in, 503 full."""
         self._check_origin(caller)
@@ -108,6 +104,10 @@ class Admission:
         if not self._origins and urlsplit(origin).netloc == caller.headers.get("host"):
             return
         raise AdmissionRefused(403, "this origin may not connect")
+
+    def forget_addresses(self) -> None:
+        """Forget addresses that make so few attempts that it no longer matters; called every few seconds."""
+        self._attempts.forget_full(monotonic())
 
     def _check_rate(self, caller: Caller) -> None:
         address = client_address(caller.peer, caller.forwarded_for, self._proxies)

@@ -16,6 +16,8 @@ import structlog
 from app.errors import StoreUnavailable
 from app.store.tokens import OPERATOR_S, digest_of
 
+FIRST_S: Final = 5.0
+"""After the start, which nothing must delay."""
 RENEW_S: Final = 86_400.0
 AGAIN_S: Final = 60.0
 """After a renewal that failed."""
@@ -43,7 +45,8 @@ class OperatorToken:
             self._digest = ""
 
     async def run(self) -> None:
-        """Renew it now and once a day, until cancelled."""
+        """Renew it soon and once a day, until cancelled."""
+        await asyncio.sleep(FIRST_S)
         while self._digest:
             renewed = await self.renew()
             await asyncio.sleep(RENEW_S if renewed else AGAIN_S)

@@ -124,12 +124,12 @@ class Service:
             host="" if settings.store == "sqlite" else host_name(settings),
             wakeup=self._wakeup,
         )
-        self.retention = Retention(self.store, lambda: self.controller.loop.leads)
-        self.operator_token = OperatorToken(self.store, Path(settings.data) / OPERATOR_TOKEN)
         self.history = SeriesHistory(self.cell, self.counters, self.store, fleet=self.controller.fleet)
         self.access = Access(self.store, self.secret.decode(), proxies=proxies_of(settings))
         self.metrics = Metrics(self._scraped_cells)
         self.page_source = PageSource(self.controller, self.access, self.history)
+        self.retention = Retention(self.store, lambda: self.controller.loop.leads)
+        self.operator_token = OperatorToken(self.store, Path(settings.data) / OPERATOR_TOKEN)
 
     async def start(self) -> None:
         """The store, then the workers that the record asks for, then the record. Raises `FactoryError` without v2."""
@@ -138,9 +138,9 @@ class Service:
         self.spawn(self.controller.loop.run())
         self.spawn(self.resume_store.run(self.resumes))
         self.spawn(self.history.run())
+        self.spawn(self._close_idle())
         self.spawn(self.retention.run())
         self.spawn(self.operator_token.run())
-        self.spawn(self._close_idle())
         if self._hears_store:
             self.spawn(self._hear_store())
 

@@ -40,7 +40,7 @@ def terminal(tmp_path: Path, postgres_url: str) -> Iterator[Terminal]:
     service = terminal.start("serve")
     try:
         assert service.stdout is not None
-        assert "Crossfade serves" in service.stdout.readline()
+        assert any("Crossfade serves" in line for line in service.stdout)  # its log is there, too
         yield terminal
     finally:
         service.terminate()

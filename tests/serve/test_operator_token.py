@@ -42,9 +42,10 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-async def test_it_is_renewed_at_once_and_then_every_day_whether_the_store_answers_each_time(
+async def test_it_is_renewed_soon_and_then_every_day_whether_the_store_answers_each_time(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(operator_token, "FIRST_S", 0.0)
     monkeypatch.setattr(operator_token, "RENEW_S", 0.0)
     monkeypatch.setattr(operator_token, "AGAIN_S", 0.0)
     tokens = Tokens(True, None, True)
@@ -54,7 +55,8 @@ async def test_it_is_renewed_at_once_and_then_every_day_whether_the_store_answer
     assert tokens.asked == [(digest_of("cf_secret"), 1000.0 + OPERATOR_S)] * 3
 
 
-async def test_one_that_was_revoked_is_not_asked_for_again(file: Path) -> None:
+async def test_one_that_was_revoked_is_not_asked_for_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operator_token, "FIRST_S", 0.0)
     tokens = Tokens(False, True)
     token = OperatorToken(tokens, file)
     assert await token.renew()
@@ -64,7 +66,10 @@ async def test_one_that_was_revoked_is_not_asked_for_again(file: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-async def test_without_a_token_there_is_nothing_to_do(tmp_path: Path, content: bytes | None) -> None:
+async def test_without_a_token_there_is_nothing_to_do(
+    tmp_path: Path, content: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operator_token, "FIRST_S", 0.0)
     file = tmp_path / "operator.token"
     if content is not None:
         file.write_bytes(content)
