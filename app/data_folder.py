@@ -20,10 +20,11 @@ from app.disk import Disk
 from app.errors import FolderTaken
 
 OWNER = "owner"
+OPERATOR_TOKEN = "operator.token"  # noqa: S105 - a file's name
 OURS = (OWNER, "control.db", "secret", "rollback.lock", "rollback.spare")
 """Files by which a folder is known to be a service's."""
 PRIVATE = ("control.db", "control.db-wal", "control.db-shm", "sessions.db", "sessions.db-wal", "sessions.db-shm",
-           "secret", "operator.token", "rollback.lock", "rollback.spare", OWNER)  # fmt: skip
+           "secret", OPERATOR_TOKEN, "rollback.lock", "rollback.spare", OWNER)  # fmt: skip
 """Files that nobody but the service's account may read, whoever made them."""
 ENDS_S = 5.0
 """How long the processes of an owner that was killed may take to be gone."""

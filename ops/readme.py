@@ -1,4 +1,4 @@
-"""Writes the README's tables of settings, commands, metrics and faults from the code: `python -m ops.readme`.
+"""Writes the README's tables from the code: `python -m ops.readme`.
 
 It writes between the markers of README.md and nowhere else; a test compares the README with it.
 """
@@ -16,6 +16,7 @@ from app.cli.root import crossfade
 from app.metrics.prometheus import CellsCollector
 from app.settings import describe
 from app.supervisor.faults import NO_FAULTS
+from ops.kept import kept
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -50,11 +51,17 @@ def faults_table() -> str:
     return _table(("key", "default"), rows)
 
 
+def kept_table() -> str:
+    """Everything that is kept, how much of it, and until when."""
+    return _table(("what is kept", "how much at most", "until"), [(row.what, row.most, row.until) for row in kept()])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "commands": commands_table,
     "metrics": metrics_table,
     "faults": faults_table,
+    "kept": kept_table,
 }
 
 

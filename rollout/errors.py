@@ -7,6 +7,7 @@
     │   │   └── FlagNotZero     unlock before the flag was seen at 0 %             (409)
     │   ├── NoWayBack           v2 cannot restore the state of v3's sessions       (409)
     │   ├── BuildsDiffer        cells run different builds of v3                   (409)
+    │   ├── TooManyPins             as many users are pinned as may be                 (409)
     │   ├── StaleRevision       somebody else changed the rollout meanwhile        (412)
     │   ├── BadPercentage       not a whole number 0..100                          (422)
     │   ├── ReasonMissing       this verb needs a reason                           (422)
@@ -61,6 +62,13 @@ class NoWayBack(Refused):
 
 class BuildsDiffer(Refused):
     """Cells run different builds of v3, so nobody is moved there: names which run which."""
+
+
+class TooManyPins(Refused):
+    """As many users are pinned as may be: every cell has all pins in its memory."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most:,} users are pinned, and no more can be: unpin others first, or use a percentage")
 
 
 class StaleRevision(Refused):

@@ -200,16 +200,29 @@ class Access:
         visitor = await self.find(secret)
         return None if visitor is None else self._cookie(visitor, digest_of(secret), secure=secure)
 
-    async def sign_in_with_code(self, secret: str, *, secure: bool) -> Cookie | None:
-        """The session of whoever opens a sign-in link first; None: the link is not valid. Raises StoreUnavailable."""
-        now = self._clock()
+    async def find_link(self, secret: str) -> Token | None:
+        """The code of a sign-in link, used or too old as it may be; None: there is none. Raises StoreUnavailable."""
         code = await self._store.find_token(digest_of(secret))
+        return code if code is not None and code.kind == "code" else None
+
+    def still_good(self, token: Token) -> bool:
+        """Whether it signs somebody in now."""
+        return token.valid(self._clock())
+
+    async def sign_in_with_code(self, secret: str, *, secure: bool) -> Cookie | None:
+        """The session of whoever uses a sign-in link first; None: the link is not valid. Raises StoreUnavailable."""
+        now = self._clock()
+        code = await self.find_link(secret)
         visitor = self._good(code, "code")
-        if code is None or visitor is None or not await self._store.revoke_token(code.digest, now):
+        if code is None or visitor is None:
             return None
-        # It gets a token, whose secret nobody has, so that it can be listed and revoked like any other.
+        # It gets a token, whose secret nobody has, so that it can be listed and revoked like any other. The token comes
+        # first: a store that fails in between leaves the link as good as it was.
         digest = digest_of(secrets.token_urlsafe(32))
         await self._store.save_token(Token(digest, code.name, code.role, "session", now, now + SESSION_S))
+        if not await self._store.revoke_token(code.digest, now):
+            await self._store.revoke_token(digest, now)
+            return None
         return self._cookie(visitor, digest, secure=secure)
 
     async def sign_out(self, connection: Connection) -> None:

@@ -22,7 +22,7 @@ from app.gateway.forwarding import same_origin
 from dashboards.base.visit import NotSignedIn
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-SIGN_IN = frozenset({"/sign-in/token", "/sign-out"})
+SIGN_IN = frozenset({"/sign-in/once", "/sign-in/token", "/sign-out"})
 """Forms of those who are not signed in."""
 HEADER = "x-csrf-token"
 FOREIGN_ORIGIN = "this was sent by a page of another origin; use the pages of this service, or a bearer token"

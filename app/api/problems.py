@@ -33,6 +33,7 @@ from rollout.errors import (
     Refused,
     RevisionMissing,
     StaleRevision,
+    TooManyPins,
 )
 
 log = structlog.get_logger()
@@ -55,6 +56,7 @@ _REFUSED: Mapping[type[Refused], tuple[int, str, str]] = {
     NotAllowed: (403, "not_allowed", "Not allowed"),
     NotInPhase: (409, "not_in_phase", "Not possible now"),
     BuildsDiffer: (409, "builds_differ", "Cells run different builds of v3"),
+    TooManyPins: (409, "too_many_pins", "Too many pins"),
     NoWayBack: (409, "no_way_back", "A rollback would lose state"),
     StaleRevision: (412, "stale_revision", "Somebody was faster"),
     BadPercentage: (422, "bad_value", "Bad value"),

@@ -26,7 +26,7 @@ from app.api.problems import HANDLERS, PAGE_HANDLERS, AnyRequest, ProblemDocumen
 from app.api.rollout import RolloutApi
 from app.api.series import series
 from app.api.services import PROVIDE
-from app.api.sign_in import sign_in, sign_in_once, sign_out
+from app.api.sign_in import show_link, sign_in, sign_out, use_link
 from app.problem import problem_of
 
 
@@ -46,7 +46,8 @@ def control_router() -> Router:
             load_canary,
             forget_cell,
             sign_in,
-            sign_in_once,
+            show_link,
+            use_link,
             sign_out,
             healthz,
             readyz,

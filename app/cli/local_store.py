@@ -20,8 +20,9 @@ from app.cli.target import operator_token_file
 from app.data_folder import make_folder
 from app.serve.service import make_store
 from app.settings import Settings
-from app.store.port import Store, Token
-from app.store.tokens import digest_of, make_token
+from app.store.port import AuditSize, Store, Token
+from app.store.tokens import OPERATOR_S, digest_of, make_token
+from rollout import formats
 from rollout.names import TokenRole
 from rollout.views import AuditEntry
 
@@ -91,7 +92,7 @@ def _known(token: Token, now: float) -> KnownToken:
 
 
 def keep_operator_token(settings: Settings) -> Path:
-    """Make sure that the operator's file contains a valid token; returns the file.
+    """Make sure that the operator's file contains a valid token; returns the file. The service renews it.
 
     Raises `StoreUnavailable` and `OSError`.
     """
@@ -100,16 +101,25 @@ def keep_operator_token(settings: Settings) -> Path:
     async def keep(store: Store) -> None:
         known = await store.find_token(digest_of(file.read_text().strip())) if file.exists() else None
         if known is None or not known.valid(time.time()):
-            _write_private(file, await _add_token(store, "manager", OPERATOR, None))
+            _write_private(file, await _add_token(store, "manager", OPERATOR, OPERATOR_S / DAY_S))
 
     _with_store(settings, keep)
     return file
 
 
 def store_answers(settings: Settings) -> str:
-    """Open the store and write to it; returns the result as text. Raises `StoreUnavailable`."""
-    _with_store(settings, lambda store: store.delete_resumes(0.0, 1))
-    return "SQLite in the data folder answers" if settings.store == "sqlite" else "PostgreSQL answers"
+    """Open the store and write to it; returns the result, and how much audit there is, as text.
+
+    Raises `StoreUnavailable`.
+    """
+
+    async def ask(store: Store) -> AuditSize:
+        await store.delete_resumes(0.0, 1)
+        return await store.measure_audit()
+
+    audit = _with_store(settings, ask)
+    where = "SQLite in the data folder answers" if settings.store == "sqlite" else "PostgreSQL answers"
+    return f"{where}; its audit has about {formats.size(audit.size_bytes)}, {formats.count(audit.entries)} rows"
 
 
 async def _add_token(store: Store, role: TokenRole, name: str, days: float | None) -> str:

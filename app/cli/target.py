@@ -13,12 +13,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app.cli.exits import Misused
+from app.data_folder import OPERATOR_TOKEN
 from app.errors import SettingError
 from app.serve.local_socket import answering_socket
 from app.settings import Settings, is_loopback
 from app.settings_reader import load_settings
-
-OPERATOR_TOKEN = "operator.token"  # noqa: S105 - a file's name
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -47,6 +47,7 @@ from app.metrics.counters import Counters
 from app.settings import Settings
 from app.store.port import Store, StoredRecord
 from rollout.builds import BuildSource, LoadedBuild
+from rollout.errors import TooManyPins
 from rollout.events import Actor, Audit, Load, Notify, Rollback, Unlock
 from rollout.names import CANARY, STABLE, PathName
 from rollout.permissions import check_load, require
@@ -56,6 +57,8 @@ from rollout.views import Loaded
 TIMELINE = 200
 TIMELINE_S = 24 * 3600
 """A receipt shows the audit from a day before a rollback until the end of its undo, at most `TIMELINE` entries."""
+PINS = 10_000
+"""Users that can be pinned: every cell has all pins in its memory."""
 log = structlog.get_logger()
 
 
@@ -247,10 +250,13 @@ class Controller:
         await self.repository.append(self._snapshots.entry(Audit(actor, "note", text), source, self.record))
 
     async def pin(self, actor: Actor, user_id: str, path: PathName | None, reason: str, *, source: str) -> None:
-        """Pin a user to a path, or unpin them with None. Raises NotAllowed and StoreUnavailable."""
+        """Pin a user to a path, or unpin them with None. Raises NotAllowed, TooManyPins and StoreUnavailable."""
         require(actor, "pin")
         what = f"unpin {user_id}" if path is None else f"pin {user_id} to {path}"
         async with self.repository.turn:
+            pins = await self.repository.pins()
+            if path is not None and len(pins) >= PINS and user_id not in pins:
+                raise TooManyPins(PINS)
             entry = self._snapshots.entry(Audit(actor, what, reason), source, self.record)
             await self.repository.save_pin(user_id, path, entry)
             await self._follower.follow_pins()

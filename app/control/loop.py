@@ -94,6 +94,11 @@ class ControlLoop:
         self._notifier = notifier
         self._wakeup = wakeup
 
+    @property
+    def leads(self) -> bool:
+        """Whether this cell takes the automatic steps for all."""
+        return self._lease.held
+
     async def open(self) -> None:
         """Read lock and record, and put them in force. A lock means v2, and so does a store that is down.
 

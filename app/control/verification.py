@@ -27,6 +27,8 @@ from rollout.names import CANARY
 from rollout.state import LastRollback, Rollout
 from rollout.views import PathFigures, RollbackView
 
+REPORTS = 256
+"""Reports kept; of more cells than that, those of the cells that are gone are dropped, the oldest first."""
 log = structlog.get_logger()
 
 
@@ -304,9 +306,18 @@ class Verification:
         timed = self._reports.get(cell)
         if timed is None or timed.report.rollback != report.rollback:
             timed = self._reports[cell] = _TimedReport(report, in_force_at)
+            self._forget_gone()
         timed.report = report
         if report.done and timed.done_at is None:
             timed.done_at = in_force_at if done_at is None else done_at
+
+    def _forget_gone(self) -> None:
+        """A lock can be in force for months, while cells come and go."""
+        if len(self._reports) > REPORTS:
+            there = set(self._fleet.names())
+            gone = next((cell for cell in self._reports if cell not in there), None)
+            if gone is not None:
+                del self._reports[gone]
 
     # -- all reports together -----------------------------------------------------------------------------------------
 

@@ -120,6 +120,10 @@ class Admission:
             return
         raise AdmissionRefused(403, "this origin may not connect")
 
+    def forget_addresses(self) -> None:
+        """Forget addresses that make so few attempts that it no longer matters; called every few seconds."""
+        self._attempts.forget_full(monotonic())
+
     def _check_rate(self, here: Reached) -> None:
         if self._exempt_loopback and is_loopback(here.address):
             return

@@ -172,6 +172,12 @@ class Cell:
             elif session.last_input_at < idle_before and session.running is None and not session.queue:
                 session.close(1001, "idle")
 
+    def forget_rates(self) -> None:
+        """Forget users who have no session, and send so little that it no longer matters; called every few seconds."""
+        now = self.clock()
+        for rates in (self._message_rates, self._input_rates):
+            rates.forget_full(now, in_use=self.index.user_ids())
+
     # -- for sessions (SessionContext) --------------------------------------------------------------------------------
 
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:

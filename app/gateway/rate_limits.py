@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Container
 from typing import NamedTuple
 
 
@@ -18,6 +19,12 @@ FRAME_RATE = Rate(per_second=200, burst=4096)
 
 A client that pings every second uses 1 % of it. The burst pays for ten messages of 8 KiB, each in 128 fragments.
 """
+
+
+RECENT = 65_536
+"""Keys that have a bucket at once."""
+FORGOTTEN_AT_ONCE = 2000
+"""Keys looked at in one turn of the loop: less than a millisecond."""
 
 
 class TokenBucket:
@@ -41,11 +48,15 @@ class TokenBucket:
         self.tokens = tokens - cost
         return True
 
+    def full(self, now: float) -> bool:
+        """Whether it is as good as a new one."""
+        return self.tokens + (now - self.updated_at) * self.per_second >= self.burst
+
 
 class TokenBuckets:
     """A bucket for each key that was seen lately, `most` at most; the least recently used are dropped first."""
 
-    def __init__(self, per_second: float, burst: float, most: int = 65_536) -> None:
+    def __init__(self, per_second: float, burst: float, most: int = RECENT) -> None:
         self._per_second = per_second
         self._burst = burst
         self._most = most
@@ -61,6 +72,19 @@ class TokenBuckets:
         else:
             self._buckets.move_to_end(key)
         return bucket
+
+    def forget_full(self, now: float, in_use: Container[str] = (), most: int = FORGOTTEN_AT_ONCE) -> None:
+        """Look at `most` keys, the least recently used first, and forget those whose bucket is full again.
+
+        `in_use`: keys whose bucket somebody holds; forgotten, it would be a second one beside the next. Call it every
+        few seconds, so that no key is known for much longer than it matters.
+        """
+        for _ in range(min(most, len(self._buckets))):
+            key, bucket = next(iter(self._buckets.items()))
+            if bucket.full(now) and key not in in_use:
+                del self._buckets[key]
+            else:
+                self._buckets.move_to_end(key)
 
     def __len__(self) -> int:
         return len(self._buckets)

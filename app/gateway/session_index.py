@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 
 from app.gateway.session import Session
 from rollout.names import PathName
@@ -41,6 +41,10 @@ class SessionIndex:
         others.remove(session)
         if not others:
             del self._by_user[session.user_id]
+
+    def user_ids(self) -> KeysView[str]:
+        """Everybody who has a session."""
+        return self._by_user.keys()
 
     def of_user(self, user_id: str) -> list[Session]:
         return self._by_user.get(user_id, [])

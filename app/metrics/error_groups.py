@@ -16,6 +16,8 @@ from rollout.views import ErrorGroup
 
 GROUPS = 200
 """Most groups that are kept; beyond that, the one not seen for longest is dropped."""
+KEPT_S = 30 * 86_400.0
+"""A group without a new error for so long is dropped, as charts go back no further."""
 USERS = 1000
 """Most distinct users that are counted per group."""
 
@@ -63,6 +65,14 @@ class ErrorGroups:
         if len(self._groups) >= GROUPS:
             del self._groups[next(iter(self._groups))]
         self._groups[key] = group
+
+    def forget(self, now: float) -> None:
+        """Drop the groups that are over; `now` in Unix seconds. Call it now and then."""
+        while self._groups:
+            key, group = next(iter(self._groups.items()))
+            if now - group.last_at < KEPT_S:
+                return
+            del self._groups[key]
 
     def counts(self) -> list[GroupCount]:
         """All groups, in a form that can be merged with those of other cells."""

@@ -18,7 +18,8 @@ from app.control.history import SeriesHistory
 from app.control.host_lock import HostLock
 from app.control.lockfile import LockFile
 from app.control.lookout import BusLookout
-from app.data_folder import DataFolder, FolderWatch
+from app.control.retention import Retention
+from app.data_folder import OPERATOR_TOKEN, DataFolder, FolderWatch
 from app.errors import StoreUnavailable
 from app.flags import Flags
 from app.flags.embedded import EmbeddedFlags
@@ -40,6 +41,7 @@ from app.pool.death import Death
 from app.pool.pools import WorkerPools
 from app.secret import load_secret
 from app.serve.names import cell_names, host_name
+from app.serve.operator_token import OperatorToken
 from app.settings import Settings
 from app.store.connections import nothing_to_check
 from app.store.port import Store
@@ -134,6 +136,8 @@ class Service:
         )
         self.metrics = Metrics(self._scraped_cells)
         self.page_source = PageSource(self.controller, self.access, self.history)
+        self.retention = Retention(self.store, lambda: self.controller.loop.leads)
+        self.operator_token = OperatorToken(self.store, Path(settings.data) / OPERATOR_TOKEN)
 
     async def start(self) -> None:
         """The store, then the workers that the record asks for, then the record. Raises `FactoryError` without v2."""
@@ -144,6 +148,8 @@ class Service:
         self.spawn(self.takeover.run())
         self.spawn(self.history.run())
         self.spawn(self._close_idle())
+        self.spawn(self.retention.run())
+        self.spawn(self.operator_token.run())
         if self._hears_store:
             self.spawn(self._hear_store())
 
@@ -215,6 +221,9 @@ class Service:
         while True:
             await asyncio.sleep(IDLE_CHECK_S)
             self.cell.close_idle()
+            self.cell.forget_rates()
+            self.admission.forget_addresses()
+            self.counters.errors.forget(self.cell.wall_clock())
 
     # -- what is scraped ----------------------------------------------------------------------------------------------
 

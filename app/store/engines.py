@@ -20,6 +20,8 @@ from app.errors import SettingError
 GRACE_S = 0.5
 """Most seconds that giving up a hanging PostgreSQL connection takes after the time-out."""
 SET_ALL = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS settings (name, value)"
+JOURNAL_BYTES = 16 * 1024 * 1024
+"""A longer write-ahead log, which a long reader may cause, is cut to this by the next that begins it anew."""
 HURRY_S = 0.5
 """Time limit of calls to PostgreSQL after one that hung, until one is answered."""
 
@@ -45,6 +47,7 @@ def sqlite_engine(file: Path, synchronous: str, limit_s: float, *, size: int) ->
         cursor.execute(f"PRAGMA busy_timeout = {patience_ms}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute(f"PRAGMA synchronous = {synchronous}")
+        cursor.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
         cursor.close()
 
     return engine

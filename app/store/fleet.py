@@ -8,11 +8,11 @@ from sqlalchemy import delete, select, update
 
 from app.store import tables
 from app.store.dialects import database_now, insert_new, replace
-from app.store.feed import Feed
+from app.store.ended import EndedRows
 from app.store.port import StoredCell
 
 
-class FleetStore(Feed):
+class FleetStore(EndedRows):
     """Implements the leases and the register of `port.Store`."""
 
     # -- leases ---------------------------------------------------------------------------------------------------

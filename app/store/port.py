@@ -5,7 +5,7 @@ Every call raises `StoreUnavailable` when the store cannot be reached.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -29,6 +29,15 @@ class StoredRecord:
 
     revision: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSize:
+    """About how much audit there is: it is never read as a whole to find out."""
+
+    entries: int
+    size_bytes: int
+    """Of all texts in it, without indexes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,10 @@ class Token:
     def valid(self, now: float) -> bool:
         """Whether it is accepted at `now` (Unix seconds)."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def ended_at(self, now: float) -> float:
+        """When it was no longer accepted: `now` for one that still is."""
+        return min(each for each in (self.revoked_at, self.expires_at, now) if each is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +179,14 @@ class Store(Protocol):
         """This rollback, or the last one; None: there is none."""
         ...
 
+    async def delete_rollbacks(self, keep: int, most: int) -> int:
+        """Delete up to `most` receipts, the oldest first, but none of the newest `keep`; returns how many."""
+        ...
+
+    async def measure_audit(self) -> AuditSize:
+        """About how much audit there is."""
+        ...
+
     async def load_pins(self) -> Mapping[str, PathName]: ...
 
     async def save_pin(self, user_id: str, path: PathName | None, entry: AuditEntry) -> None:
@@ -179,6 +200,14 @@ class Store(Protocol):
         ...
 
     async def find_token(self, digest: str) -> Token | None: ...
+
+    async def renew_token(self, digest: str, expires_at: float) -> bool:
+        """Let it expire at another time; whether there is such a token that was not revoked."""
+        ...
+
+    async def delete_tokens(self, kinds: Collection[TokenKind], ended_before: float, most: int) -> int:
+        """Delete up to `most` tokens of these kinds that expired or were revoked before then; returns how many."""
+        ...
 
     async def revoke_token(self, digest: str, now: float) -> bool:
         """Whether this call revoked it: of several at the same time, exactly one returns true."""
@@ -220,7 +249,17 @@ class Store(Protocol):
         ...
 
     async def save_series(self, chunks: Sequence[SeriesChunk], older_than: Mapping[int, int]) -> None:
-        """Save chunks, replacing those of the same cell, step and time; delete what is `older_than` a time, by step."""
+        """Save chunks, replacing those of the same cell, step and time.
+
+        Delete what the cells of these chunks have that is `older_than` a time, by step.
+        """
+        ...
+
+    async def delete_series(self, older_than: Mapping[int, int], most: int) -> int:
+        """Delete up to `most` chunks that are `older_than` a time, by step, of any cell; returns how many.
+
+        Those of other steps go when they are older than any of these.
+        """
         ...
 
     async def load_series(self, cell: str) -> Sequence[SeriesChunk]:

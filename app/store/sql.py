@@ -133,8 +133,11 @@ class SqlStore(ResumeTable):
         async with self.begin(self.sessions) as connection:
             if chunks:
                 await replace(connection, table, [dataclasses.asdict(chunk) for chunk in chunks])
+            # Only these cells' own: by their key they are found without reading those of all others.
+            cells = {chunk.cell for chunk in chunks}
             for step_s, before in older_than.items():
-                await connection.execute(delete(table).where(table.c.step_s == step_s, table.c.at < before))
+                over = table.c.cell.in_(cells), table.c.step_s == step_s, table.c.at < before
+                await connection.execute(delete(table).where(*over))
 
     async def load_series(self, cell: str) -> Sequence[SeriesChunk]:
         query = select(tables.series).where(tables.series.c.cell == cell).order_by(tables.series.c.at)

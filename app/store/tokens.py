@@ -12,6 +12,8 @@ PREFIX = "cf_"
 """Lets scanners recognise a leaked token."""
 CODE_S = 86_400.0
 """A sign-in link works once, and for a day."""
+OPERATOR_S = 30 * 86_400.0
+"""How long the token of a host's own commands is good after the service that renews it has ended."""
 
 
 def digest_of(secret: str) -> str:
@@ -26,6 +28,6 @@ def make_token(role: TokenRole, name: str, now: float, expires_at: float | None)
 
 
 def make_code(name: str, now: float) -> tuple[str, Token]:
-    """A code for a sign-in link: whoever opens it first is signed in as `name`, a manager."""
+    """A code for a sign-in link: whoever uses it first is signed in as `name`, a manager."""
     secret = secrets.token_urlsafe(32)
     return secret, Token(digest_of(secret), name, "manager", "code", now, now + CODE_S)

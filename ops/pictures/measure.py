@@ -143,6 +143,7 @@ def measure(stage: Stage, browser: Browser, number: int) -> None:
     context = browser.new_context()
     page = context.new_page()
     page.goto(stage.link)
+    page.get_by_role("button", name="Sign in").click()
     remote.reset(10)
     with stage.clients(number):
         connected(remote, number)

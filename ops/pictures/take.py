@@ -42,6 +42,7 @@ class Camera:
         context = browser.new_context()
         page = context.new_page()
         page.goto(stage.link)
+        page.get_by_role("button", name="Sign in").click()
         self._cookies: list[Any] = [one for one in context.cookies() if one["name"].startswith("crossfade_session")]
         context.close()
 

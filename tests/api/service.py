@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from httpx import ASGITransport, AsyncClient
+from httpx import ASGITransport, AsyncClient, Response
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
@@ -119,3 +120,11 @@ def make_client(
     )  # two descriptions of ASGI that mypy does not bring together
     transport = ASGITransport(application, raise_app_exceptions=False, client=(peer, 1))
     return AsyncClient(transport=transport, base_url="http://testserver.local")
+
+
+async def use_link(client: AsyncClient, link: str) -> Response:
+    """Open a sign-in link and press its button."""
+    page = await client.get(link)
+    assert page.status_code == 200, page.text
+    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.text))
+    return await client.post("/sign-in/once", data=fields)

@@ -82,20 +82,6 @@ async def test_who_is_signed_in_is_not_asked_again_and_who_signs_out_is_told(ser
     assert '<p role="status">You are signed out.</p>' in page.text
 
 
-async def test_a_link_that_cannot_be_checked_now_says_so_and_stays_good(service: Service) -> None:
-    link = (await service.access.make_link("http://testserver.local/", "ann")).removeprefix("http://testserver.local")
-    service.world.store.fail(True)
-    answer = await service.client.get(link)
-    assert answer.status_code == 503
-    assert "the store does not answer, so this link cannot be checked now; it stays valid, try it again" in answer.text
-    service.world.store.fail(False)
-    assert (await service.client.get(link)).headers["location"] == "/"
-    service.client.cookies.clear()
-    used = await service.client.get(link)
-    assert used.status_code == 401
-    assert "this link was used already or is too old; sign in with a token" in used.text
-
-
 async def test_behind_a_proxy_the_page_says_whose_business_it_is(tmp_path: Path) -> None:
     async with serve(tmp_path, PROXIED, "10.1.2.3") as service:
         unknown = await service.client.get("/sign-in", headers={"X-User": "ada", "X-Role": "root"})

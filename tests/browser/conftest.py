@@ -71,10 +71,11 @@ def used_link(stage: Stage) -> str:
 
 @pytest.fixture(scope="package")
 def cookies(used_link: str, browser: Browser) -> list[Any]:
-    """What a browser holds after the sign-in link, shared by all tests."""
-    context = browser.new_context()
+    """What a browser holds after the sign-in link, shared by all tests. It needs no script for it."""
+    context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(used_link)
+    page.get_by_role("button", name="Sign in").click()
     held = [cookie for cookie in context.cookies() if cookie["name"].startswith("crossfade_session")]
     context.close()
     return held

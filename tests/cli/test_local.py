@@ -149,6 +149,10 @@ def test_doctor_checks_this_host_and_shows_settings_but_no_secret(run: Run, tmp_
     assert [check["check"] for check in report["checks"]] == [
         "Python", "open files", "port", "settings", "data folder", "store", "v2", "v3",
     ]  # fmt: skip
+    (words,) = [check["words"] for check in report["checks"] if check["check"] == "store"]
+    assert words == "SQLite in the data folder answers; its audit has about 0 B, 0 rows"
+    assert run("token", "--role", "oncall", "--name", "ada").exit_code == 0
+    assert ", 1 rows" in run("doctor", CROSSFADE_BIND="127.0.0.1:0").stdout
     store = "postgresql://crossfade:hunter2@127.0.0.1:1/crossfade"
     down = run("doctor", CROSSFADE_STORE=store, CROSSFADE_BIND="127.0.0.1:0")
     assert "hunter2" not in down.output

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from app.control import controller
 from app.control.views import own_census, rollout_view, user_view
 from app.errors import StoreUnavailable
-from rollout.errors import NotAllowed, StaleRevision
+from rollout.errors import NotAllowed, StaleRevision, TooManyPins
 from rollout.events import Actor, ApplyPlan, Pause, Promote, Rollback, SetPercentage, Start, Undo, Unlock
 from rollout.plan import Plan, Stage
 from rollout.views import VerdictView
@@ -414,6 +415,21 @@ async def test_pins_move_open_sessions_and_are_audited(world: World) -> None:
     assert [item.what for item in (await world.control.repository.events()).items] == ["unpin u7", "pin u7 to v3"]
     with pytest.raises(NotAllowed):
         await world.control.pin(BOB, "u7", "v3", "", source="api")
+
+
+async def test_pins_have_a_bound_and_what_is_pinned_can_be_changed_at_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller, "PINS", 2)
+    for user in ("u1", "u2"):
+        await world.control.pin(ANN, user, "v3", "", source="api")
+    with pytest.raises(TooManyPins, match="2 users are pinned, and no more can be"):
+        await world.control.pin(ANN, "u3", "v3", "", source="api")
+    await world.control.pin(ANN, "u2", "v2", "", source="api")
+    await world.control.pin(ANN, "u3", None, "", source="api")
+    await world.control.pin(ANN, "u1", None, "", source="api")
+    await world.control.pin(ANN, "u3", "v3", "", source="api")
+    assert await world.store.load_pins() == {"u2": "v2", "u3": "v3"}
 
 
 async def test_a_preview_says_what_a_command_then_does(world: World) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from app.control.receipt import Receipt
+from app.control.verification import REPORTS
 from app.fleet.bus import CellReport, ReceiptSeen
 from app.fleet.members import SILENT_S
 from tests.control.verifying import ID, USERS, WALL, VerifyingCell, begun, clock_ms, done
@@ -190,6 +191,20 @@ async def test_what_a_cell_says_again_is_as_old_as_it_was(here: VerifyingCell) -
     assert seen.new_stopped_ms is not None
     assert seen.existing_moved_ms is not None
     assert max(seen.new_stopped_ms, seen.existing_moved_ms) <= clock_ms(commanded_at, before)
+
+
+async def test_a_lock_that_is_in_force_for_long_does_not_keep_the_reports_of_all_cells_that_ever_were(
+    here: VerifyingCell,
+) -> None:
+    here.roll_back()
+    await here.own_part()
+    for number in range(REPORTS + 50):
+        here.verification.hear(f"gone{number}", done(f"gone{number}", moved=1))
+    assert len(here.verification._reports) == REPORTS
+    here.verification.hear("a", done("a"))
+    here.verification.hear("c", done("c"))
+    assert here.verified, "the reports of those that are there were kept"
+    assert here.seen.cells == ["a", "b", "c"]
 
 
 async def test_a_report_of_another_rollback_is_no_part_of_this_one(here: VerifyingCell) -> None:

@@ -97,6 +97,26 @@ def test_the_rate_is_a_burst_and_a_refill_and_counts_messages_only() -> None:
     assert client.told[-1] == ("ack", 3)
 
 
+def test_a_users_rate_is_forgotten_when_it_no_longer_matters_and_nobody_holds_it() -> None:
+    cell = HandCell(with_settings(rate_messages_per_minute=60, rate_messages_burst=1))
+    session, _ = cell.connect("ann")
+    session.receive(frame("chat", "m1"))
+    cell.advance(60.0)
+    cell.forget_rates()
+    session.receive(frame("chat", "m2"))
+    beside, others = cell.connect("ann")
+    beside.receive(frame("chat", "m3"))
+    assert others.told == [("rate_limited", None)], "both sockets have one bucket, although it was full meanwhile"
+    for each in (session, beside):
+        each.close(1000, "")
+        each.end()
+    cell.forget_rates()
+    assert len(cell._message_rates) == 1, "it is not full yet"
+    cell.advance(60.0)
+    cell.forget_rates()
+    assert len(cell._message_rates) == 0
+
+
 def test_the_rate_is_the_users_not_the_sockets() -> None:
     cell = HandCell(with_settings(rate_messages_per_minute=30, rate_messages_burst=1))
     (one, _), (two, client), (other, others) = cell.connect(), cell.connect(), cell.connect("other")

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from app.metrics import counters as slots
 from app.metrics import error_groups
 from app.metrics.counters import BUCKETS, WINDOW_S, Counters, Tally, bucket_of, bucket_start_s, quantile_ms
-from app.metrics.error_groups import GROUPS, USERS, ErrorGroups
+from app.metrics.error_groups import GROUPS, KEPT_S, USERS, ErrorGroups
 
 
 def quantile_of(tally: Tally, share: float) -> float | None:
@@ -137,6 +137,19 @@ def test_error_groups_are_bounded_and_keep_the_recent_ones() -> None:
     assert ("v2", "f0") in names
     assert ("v3", f"f{GROUPS + 4}") in names
     assert ("v3", "f0") not in names
+
+
+def test_an_error_group_ends_a_while_after_its_last_error() -> None:
+    groups = ErrorGroups()
+    groups.add("v3", "internal", "over", "r", "u", now=0.0)
+    groups.add("v3", "internal", "again", "r", "u", now=0.0)
+    groups.add("v3", "internal", "again", "r", "u", now=1.0)
+    groups.forget(KEPT_S - 1)
+    assert len(groups.counts()) == 2
+    groups.forget(KEPT_S)
+    assert [group.fingerprint for group in groups.counts()] == ["again"]
+    groups.forget(2 * KEPT_S)
+    assert groups.counts() == []
 
 
 def test_errors_only_on_v3_come_first_and_users_are_bounded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -79,6 +80,13 @@ class Running:
             self._process.terminate()
             self._process.communicate(timeout=30)
             self._process = None
+
+    def use_link(self, client: httpx.Client) -> int:
+        """Open the link that it printed, and press the button; the status of the answer."""
+        page = client.get("/sign-in/once", params={"code": self.code})
+        assert page.status_code == 200, page.text
+        fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.text))
+        return client.post("/sign-in/once", data=fields).status_code
 
     def get(self, path: str, **query: str) -> Any:
         answer = self.http.get(path, params=query)

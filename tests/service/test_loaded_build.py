@@ -107,7 +107,7 @@ def test_what_was_loaded_is_served_until_the_setting_is_changed(start: Start, in
     assert audit(service) == [*lines, "setting of v3: shop:changed"]
     note = "v3 is served from shop:changed: its setting was changed after build r1 was loaded"
     assert f"builds: {note}" in service.crossfade("status").stdout
-    assert service.http.get("/sign-in/once", params={"code": service.code}).status_code == 303
+    assert service.use_link(service.http) == 303
     assert note in html.unescape(service.http.get("/", headers={"Authorization": ""}).text)
 
     restart(service)

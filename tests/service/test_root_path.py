@@ -100,5 +100,7 @@ def test_sockets_schema_and_commands_are_there_under_the_path(service: Running, 
 def test_the_link_that_is_printed_leads_into_the_path(service: Running) -> None:
     assert service.link.startswith(f"http://127.0.0.1:{service.port}{ROOT}/sign-in/once?code=")
     with httpx.Client(follow_redirects=True, trust_env=False) as browser:
-        assert browser.get(service.link).status_code == 200
+        opened = browser.get(service.link)
+        fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]+)"', opened.text))
+        assert browser.post(service.link.partition("?")[0], data=fields).status_code == 200
         assert {cookie.path for cookie in browser.cookies.jar} == {ROOT}

@@ -52,7 +52,7 @@ def test_a_revoked_token_takes_its_browsers_and_their_open_pages_along(unchanged
 def test_a_link_signs_in_a_browser_that_is_listed_and_can_be_put_out(unchanged: Running) -> None:
     service = unchanged
     with httpx.Client(base_url=service.http.base_url, timeout=SOON_S, trust_env=False) as client:
-        assert client.get("/sign-in/once", params={"code": service.code}).status_code == 303
+        assert service.use_link(client) == 303
         assert client.get("/api/rollout").status_code == 200
         listed = service.crossfade("token", "--list").stdout
         (session,) = re.findall(r"^(\w+)\s+browser\s+operator\s+manager", listed, re.MULTILINE)

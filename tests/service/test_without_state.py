@@ -32,7 +32,7 @@ def said(service: Running, address: str) -> str:
 def test_the_page_says_how_many_sessions_cannot_take_their_state_along(start: Start, tmp_path: Path, path: str) -> None:
     (tmp_path / "forgetful.py").write_text(FORGETFUL)
     service = start(**{f"CROSSFADE_PATHS_{path.upper()}": "forgetful:create_supervisor", "PYTHONPATH": str(tmp_path)})
-    assert service.http.get("/sign-in/once", params={"code": service.code}).status_code == 303
+    assert service.use_link(service.http) == 303
     if path == "v3":
         service.command("percentage", percentage=100)
     with ExitStack() as stack:

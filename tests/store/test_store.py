@@ -310,7 +310,10 @@ async def test_series_are_kept_replaced_and_forgotten_by_their_age(store: SqlSto
     await store.save_series([*chunks, SeriesChunk("b", 1, 10, b"other")], {})
     await store.save_series([SeriesChunk("a", 60, 10, b"again")], {1: 11})
     assert await store.load_series("a") == [SeriesChunk("a", 60, 10, b"again"), chunks[1]]
+    assert len(await store.load_series("b")) == 1, "another cell deletes its own"
+    assert [await store.delete_series({1: 11, 60: 5}, 10) for _ in range(2)] == [1, 0]
     assert await store.load_series("b") == []
+    assert len(await store.load_series("a")) == 2
 
 
 async def test_a_documents_bytes_come_back_as_they_were(store: SqlStore) -> None:
