@@ -18,6 +18,7 @@
     ├── KeysUnavailable     a token cannot be checked now                            app.gateway.issuer_keys
     ├── UnknownKey          an issuer has no such key                                app.gateway.issuer_keys
     ├── TokenRefused        a token signs nobody in                                  app.gateway.token_check
+    ├── RequestRefused      a request is refused before it is parsed                 app.gateway.request_head
     ├── AdmissionRefused    a client is not let in, with its HTTP status             app.gateway.admission
     ├── BrokenRun           a supervisor broke the rules of a run                    app.worker.execution
     ├── LoadTestError       a load test cannot be run as asked                       app.loadtest.options

@@ -85,6 +85,8 @@ WRONG: dict[str, tuple[str, ...]] = {
     "hang_v2_s": POSITIVE,
     "hang_v3_s": POSITIVE,
     "unstarted_s": POSITIVE,
+    "request_s": POSITIVE,
+    "keep_alive_s": POSITIVE,
     "start_s": POSITIVE,
     "crash_limit": WHOLE,
     "crash_window_s": POSITIVE,

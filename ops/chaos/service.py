@@ -51,8 +51,8 @@ class ChaosService:
         self.ws = url.replace("http", "ws", 1) + "/ws"
         self.process = process
         self._folder = folder
-        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=30, trust_env=False)
+        self.headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        self._http = httpx.AsyncClient(base_url=url, headers=self.headers, timeout=30, trust_env=False)
 
     async def close(self) -> None:
         await self._http.aclose()

@@ -88,7 +88,7 @@ def cell() -> Cell:
 
 @pytest.mark.parametrize(
     ("stage", "seconds"),
-    [(None, 75), (Stage.RECEIVING, 10), (Stage.IDLE, 75), (Stage.STALLED, 75), (Stage.ENDING, 1)],
+    [(None, 75), (Stage.RECEIVING, 10), (Stage.IDLE, 75), (Stage.STALLED, 30), (Stage.ENDING, 1)],
 )
 def test_each_wait_has_an_end(cell: Cell, stage: Stage | None, seconds: float) -> None:
     [one] = cell.open()

@@ -341,7 +341,7 @@ async def test_a_connection_without_a_request_is_closed() -> None:
 
 
 async def test_a_client_that_does_not_read_its_answer_is_cut_off() -> None:
-    async with served(keep_alive_s=0.2) as world, world.client() as client:
+    async with served(unread_s=0.2) as world, world.client() as client:
         await client.send(b"GET /endless HTTP/1.1\r\n\r\n")
         await world.emptied()
 
