@@ -13,7 +13,7 @@ from jinja2 import nodes
 from jinja2.meta import find_referenced_templates, find_undeclared_variables
 from msgspec import Struct
 
-from dashboards import router
+from dashboards import router, sign_in_link
 from dashboards.base.render import TEMPLATES, TemplateContext, make_environment, render, render_section
 from tests.dashboards.memory import overview
 
@@ -31,6 +31,8 @@ def contexts(of: type[TemplateContext] = TemplateContext) -> Iterator[type[Templ
         yield from contexts(context)
 
 
+PAGES = (router, sign_in_link)
+"""All pages: the one of a sign-in link is answered by the API."""
 DECLARED = {context.template: context for context in contexts()}
 
 
