@@ -43,6 +43,7 @@ bench: setup-dev ## the benchmarks beside their peers; BENCH="--rows throughput 
 	$(PY) -m ops.bench $(BENCH) || missed=1; \
 	$(PY) -m ops.bench.proxies || missed=1; \
 	$(PY) -m ops.bench.switches || missed=1; \
+	$(PY) -m ops.bench.hostile || missed=1; \
 	exit $$missed
 
 proofs: setup-dev ## kills, cut-off cells and stores: what is promised beside what is seen; PROOFS="kills --kills 5"
