@@ -8,7 +8,7 @@ from jinja2 import Environment
 
 from ops.endurance.samples import SERIES, Sample, Series, values
 
-WIDTH, HEIGHT, LEFT, TOP = 860, 96, 150, 26
+WIDTH, HEIGHT, LEFT, TOP = 880, 96, 220, 26
 
 _TEMPLATE = Environment(autoescape=True).from_string(
     """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{ width }} {{ height }}" role="img"
@@ -57,7 +57,7 @@ def _chart(samples: Sequence[Sample], series: Series, top: int, end_s: float) ->
     return {
         "name": series.name,
         "now": f"at the end {seen[-1]:.1f}{unit}",
-        "highest": f"{highest:.0f}{unit}",
+        "highest": f"{highest:.0f}{unit}" if highest >= 10 else f"{highest:.1f}{unit}",
         "points": points,
         "top": top,
         "right": right,
