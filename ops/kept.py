@@ -19,6 +19,7 @@ from app.gateway.issuer_keys import GOOD_S
 from app.gateway.key_set_fetch import MOST_BYTES
 from app.gateway.rate_limits import RECENT
 from app.gateway.recent import DUPLICATE_WINDOW
+from app.gateway.resume_store import WAITING as WAITING_SESSIONS
 from app.metrics.error_groups import GROUPS, USERS
 from app.metrics.error_groups import KEPT_S as ERRORS_S
 from app.metrics.series import TIERS
@@ -96,7 +97,8 @@ def _in_the_folder() -> list[Kept]:
             "they do not shrink: the place of what was deleted is used again",
         ),
         Kept(
-            "secret, owner, this host's token, the lock and the place for it", "a few KiB", "they are replaced",
+            "secret, owner, this host's token, the lock and the place for it, sockets in `run`", "a few KiB",
+            "they are replaced",
             files=("secret", "owner", "operator.token", "rollback.lock", "rollback.spare"),
         ),
     ]  # fmt: skip
@@ -107,6 +109,10 @@ def _in_memory() -> list[Kept]:
         Kept(
             "in memory: open sessions", "`CROSSFADE_MAX_SESSIONS`, each with its queue and what waits to be sent",
             "their sockets close",
+        ),
+        Kept(
+            "in memory: sessions that ended", "as many as may be open; older ones are in the store alone",
+            "`CROSSFADE_RESUME_S` is over",
         ),
         Kept(
             "in memory: who sends and connects how fast, by user and address", f"the last {RECENT:,} of each",
@@ -121,7 +127,7 @@ def _in_memory() -> list[Kept]:
         Kept("in memory: an issuer's keys", f"those in {formats.size(MOST_BYTES)}", f"{_time(GOOD_S)} after they came"),
         Kept(
             "in memory: what waits for a store that is down",
-            f"{WAITING_ENTRIES:,} audit entries, {WAITING_SLOTS:,} parts of the charts, the sessions that ended",
+            f"{WAITING_ENTRIES:,} audit entries, {WAITING_SLOTS:,} parts of the charts, {WAITING_SESSIONS:,} sessions",
             "the store is back; the audit is in the log, too",
         ),
         Kept("in memory: event streams of pages", f"{IN_ALL} a cell", "the page closes"),

@@ -33,7 +33,6 @@ USED = (
 OLD = "this link is too old: it was good until {}; sign in with a token"
 WRONG = "this token is not valid: it is mistyped, was revoked, or has expired"
 NOT_NOW = "the store does not answer, so this link cannot be checked now; it stays valid, try it again"
-LINK_FORM_BYTES = 4096
 LinkCode = Annotated[str, QueryParameter(max_length=200)]
 
 
@@ -49,7 +48,7 @@ async def show_link(request: AnyRequest, services: TheServices, code: LinkCode =
     return _unreferred(sign_in_page(request, _why_not(link)))
 
 
-@post("/sign-in/once", include_in_schema=False, request_max_body_size=LINK_FORM_BYTES)
+@post("/sign-in/once", include_in_schema=False, request_max_body_size=SIGN_IN_BYTES)
 async def use_link(
     request: AnyRequest,
     services: TheServices,

@@ -37,8 +37,15 @@ class _Entry:
 class ResumeIndex:
     """One for the cell, and made before it: the cell's observer passes on what it says of sessions."""
 
-    def __init__(self, storage: SavedSessions, resume_s: float, wall_clock: Callable[[], float] = time) -> None:
-        """A session can be resumed for `resume_s` seconds after its end; `wall_clock` gives Unix seconds."""
+    def __init__(
+        self, storage: SavedSessions, resume_s: float, wall_clock: Callable[[], float] = time, *, most: int = 20_000
+    ) -> None:
+        """A session can be resumed for `resume_s` seconds after its end; `wall_clock` gives Unix seconds.
+
+        `most`: ended sessions that are kept here; of more, the oldest are in storage alone. If it is as many as may be
+        open, those have been there for a while.
+        """
+        self._most = most
         self._storage = storage
         self._resume_s = resume_s
         self._wall_clock = wall_clock
@@ -50,7 +57,7 @@ class ResumeIndex:
 
     def knows(self, token: str | None, user_id: str) -> bool:
         """Whether this cell itself has the session of a user's token."""
-        self._forget_expired()
+        self.forget_expired()
         return token is not None and digest_of(token, user_id) in self._entries
 
     def claim(self, token: str, user_id: str) -> Session | SavedSession | None:
@@ -58,7 +65,7 @@ class ResumeIndex:
 
         The session's other token is spent: if it was the older one, its successor has arrived.
         """
-        self._forget_expired()
+        self.forget_expired()
         claimed = digest_of(token, user_id)
         entry = self._entries.get(claimed)
         if entry is None:
@@ -105,11 +112,13 @@ class ResumeIndex:
             if not entry.given_up.done():
                 entry.given_up.set_result(saved)
             return
-        self._forget_expired()
+        self.forget_expired()
         entry.session, entry.saved = None, saved
         self._ended[entry] = None
         for digest in entry.digests:
             self._storage.save(digest, saved)
+        if len(self._ended) > self._most:
+            self._leave_to_storage()
 
     def changed(self, most: int) -> list[tuple[str, SavedSession]]:
         """Digest and state of up to `most` living sessions that have changed since they were asked for last."""
@@ -166,7 +175,18 @@ class ResumeIndex:
         if entry.session is not None:
             self._of.pop(entry.session, None)
 
-    def _forget_expired(self) -> None:
+    def _leave_to_storage(self) -> None:
+        """Forget the oldest session that has ended, which is taken from storage then, as in any other cell.
+
+        Not one that two tokens open: in storage each of them would open a session of its own.
+        """
+        oldest = next((entry for entry in self._ended if len(entry.digests) == 1), None)
+        if oldest is not None:
+            del self._ended[oldest]
+            del self._entries[oldest.digests[0]]
+
+    def forget_expired(self) -> None:
+        """Forget those to which nobody can come back any more; called every few seconds, too."""
         now = self._wall_clock()
         while self._ended:
             entry = next(iter(self._ended))

@@ -104,7 +104,7 @@ class Service:
         owns = partial(_owns_thread, self.secret)
         self.store = make_store(settings, folder_watch.check)
         self.resume_store = ResumeStore(self.store, name)
-        self.resumes = ResumeIndex(self.resume_store, settings.resume_s)
+        self.resumes = ResumeIndex(self.resume_store, settings.resume_s, most=settings.max_sessions)
         self.cell = Cell(name, settings, self.counters, owns, bucket_of, observer=self, lookout=lookout)
         self.admission = Admission(settings, self.cell, partial(_new_thread, self.secret), owns)
         self.pools = WorkerPools(settings, self.secret, self.cell)
@@ -221,6 +221,7 @@ class Service:
         while True:
             await asyncio.sleep(IDLE_CHECK_S)
             self.cell.close_idle()
+            self.resumes.forget_expired()
             self.cell.forget_rates()
             self.admission.forget_addresses()
             self.counters.errors.forget(self.cell.wall_clock())

@@ -9,7 +9,7 @@ import re
 import pytest
 from sqlalchemy import select
 
-from app.api.sign_in import LINK_FORM_BYTES
+from app.api.body_limits import SIGN_IN_BYTES
 from app.store import tables
 from app.store.tokens import CODE_S
 from rollout import formats
@@ -157,7 +157,7 @@ async def test_a_wrong_code_signs_nobody_in(service: Service, code: str) -> None
 
 async def test_a_form_without_end_is_not_read(service: Service) -> None:
     await service.client.get("/sign-in")
-    fields = {"_csrf_token": service.client.cookies[COOKIES.csrf], "code": "x" * LINK_FORM_BYTES}
+    fields = {"_csrf_token": service.client.cookies[COOKIES.csrf], "code": "x" * SIGN_IN_BYTES}
     assert (await service.client.post("/sign-in/once", data=fields)).status_code == 413
 
 

@@ -342,7 +342,7 @@ class HandCell(Cell):
     ) -> None:
         self.time = HandTime()
         self.storage = storage or Storage()
-        self.resumes = ResumeIndex(self.storage, settings.resume_s, self.time.wall)
+        self.resumes = ResumeIndex(self.storage, settings.resume_s, self.time.wall, most=settings.max_sessions)
         self.told = Observer(self.resumes)
         self.done_with: list[Finished] = []
         super().__init__(

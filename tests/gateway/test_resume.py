@@ -71,6 +71,38 @@ async def test_who_comes_back_is_told_what_became_of_its_messages_and_goes_on_fr
     assert gateway.cell.v2.opens[-1].document == b"two"
 
 
+async def test_a_cell_keeps_so_many_ended_sessions_and_finds_the_older_ones_where_they_are_stored() -> None:
+    gateway = Gateway(max_sessions=2)
+    tokens = []
+    for number in range(4):
+        session, _, ready = await gateway.enter()
+        session.receive(frame("chat", f"m{number}"))
+        gateway.cell.v2.work(document=b"one")
+        session.on_detached()
+        tokens.append(ready["resume_token"])
+    assert [gateway.cell.resumes.knows(token, "ann") for token in tokens] == [False, False, True, True]
+    for number, token in enumerate(tokens):
+        _, _, back = await gateway.enter(token)
+        assert (back["recovered"], back["outcomes"]) == (True, [[f"m{number}", "agent_completed"]])
+
+
+async def test_a_session_that_two_tokens_open_stays_in_memory_however_many_follow() -> None:
+    gateway = Gateway(max_sessions=1)
+    session, _, first = await gateway.enter()
+    session.on_detached()
+    lost = Client()
+    lost.silent = True
+    again, _, second = await gateway.enter(first["resume_token"], client=lost)
+    again.on_detached()
+    for _ in range(3):
+        other, _, _ = await gateway.enter()
+        other.on_detached()
+    assert gateway.cell.resumes.knows(first["resume_token"], "ann")
+    assert gateway.cell.resumes.knows(second["resume_token"], "ann")
+    await gateway.enter(second["resume_token"])
+    assert not gateway.cell.resumes.knows(first["resume_token"], "ann")
+
+
 async def test_the_running_message_goes_on_on_the_new_socket() -> None:
     gateway = Gateway()
     session, _, ready = await gateway.enter()
