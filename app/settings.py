@@ -131,9 +131,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     request_s: Annotated[
         float, Meta(gt=0, description="seconds in which a request must be whole, from its first byte; then 408")
     ] = 10
-    keep_alive_s: Annotated[
-        float, Meta(gt=0, description="seconds that a connection is kept without a request, and an answer unread")
-    ] = 75
+    keep_alive_s: Annotated[float, Meta(gt=0, description="seconds that a connection is kept without a request")] = 75
     message_bytes: Annotated[int, Meta(ge=64, le=1 << 20, description="largest message of a client, in bytes")] = 8192
     queue_messages: Annotated[int, Meta(ge=1, description="messages that may wait in a session's queue")] = 100
     queue_bytes: Annotated[int, Meta(ge=64, description="bytes that may wait in a session's queue")] = 65_536
