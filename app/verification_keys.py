@@ -73,7 +73,7 @@ def keys_of_jwks(content: bytes) -> tuple[VerificationKey, ...]:
     """
     try:
         entries = msgspec.json.decode(content)["keys"]
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise UnusableKeys("the answer is not JSON") from None
     except (KeyError, TypeError):
         raise UnusableKeys("the answer is no JSON Web Key Set") from None

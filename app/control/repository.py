@@ -149,7 +149,7 @@ class Repository:
             return None
         try:
             return msgspec.json.decode(rollback.text, type=Receipt)
-        except (msgspec.MsgspecError, UnicodeError) as error:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             log.warning(
                 "a receipt cannot be read; another version may have written it", id=rollback.id, error=str(error)
             )
