@@ -107,7 +107,7 @@ def _usable(entries: Iterable[object]) -> Iterable[VerificationKey]:
         name, algorithm = entry.get("kid"), entry.get("alg")
         try:
             key = jwt.PyJWK(entry).key
-        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, UnsupportedAlgorithm):
+        except (jwt.PyJWTError, ValueError, TypeError, LookupError, OverflowError, UnsupportedAlgorithm):
             continue  # of a kind that is not known here
         algorithms = tuple(each for each in _algorithms_of(key) if algorithm in (None, each))
         if algorithms:
