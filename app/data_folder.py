@@ -170,7 +170,7 @@ def _write_owner(descriptor: int, owner: _Owner) -> None:
 def _read_owner(descriptor: int) -> _Owner | None:
     try:
         return msgspec.json.decode(os.pread(descriptor, 4096, 0), type=_Owner)
-    except (msgspec.MsgspecError, OSError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, OSError):
         return None
 
 

@@ -82,6 +82,8 @@ def _refuse(frame: str | bytes, reason: str) -> Refusal:
         loose = msgspec.json.decode(frame, type=LooseMessage)
     except RecursionError:
         return Refusal("invalid_json", "the message is nested too deeply")
+    except UnicodeError:
+        return Refusal("invalid_json", "the message is not valid JSON")
     except msgspec.MsgspecError:
         return Refusal("invalid_payload", "a message must be a JSON object with `type` and `payload`")
     identity = loose.message_id if isinstance(loose.message_id, str) else None

@@ -73,7 +73,7 @@ def keys_of_jwks(content: bytes) -> tuple[VerificationKey, ...]:
     """
     try:
         entries = msgspec.json.decode(content)["keys"]
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise UnusableKeys("the answer is not JSON") from None
     except (KeyError, TypeError):
         raise UnusableKeys("the answer is no JSON Web Key Set") from None
@@ -107,7 +107,7 @@ def _usable(entries: Iterable[object]) -> Iterable[VerificationKey]:
         name, algorithm = entry.get("kid"), entry.get("alg")
         try:
             key = jwt.PyJWK(entry).key
-        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, UnsupportedAlgorithm):
+        except (jwt.PyJWTError, ValueError, TypeError, LookupError, OverflowError, UnsupportedAlgorithm):
             continue  # of a kind that is not known here
         algorithms = tuple(each for each in _algorithms_of(key) if algorithm in (None, each))
         if algorithms:

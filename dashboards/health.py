@@ -90,7 +90,15 @@ def _facts(view: RolloutView, health: HealthView) -> list[Fact]:
         Fact("Unleash", view.unleash, "bad" if view.unleash in ("unreachable", "changed outside") else "good"),
         _leader(view, health),
         Fact("record", record),
+        Fact("audit", _audit(health)),
     ]
+
+
+def _audit(health: HealthView) -> str:
+    """How much there is of what is kept for ever."""
+    if health.audit_entries is None or health.audit_bytes is None:
+        return "not known while the store is away"
+    return f"{formats.plural(health.audit_entries, 'row')}, about {formats.size(health.audit_bytes)}, kept for ever"
 
 
 def _folder(health: HealthView) -> Fact:

@@ -56,7 +56,8 @@ def _in_the_store() -> list[Kept]:
         Kept("the record of the rollout", "one", "it is replaced", ("rollout",), databases),
         Kept(
             "the audit", "one entry for a command or an automatic step, about 1 KiB, reasons 1,000 characters",
-            "for ever: the database refuses to change it; `crossfade events` exports it, `doctor` says its size",
+            "for ever: the database refuses to change it; `crossfade events` exports it, `doctor` and the page Health "
+            "say its size",
             ("audit",),
         ),
         Kept("receipts of rollbacks", f"the newest {RECEIPTS:,}", "a newer one takes its place", ("rollbacks",)),

@@ -339,6 +339,9 @@ class HealthView(Struct, frozen=True, kw_only=True):
     """Why it keeps nothing, or has no place for the lock of a rollback, in words; empty: it is as it should be."""
     leader: str = ""
     """The cell that takes the steps that nobody commands; empty: not known, or none just now."""
+    audit_entries: int | None = None
+    """How many entries the audit has, which is kept for ever; None: not known while the store is away."""
+    audit_bytes: int | None = None
     workers: list[WorkerView] = []
     """By cell and path."""
 

@@ -9,6 +9,7 @@ import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from app import messages
 from app.control.record import read_record, write_record
 from app.errors import SettingError
 from app.link.frames import FromWorker, ToWorker
@@ -18,6 +19,7 @@ from app.supervisor import document
 from app.supervisor.contract import DOCUMENT_BYTES
 from app.supervisor.errors import UnreadableDocument
 from app.supervisor.faults import plans_of_setting
+from app.verification_keys import UnusableKeys, keys_of_jwks
 from rollout.errors import InvalidPlan, UnreadableRecord
 from rollout.plan import DEFAULT_PLAN
 from rollout.plan_reader import parse_toml
@@ -57,6 +59,8 @@ def with_values_replaced(draw: st.DrawFn, whole: str) -> str:
 RECORD = write_record(Rollout(lock=Lock(3, 1, 1_790_000_000.0, "olga", False, "smoke"), phase="rolled_back")).text
 PLAN = dump_toml(DEFAULT_PLAN)
 DOCUMENT = document.write(document.begin("ada", "t-1"))[1].decode()
+FRAME = b'{"type":"chat","message_id":"m1","payload":{"content":"hello"}}'
+KEY_SET = b'{"keys":[{"kty":"oct","kid":"a"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}'
 FAULTS = '{"v3": {"error_rate": 0.1, "latency_ms": 5, "seed": 1}}'
 
 
@@ -94,6 +98,33 @@ def test_a_state_document_is_read_or_said_to_be_unreadable(data: bytes) -> None:
         assert str(error)
     else:
         assert document.read(document.write(read)[1]) == read
+
+
+@st.composite
+def with_bytes_replaced(draw: st.DrawFn, whole: bytes) -> bytes:
+    """Bytes of which some are others, so that it may be no text."""
+    data = bytearray(whole)
+    for _ in range(draw(st.integers(1, 3))):
+        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    return bytes(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary() | with_bytes_replaced(FRAME))
+@example(b'{"type":"x","payload":{},"message_id":"\xff"}')
+def test_a_client_s_message_is_read_or_refused(data: bytes) -> None:
+    """Over HTTP nobody has looked at the bytes before."""
+    assert messages.read(data) is not None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary() | with_bytes_replaced(KEY_SET))
+@example(b'{"keys":"\xff"}')
+def test_a_key_set_is_read_or_said_to_be_unusable(data: bytes) -> None:
+    try:
+        assert keys_of_jwks(data)
+    except UnusableKeys as error:
+        assert str(error)
 
 
 @settings(max_examples=300, deadline=None)

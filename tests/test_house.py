@@ -398,3 +398,31 @@ def test_structs_stand_apart_from_code(path: Path) -> None:
 )
 def test_the_reader_sees_every_kind_of_import(source: str, expected: set[str]) -> None:
     assert set(imports(source, "rollout.plan")) == expected
+
+
+def blind_to_text(source: str) -> list[int]:
+    """Lines of each `try` that expects what is no message, and not what is no text: that is no error of msgspec's."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Try)
+        for caught in [{name for handler in node.handlers if handler.type for name in _names(handler.type)}]
+        if caught & {"MsgspecError", "DecodeError"}
+        and not caught & {"UnicodeError", "UnicodeDecodeError", "ValueError"}
+    ]
+
+
+def _names(kinds: ast.expr) -> set[str]:
+    return {node.attr if isinstance(node, ast.Attribute) else node.id for node in ast.walk(kinds)
+            if isinstance(node, ast.Attribute | ast.Name)}  # fmt: skip
+
+
+def test_who_expects_bytes_that_are_no_message_expects_bytes_that_are_no_text() -> None:
+    blind = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for line in blind_to_text(path.read_text("utf-8"))
+    ]
+    assert blind == []
+    assert blind_to_text("try:\n    x()\nexcept msgspec.DecodeError:\n    pass") == [1]

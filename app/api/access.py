@@ -21,7 +21,7 @@ from app.gateway.forwarding import SECURE, Lines, Reached, reached, says_secure
 from app.settings import Settings
 from app.store.port import Store, Token, TokenKind
 from app.store.tokens import digest_of, make_code
-from rollout.names import TokenRole
+from rollout.names import TOKEN_ROLES, TokenRole
 
 SESSION_S: Final = 12 * 3600
 """Seconds after which a browser must sign in again."""
@@ -185,6 +185,8 @@ class Access:
 
     def _good(self, token: Token | None, *kinds: TokenKind) -> Visitor | None:
         if token is None or token.kind not in kinds or not token.valid(self._clock()):
+            return None
+        if token.role not in TOKEN_ROLES:  # another version made it, and this one cannot say what it may do
             return None
         return Visitor(token.name, token.role)
 

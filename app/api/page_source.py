@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
+from contextlib import suppress
 
 from app.api.access import Access, Visitor
 from app.api.commands import REASON_CHARACTERS, command_of
@@ -112,11 +113,11 @@ class PageSource:
         return _too_long(text) or await _result_of(self._control.note(_actor(person), text, person.source))
 
     async def health(self) -> HealthView:
-        try:
+        leader, audit = "", None
+        with suppress(StoreUnavailable):
             leader = await self._control.repository.leader()
-        except StoreUnavailable:
-            leader = ""
-        return health_view(self._control.snapshot(), leader, self._control.folder_trouble())
+            audit = await self._control.repository.audit_size()
+        return health_view(self._control.snapshot(), leader, self._control.folder_trouble(), audit)
 
     # -- people ---------------------------------------------------------------------------------------------------
 

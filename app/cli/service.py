@@ -107,7 +107,7 @@ class ApiClient:
         """Decode an answer. Raises `Unreachable` if something other than this service has answered."""
         try:
             return msgspec.json.decode(body, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise Unreachable(
                 f"{self.target.url} does not answer like Crossfade ({error}). Check that the URL is right and that the "
                 "service has the same version as this command."
@@ -154,7 +154,7 @@ class ApiClient:
         status = response.status_code
         try:
             problem = msgspec.json.decode(response.content, type=ProblemText)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             problem = ProblemText()
         words = problem.detail or problem.title or response.reason_phrase or "no reason given"
         if status in (502, 504) and not problem.detail:

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from app.control.views import Snapshot
 from app.pool.state import PathState
 from app.settings import Settings, describe, shown_value, variable_of
+from app.store.port import AuditSize
 from rollout.names import PATHS, PathName
 from rollout.views import HealthView, SettingView, WorkerView
 
 
-def health_view(snapshot: Snapshot, leader: str = "", folder_trouble: str = "") -> HealthView:
+def health_view(
+    snapshot: Snapshot, leader: str = "", folder_trouble: str = "", audit: AuditSize | None = None
+) -> HealthView:
     """The store, the data folder, the settings and every worker; `leader` is the cell that holds the store's lease."""
     return HealthView(
         store=shown_value("store", snapshot.settings.store),
@@ -20,6 +23,8 @@ def health_view(snapshot: Snapshot, leader: str = "", folder_trouble: str = "") 
         folder_trouble=folder_trouble,
         settings=settings_view(snapshot.settings),
         leader=leader or (snapshot.cell.name if snapshot.fleet.alone else ""),
+        audit_entries=None if audit is None else audit.entries,
+        audit_bytes=None if audit is None else audit.size_bytes,
         workers=workers_view(snapshot),
     )
 

@@ -132,7 +132,7 @@ def _read(chunks: Iterable[SeriesChunk]) -> Iterator[SavedSlots]:
     for chunk in chunks:
         try:
             yield msgspec.msgpack.decode(chunk.data, type=SavedSlots)
-        except (msgspec.MsgspecError, UnicodeError) as error:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             log.warning("a part of the charts cannot be read", at=chunk.at, step_s=chunk.step_s, error=str(error))
 
 

@@ -67,7 +67,7 @@ class LockFile:
             return None
         try:
             return msgspec.json.decode(data, type=Lock)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             since = self.path.stat().st_mtime
             return Lock(0, UNKNOWN, since, "unknown", True, f"a lock was found in {NAME} that cannot be read")
 

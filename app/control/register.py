@@ -161,7 +161,7 @@ class Register:
 def _read(cell: StoredCell) -> RegisterEntry | None:
     try:
         return msgspec.json.decode(cell.report, type=RegisterEntry)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None  # of another version: the cell counts as being there, and its report as missing
 
 

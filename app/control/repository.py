@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from time import monotonic
 
 import msgspec
 import structlog
@@ -20,13 +21,15 @@ from app.control.record import read_record, write_record
 from app.errors import StoreUnavailable
 from app.fleet.lease import NAME as LEASE
 from app.fleet.lease import cell_of
-from app.store.port import RevisionTaken, Store, StoredRecord, StoredRollback
-from rollout.names import PathName
+from app.store.port import AuditSize, RevisionTaken, Store, StoredRecord, StoredRollback
+from rollout.names import PATHS, PathName
 from rollout.state import Rollout
 from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
 
 WAITING = 1000
 """Audit entries kept while the store is down; beyond that the oldest are lost, but the log has them."""
+MEASURED_S = 60.0
+"""The size of the audit is asked for again after so long."""
 log = structlog.get_logger()
 
 
@@ -51,6 +54,8 @@ class Repository:
         self._entries: deque[AuditEntry] = deque(maxlen=WAITING)
         self._receipts: dict[str, Receipt] = {}
         self._flushes: set[asyncio.Task[None]] = set()
+        self._audit_size: tuple[float, AuditSize] | None = None
+        """When it was measured, in monotonic seconds, and what came of it."""
         self._text = ""
         """The text of `stored`."""
 
@@ -149,7 +154,7 @@ class Repository:
             return None
         try:
             return msgspec.json.decode(rollback.text, type=Receipt)
-        except (msgspec.MsgspecError, UnicodeError) as error:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             log.warning(
                 "a receipt cannot be read; another version may have written it", id=rollback.id, error=str(error)
             )
@@ -166,10 +171,23 @@ class Repository:
         with self._watched():
             return await self._store.load_audit(before, limit, wanted)
 
+    async def audit_size(self) -> AuditSize:
+        """About how much audit there is, at most a minute old."""
+        if self._audit_size is None or monotonic() - self._audit_size[0] >= MEASURED_S:
+            with self._watched():
+                self._audit_size = monotonic(), await self._store.measure_audit()
+        return self._audit_size[1]
+
     async def pins(self) -> Mapping[str, PathName]:
-        """All pins."""
+        """All pins, without those to a path that only another version has: whoever has one is decided by the flag."""
         with self._watched():
-            return await self._store.load_pins()
+            pins = await self._store.load_pins()
+        known = {user_id: path for user_id, path in pins.items() if path in PATHS}
+        if len(known) < len(pins):
+            log.warning(
+                "pins to unknown paths are left out; another version may have made them", pins=len(pins) - len(known)
+            )
+        return known
 
     async def save_pin(self, user_id: str, path: PathName | None, entry: AuditEntry) -> None:
         """Pin a user, or unpin them with None, and add the audit entry."""

@@ -143,7 +143,7 @@ class ClientHistory:
         """A frame arrived; returns the message that it ended, accepted or refused."""
         try:
             frame = _frames.decode(data)
-        except (msgspec.DecodeError, UnicodeError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             self._wrong("unreadable", f"{data[:120]!r}: {error}")
             return None
         self._check_envelope(frame)
@@ -206,7 +206,7 @@ class ClientHistory:
         """A connection is ready; after a resume, its outcomes say which messages ended while there was no socket."""
         try:
             ready = _ready.decode(frame.payload)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             self._wrong("unreadable", f"connection_ready: {error}")
             return
         self.resume_token = ready.resume_token
@@ -354,7 +354,7 @@ class ClientHistory:
     def _code(self, frame: Frame) -> str:
         try:
             return _errors.decode(frame.payload).code
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             return ""
 
     def _wrong(self, rule: Rule, detail: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 from typing import cast
 
 import msgspec
+import structlog
 from sqlalchemy import ColumnElement, RowMapping, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +25,8 @@ from app.store.port import AUDIT_PAGE, RevisionTaken, SeriesChunk, StoredRecord,
 from app.store.resumes import ResumeTable
 from rollout.names import PathName
 from rollout.views import EVERYTHING, AuditEntry, AuditFilter, AuditPage
+
+log = structlog.get_logger()
 
 _JSON_COLUMNS = ("before", "after", "figures")
 _TEXT_COLUMNS = ("who", "role", "source", "what", "reason")
@@ -217,5 +220,14 @@ def _conditions(wanted: AuditFilter) -> Iterator[ColumnElement[bool]]:
 def _read_audit(row: RowMapping) -> AuditEntry:
     values: dict[str, object] = {str(name): value for name, value in row.items()}
     for column in _JSON_COLUMNS:
-        values[column] = msgspec.json.decode(cast("str", values[column]))
+        values[column] = _members(cast("str", values[column]), row["id"], column)
     return msgspec.convert(values, AuditEntry)
+
+
+def _members(text: str, id: int, column: str) -> dict[str, object]:
+    """What stands in a column; of one that cannot be read nothing, but the entry is shown: who, what, when and why."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, object])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        log.warning("a part of an audit entry cannot be read", id=id, column=column, error=str(error))
+        return {}

@@ -42,7 +42,7 @@ class BuiltinAnswerer:
         """The part after one more run by this agent."""
         try:
             runs = (_decoder.decode(before) or BuiltinState()).runs
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             # A custom supervisor served this path before and left a part of another shape.
             runs = 0
         return _encoder.encode(BuiltinState(runs + 1, request.agent or self._default))

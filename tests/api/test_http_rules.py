@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
+from sqlalchemy import select
 
 from app.api.body_limits import ALERTS_BYTES, BODY_BYTES, PLAN_BYTES, SIGN_IN_BYTES
+from app.store.tables import METADATA
 from dashboards.plan import PLAN_FORM_BYTES
 from tests.api.service import COOKIES, Service, make_app
 
@@ -58,6 +60,34 @@ async def test_head_is_answered_wherever_get_is(service: Service, app: Litestar)
     for path in streams:
         head = await service.client.head(path, headers=manager)
         assert (head.status_code, head.content) == (200, b""), path
+
+
+async def test_opening_an_address_changes_nothing(service: Service, app: Litestar) -> None:
+    """Previews, scanners and prefetching browsers open addresses, with the cookies of whoever is signed in."""
+    await service.start(10)
+    cookie = await service.access.sign_in_with_token(service.tokens["manager"], secure=False)
+    assert cookie is not None
+    service.client.cookies.set(COOKIES.session, str(cookie.value))
+    before = await everything(service), service.world.control.record
+    for call in sorted(calls(app, "GET", "HEAD", "OPTIONS")):
+        method, _, path = call.partition(" ")
+        if path == "/changes":
+            method = "HEAD"  # a stream, which has no end
+        assert (await service.client.request(method, path)).status_code != 500, call
+    assert (await everything(service), service.world.control.record) == before
+
+
+async def everything(service: Service) -> dict[str, list[object]]:
+    """All rows of the store."""
+    store = service.world.store
+    found: dict[str, list[object]] = {}
+    for group, metadata in METADATA.items():
+        async with store.begin(store.lookups if group == "control" else store.sessions) as connection:
+            for name, table in metadata.tables.items():
+                found[name] = [
+                    tuple(row) for row in await connection.execute(select(table).order_by(*table.primary_key))
+                ]
+    return found
 
 
 async def test_head_where_get_is_not_is_refused(service: Service) -> None:

@@ -83,5 +83,6 @@ async def test_without_the_store_the_page_still_has_its_button(source: PageSourc
     with pytest.raises(Unavailable):
         await source.receipt("of another time")
     await service.world.control.loop.tick()
-    assert (await source.health()).store_down
+    health = await source.health()
+    assert (health.store_down, health.audit_entries) == (True, None)
     service.world.store.fail(False)

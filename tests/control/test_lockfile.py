@@ -23,7 +23,12 @@ def test_a_lock_is_found_again(tmp_path: Path) -> None:
     file.remove()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"rollout": "x"}', b"\xff\xfe", b"[]"])
+NOT_TEXT = b'{"rollout":3,"generation":2,"since":1.0,"by":"\xff","by_person":true,"reason":""}'
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"rollout": "x"}', b"\xff\xfe", b"[]", NOT_TEXT, b'{"x":' + b"[" * 9999]
+)
 def test_a_lock_that_cannot_be_read_is_a_lock(tmp_path: Path, content: bytes) -> None:
     (tmp_path / NAME).write_bytes(content)
     found = LockFile(tmp_path).read()

@@ -457,6 +457,8 @@ class MemorySource:
             folder_trouble=self.folder_trouble,
             settings=settings,
             leader=self.leader,
+            audit_entries=None if self.unavailable else 1234,
+            audit_bytes=None if self.unavailable else 1_500_000,
             workers=self.workers,
         )
 

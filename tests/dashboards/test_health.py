@@ -26,6 +26,12 @@ def test_health_says_whether_a_rollback_s_lock_has_a_place(pages: Pages) -> None
     assert "/var/lib/crossfade: the data folder /var/lib/crossfade is gone" in pages.text("/health")
 
 
+def test_health_says_how_much_there_is_of_what_is_kept_for_ever(pages: Pages) -> None:
+    assert "1,234 rows, about 1 MiB, kept for ever" in pages.text("/health")
+    pages.source.unavailable = True
+    assert "not known while the store is away" in pages.text("/health")
+
+
 def test_health_says_in_words_which_part_is_not_there(pages: Pages) -> None:
     whole = pages.get("/health").text
     assert "cell a</dd>" in whole
